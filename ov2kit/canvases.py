@@ -1,0 +1,378 @@
+"""Canvases: pictures, and where in time and space each of their patches came from.
+
+The one currency for images, sampled frames and codec streams; the encoder, the connector and the
+prompt never ask which of them it was. Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2),
+canvases X with one record per token U and groups G.
+Letters: K canvases, H x W pixels, p patch in pixels, m merge (patches per block edge),
+N = K * H/p * W/p patches.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ov2kit.errors import AssetError, CanvasError
+from ov2kit.geometry import to_block_layout
+from ov2kit.segments import Segments
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+VISION_START, IMAGE_PAD, VISION_END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
+_FILE = "canvases.safetensors"
+
+FrameTimes = Mapping[int, float]
+
+
+def frame_runs(frames: Tensor, merge: int) -> list[tuple[int, int]]:
+    """Runs of equal consecutive frame indices, as (frame, merged tokens).
+
+    Args:
+        frames: (N,) source frame of each patch in block layout; negative is padding.
+        merge: patches per block edge; a run counts ``patches // merge**2`` tokens.
+
+    Returns:
+        One pair per run with at least one token; padding gives none.
+        Source: prompt rewriting of the codec front end.
+    """
+    values, counts = torch.unique_consecutive(frames.cpu(), return_counts=True)
+    pairs = zip(values.tolist(), (counts // merge**2).tolist(), strict=True)
+    return [(frame, tokens) for frame, tokens in pairs if frame >= 0 and tokens > 0]
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """K canvases of one size with the provenance of every patch.
+
+    Args:
+        images: (K, 3, H, W) uint8 RGB in [0, 255].
+        positions: (K, H/p, W/p, 3) int32 source (frame, patch row, patch col); -1 is padding.
+        groups: (K,) int32 group of each canvas, not decreasing within a clip.
+        is_anchor: (K,) bool, True for whole frames (I-canvases, sampled frames, images).
+        frame_times: frame index -> seconds; after `cat` of several clips a tuple, one per clip.
+        patch: patch edge in pixels.
+        merge: patches per block edge (the connector merges merge x merge patches).
+        signal: what the blocks were chosen by: "motion+residual", "luma", "none" (nothing was
+            chosen), or the name of an external map.
+        fps: average frames per second of the source, for information: times rule. A tuple after
+            `cat` of several clips.
+        clips: (K,) int32 which input each canvas came from; all 0 when omitted.
+        provenance: how this was made (preset, signal, codec, options, versions, seconds per
+            stage, what was lost).
+
+    Raises:
+        CanvasError: shapes or dtypes do not fit together.
+    """
+
+    images: Tensor
+    positions: Tensor
+    groups: Tensor
+    is_anchor: Tensor
+    frame_times: FrameTimes | tuple[FrameTimes, ...]
+    patch: int = 14
+    merge: int = 2
+    signal: str = "none"
+    fps: float | tuple[float, ...] = 0.0
+    clips: Tensor | None = None
+    provenance: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != torch.uint8:
+            raise CanvasError(f"images must be (K, 3, H, W) uint8, got {_shape(self.images)}")
+        k, _, height, width = self.images.shape
+        side = self.patch * self.merge
+        if height % side or width % side:
+            raise CanvasError(f"canvas sides must be multiples of patch * merge = {side}, got {height} x {width}")
+        if self.clips is None:
+            clips = torch.zeros(k, dtype=torch.int32, device=self.images.device)
+            object.__setattr__(self, "clips", clips)
+        grid = (k, height // self.patch, width // self.patch, 3)
+        for name, tensor, shape, dtype in (
+            ("positions", self.positions, grid, torch.int32),
+            ("groups", self.groups, (k,), torch.int32),
+            ("is_anchor", self.is_anchor, (k,), torch.bool),
+            ("clips", self._clips, (k,), torch.int32),
+        ):
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise CanvasError(f"{name} must be {shape} {dtype}, got {_shape(tensor)}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        k, _, height, width = self.images.shape
+        return (
+            f"Canvases({k} of {height}x{width}, {self.num_tokens} tokens, "
+            f"{len(self.segments().lengths)} groups, patch={self.patch}, merge={self.merge}, "
+            f"signal={self.signal!r}, device={self.images.device})"
+        )
+
+    @property
+    def _clips(self) -> Tensor:
+        assert self.clips is not None  # set in __post_init__
+        return self.clips
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches of one canvas."""
+        return self.positions.shape[1], self.positions.shape[2]
+
+    @property
+    def num_tokens(self) -> int:
+        """Merged tokens that come from a source frame: what the language model will see.
+
+        Equals the image pads of `prompt()`. Padding blocks are in `pixel_values()` but not here.
+        """
+        return int((self.positions[..., 0] >= 0).sum()) // self.merge**2
+
+    def clip_times(self) -> tuple[FrameTimes, ...]:
+        """Frame index -> seconds, one mapping per clip."""
+        return self.frame_times if isinstance(self.frame_times, tuple) else (self.frame_times,)
+
+    def _canvases_per_clip(self) -> list[int]:
+        return torch.bincount(self._clips.long(), minlength=len(self.clip_times())).tolist()
+
+    def pixel_values(self, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:
+        """(N, 3*p*p) float32 normalised patches in block layout; a row is (3, p, p) flattened.
+
+        Args:
+            mean: per channel, for pixels in [0, 1]; the CLIP values of the release by default.
+            std: per channel.
+        """
+        device = self.images.device
+        scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float32, device=device))
+        shift = torch.tensor(mean, dtype=torch.float32, device=device) * 255.0 * scale
+        pixels = self.images.float() * scale[:, None, None] - shift[:, None, None]
+        return rearrange(
+            pixels,
+            "k c (h a p) (w b q) -> (k h w a b) (c p q)",
+            a=self.merge, b=self.merge, p=self.patch, q=self.patch,
+        )  # fmt: skip
+
+    def flat_positions(self) -> Tensor:
+        """(N, 3) int32 source (frame, row, col) in block layout, row for row with `pixel_values`."""
+        return to_block_layout(self.positions, self.merge)
+
+    def segments(self, window: int | None = None) -> Segments:
+        """Who sees whom: tokens of one group, or of `window` neighbouring canvases of one clip.
+
+        Args:
+            window: canvases per segment (the release uses 4); by group ids when omitted.
+        """
+        if window is not None and window < 1:
+            raise ValueError(f"window must be at least 1 canvas, got {window}")
+        per_canvas = self.grid[0] * self.grid[1]
+        if window is None:
+            keys = torch.stack([self._clips, self.groups], dim=1).cpu()
+            runs = torch.unique_consecutive(keys, dim=0, return_counts=True)[1].tolist() if len(self) else []
+        else:
+            runs = [min(window, n - s) for n in self._canvases_per_clip() for s in range(0, n, window)]
+        return Segments.from_lengths((n * per_canvas for n in runs), self.images.device)
+
+    def grid_thw(self) -> Tensor:
+        """(clips, 3) int64: canvases, patch rows and patch columns of each clip, as one grid row."""
+        h, w = self.grid
+        return torch.tensor([(t, h, w) for t in self._canvases_per_clip()], dtype=torch.int64).reshape(-1, 3)
+
+    def prompt(self, decimals: int = 1, newline: bool = True) -> str:
+        """Text with one image pad per merged token, each run of one source frame under its time.
+
+        Args:
+            decimals: digits after the point of the seconds; 2 for sub-second tasks.
+            newline: end each run with a newline, as the codec path of the release does; its
+                frames path does not.
+        """
+        end = "\n" if newline else ""
+        text = []
+        for clip, times in zip(self.split(), self.clip_times(), strict=True):
+            for frame, tokens in frame_runs(clip.flat_positions()[:, 0], self.merge):
+                stamp = f"<{times[frame]:.{decimals}f} seconds>"
+                text.append(f"{stamp}{VISION_START}{IMAGE_PAD * tokens}{VISION_END}{end}")
+        return "".join(text)
+
+    def validate(self) -> "Canvases":
+        """Check the contract that constructors cannot see from shapes; returns self.
+
+        Raises:
+            CanvasError: names the canvas and the rule that it breaks: a block whose patches are
+                not merge x merge neighbours of one source frame, a position outside the source
+                grid or without a time, padding that is not black, blocks out of (frame, row, col)
+                order, an anchor that is not one whole frame, group ids that go back.
+        """
+        if len(self) == 0:
+            raise CanvasError("there is no canvas")
+        h, w = self.grid
+        times = self.clip_times()
+        m = self.merge
+        offsets = torch.cartesian_prod(torch.arange(m), torch.arange(m)).int().reshape(-1, 2)
+        previous = (-1, -1)
+        for k in range(len(self)):
+            key = (int(self._clips[k]), int(self.groups[k]))
+            if key < previous:
+                raise CanvasError(f"canvas {k}: (clip, group) goes back from {previous} to {key}")
+            previous = key
+            blocks = to_block_layout(self.positions[k : k + 1].cpu(), m).reshape(-1, m * m, 3)
+            padding = (blocks < 0).any(-1)
+            if not torch.equal(padding.all(1), padding.any(1)) or (blocks[padding] != -1).any():
+                raise CanvasError(f"canvas {k}: a block is only partly padding (-1, -1, -1)")
+            pixels = rearrange(self.images[k].cpu(), "c (h p) (w q) -> (h w) (c p q)", h=h // m, w=w // m)
+            if pixels[padding.all(1)].any():
+                raise CanvasError(f"canvas {k}: a padding block is not black")
+            real = blocks[~padding.all(1)]
+            if len(real) == 0:
+                raise CanvasError(f"canvas {k}: every block is padding")
+            corner = real[:, 0]
+            whole = torch.cat([corner[:, None, :1].expand(-1, m * m, 1), corner[:, None, 1:] + offsets], dim=2)
+            if not torch.equal(real, whole) or (corner[:, 1:] % m).any():
+                raise CanvasError(f"canvas {k}: a block does not hold {m} x {m} neighbouring patches of one frame")
+            if (corner[:, 1] >= h).any() or (corner[:, 2] >= w).any():
+                raise CanvasError(f"canvas {k}: a source position lies outside the {h} x {w} patch grid")
+            missing = set(corner[:, 0].tolist()) - set(times[key[0]])
+            if missing:
+                raise CanvasError(f"canvas {k}: no time for source frame(s) {sorted(missing)[:5]}")
+            order = (corner[:, 0].long() * h + corner[:, 1]) * w + corner[:, 2]
+            if (order[1:] <= order[:-1]).any():
+                raise CanvasError(f"canvas {k}: blocks are not in increasing (frame, row, col) order")
+            if self.is_anchor[k] and (len(real) != h * w // m**2 or corner[0, 0] != corner[-1, 0]):
+                raise CanvasError(f"canvas {k}: an anchor must be one whole frame")
+        return self
+
+    @classmethod
+    def cat(cls, parts: Sequence["Canvases"]) -> "Canvases":
+        """Pack several inputs, in order. Group and clip ids are shifted so that none is shared.
+
+        Raises:
+            CanvasError: no parts, or parts of different canvas size, patch or merge.
+        """
+        if not parts:
+            raise CanvasError("Canvases.cat needs at least one Canvases")
+        kinds = {(tuple(c.images.shape[2:]), c.patch, c.merge) for c in parts}
+        if len(kinds) > 1:
+            raise CanvasError(
+                f"Canvases.cat needs one canvas size, patch and merge, got {sorted(kinds)}; "
+                "tokenize with the same canvas_size, or concatenate pixel_values() and flat_positions()"
+            )
+        groups, clips, first_group, first_clip = [], [], 0, 0
+        for c in parts:
+            groups.append(c.groups + first_group)
+            clips.append(c._clips + first_clip)
+            first_group += int(c.groups.max()) + 1 if len(c) else 0
+            first_clip += len(c.clip_times())
+        signals = {c.signal for c in parts}
+        times = tuple(t for c in parts for t in c.clip_times())
+        fps = tuple(f for c in parts for f in (c.fps if isinstance(c.fps, tuple) else (c.fps,)))
+        return cls(
+            images=torch.cat([c.images for c in parts]),
+            positions=torch.cat([c.positions for c in parts]),
+            groups=torch.cat(groups),
+            is_anchor=torch.cat([c.is_anchor for c in parts]),
+            frame_times=times if len(times) > 1 else times[0],
+            patch=parts[0].patch,
+            merge=parts[0].merge,
+            signal=signals.pop() if len(signals) == 1 else "mixed",
+            fps=fps if len(fps) > 1 else fps[0],
+            clips=torch.cat(clips),
+            provenance=parts[0].provenance if len(parts) == 1 else {"parts": [c.provenance for c in parts]},
+        )
+
+    def split(self) -> list["Canvases"]:
+        """One Canvases per clip, in order; group ids start at 0 again."""
+        times = self.clip_times()
+        if len(times) == 1:
+            return [self]
+        fps = self.fps if isinstance(self.fps, tuple) else (self.fps,) * len(times)
+        parts = []
+        for clip, clip_times in enumerate(times):
+            mine = self._clips == clip
+            groups = self.groups[mine]
+            part = replace(
+                self,
+                images=self.images[mine],
+                positions=self.positions[mine],
+                groups=groups - groups.min() if len(groups) else groups,
+                is_anchor=self.is_anchor[mine],
+                frame_times=clip_times,
+                fps=fps[clip],
+                clips=None,
+            )
+            parts.append(part)
+        return parts
+
+    def to(self, device: torch.device | str) -> "Canvases":
+        """The same canvases with all tensors on `device`; times and provenance stay on the host."""
+        tensors = ("images", "positions", "groups", "is_anchor", "clips")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write everything, without loss, as one safetensors file in `directory`.
+
+        The file appears whole or not at all. The public layout is `ov2kit.codec.save_assets`.
+
+        Returns:
+            The path of the file.
+        """
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = {
+            "format": "ov2kit.canvases.1",
+            "frame_times": [[[int(f), float(s)] for f, s in t.items()] for t in self.clip_times()],
+            "patch": self.patch,
+            "merge": self.merge,
+            "signal": self.signal,
+            "fps": self.fps,
+            "provenance": self.provenance,
+        }
+        names = ("images", "positions", "groups", "is_anchor", "clips")
+        tensors = {name: getattr(self, name).cpu().contiguous() for name in names}
+        handle, scratch = tempfile.mkstemp(dir=folder, prefix=".canvases-")
+        os.close(handle)
+        try:
+            save_file(tensors, scratch, metadata={"ov2kit": json.dumps(header)})
+            os.chmod(scratch, 0o644)
+            os.replace(scratch, folder / _FILE)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+        return folder / _FILE
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], device: torch.device | str = "cpu") -> "Canvases":
+        """Read what `save` wrote.
+
+        Raises:
+            AssetError: the file is missing or was not written by `save`.
+        """
+        path = Path(directory) / _FILE
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                header = json.loads((file.metadata() or {}).get("ov2kit", "{}"))
+                names = ("images", "positions", "groups", "is_anchor", "clips")
+                tensors = {name: file.get_tensor(name) for name in names}
+        except (OSError, SafetensorError, ValueError) as error:
+            hint = "read the public asset layout with ov2kit.codec.load_assets"
+            raise AssetError(f"{path}: not a file written by Canvases.save ({error}); {hint}") from error
+        if header.get("format") != "ov2kit.canvases.1":
+            raise AssetError(f"{path}: expected format 'ov2kit.canvases.1', got {header.get('format')!r}")
+        times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
+        fps = header["fps"]
+        return cls(
+            **tensors,
+            frame_times=times if len(times) > 1 else times[0],
+            patch=header["patch"],
+            merge=header["merge"],
+            signal=header["signal"],
+            fps=tuple(fps) if isinstance(fps, list) else fps,
+            provenance=header["provenance"],
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {tensor.dtype}"

@@ -1,0 +1,29 @@
+"""Every error a user of ov2kit can meet.
+
+Each message says what was expected, what came and what to do next. The command line prints any
+`Ov2kitError` as one line and exits with status 2.
+"""
+
+
+class Ov2kitError(Exception):
+    """Base of all errors raised on purpose by ov2kit."""
+
+
+class VideoError(Ov2kitError, ValueError):
+    """A video cannot be opened, has no usable picture stream, or yields no frame."""
+
+
+class AssetError(Ov2kitError, ValueError):
+    """A directory of canvases is incomplete, inconsistent or in an unknown layout."""
+
+
+class CanvasError(Ov2kitError, ValueError):
+    """A `Canvases` object breaks its contract."""
+
+
+class BudgetError(Ov2kitError, ValueError):
+    """A token or canvas budget cannot be met by any result."""
+
+
+class MissingExtraError(Ov2kitError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
