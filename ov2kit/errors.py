@@ -27,3 +27,7 @@ class BudgetError(Ov2kitError, ValueError):
 
 class MissingExtraError(Ov2kitError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class DamagedVideoWarning(UserWarning):
+    """A video was damaged or cut short; the message counts what was lost."""

@@ -1,0 +1,196 @@
+"""The packet table: what a file says about its pictures before anything is decoded.
+
+Letters: P packets in decode order, F frames in display order (packets less those the container
+discards). Times come from pts x time base, never from index / fps, and start at 0 with the first
+shown frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream as AVStream
+
+from ov2kit.codec.source import AnyPacket
+
+TimesFrom = Literal["pts", "sorted pts", "frame rate"]
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """Facts of every video packet, in decode order.
+
+    Args:
+        pts: (P,) float64 presentation time stamp in seconds as written, NaN where missing.
+        seconds: (P,) float64 presentation time, repaired and counted from the first shown frame.
+        nbytes: (P,) int64 size in bytes.
+        is_key: (P,) bool, the container's key flag.
+        is_entry: (P,) bool, the packet begins with a picture that needs no other.
+        is_disposable: (P,) bool, no other picture needs it (as far as the container says).
+        is_discard: (P,) bool, an edit list hides it.
+        is_corrupt: (P,) bool, the demuxer found it damaged or cut short.
+        order: (F,) int64 decode index of each shown frame, in display order.
+        exact: whether `order` is known. If not (no, repeated or impossible pts), frames are known
+            only by the order in which the decoder gives them.
+        times_from: where `seconds` come from: the pts, the pts sorted because they are not in
+            display order, or the frame rate because there are none.
+        frame_seconds: (F,) float64 time of each shown frame.
+        frame_duration: typical seconds from one frame to the next.
+    """
+
+    pts: np.ndarray
+    seconds: np.ndarray
+    nbytes: np.ndarray
+    is_key: np.ndarray
+    is_entry: np.ndarray
+    is_disposable: np.ndarray
+    is_discard: np.ndarray
+    is_corrupt: np.ndarray
+    order: np.ndarray
+    exact: bool
+    times_from: TimesFrom
+    frame_seconds: np.ndarray
+    frame_duration: float
+
+    def __len__(self) -> int:
+        return len(self.nbytes)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.order)
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the first shown frame to the end of the last."""
+        return float(self.frame_seconds[-1]) + self.frame_duration if self.num_frames else 0.0
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second over the whole stream."""
+        return self.num_frames / self.duration_seconds if self.num_frames else 0.0
+
+    @cached_property
+    def frame_of_packet(self) -> np.ndarray:
+        """(P,) int64 frame index of each packet, -1 for discarded ones."""
+        rank = np.full(len(self), -1, dtype=np.int64)
+        rank[self.order] = np.arange(self.num_frames)
+        return rank
+
+    def display(self, name: str) -> np.ndarray:
+        """A column in display order, (F,): ``table.display("nbytes")``."""
+        column: np.ndarray = getattr(self, name)[self.order]
+        return column
+
+
+def read_packets(
+    container: InputContainer,
+    stream: AVStream,
+    starts: Callable[[memoryview], bool],
+    look: Callable[[AnyPacket], bool] | None = None,
+) -> PacketTable:
+    """Demux one stream to its end. Nothing is decoded, no packet is kept.
+
+    Args:
+        starts: test of a key packet's bytes, see `ov2kit.codec.entry.starts_at`.
+        look: shown each packet until it answers True (to decode a first picture on the way).
+    """
+    base = float(stream.time_base) if stream.time_base else 1.0
+    rows: list[tuple[int | None, int | None, int, bool, bool, bool, bool, bool]] = []
+    duration = 0
+    for packet in container.demux(stream):
+        if look is not None and look(packet):
+            look = None
+        if packet.size == 0 and packet.pts is None and packet.dts is None:
+            continue  # the flush packet at the end is not in the file
+        key = packet.is_keyframe
+        rows.append(
+            (
+                packet.pts,
+                packet.dts,
+                packet.size,
+                key,
+                key and starts(memoryview(packet)),
+                packet.is_disposable,
+                packet.is_discard,
+                packet.is_corrupt,
+            )
+        )
+        duration = duration or packet.duration or 0
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
+    pts = _seconds(columns[0], base)
+    dts = _seconds(columns[1], base)
+    shown = ~np.array(columns[6], dtype=bool)
+    nominal = duration * base if duration else _nominal_duration(stream)
+    reorders = bool(stream.codec_context.has_b_frames)
+    seconds, order, exact, source = _timeline(pts, dts, shown, nominal, reorders)
+    frame_seconds = np.sort(seconds[order])
+    steps = np.diff(frame_seconds)
+    return PacketTable(
+        pts=pts,
+        seconds=seconds,
+        nbytes=np.array(columns[2], dtype=np.int64),
+        is_key=np.array(columns[3], dtype=bool),
+        is_entry=np.array(columns[4], dtype=bool),
+        is_disposable=np.array(columns[5], dtype=bool),
+        is_discard=~shown,
+        is_corrupt=np.array(columns[7], dtype=bool),
+        order=order,
+        exact=exact,
+        times_from=source,
+        frame_seconds=frame_seconds,
+        frame_duration=float(np.median(steps[steps > 0])) if (steps > 0).any() else nominal,
+    )
+
+
+def _seconds(ticks: tuple[int | None, ...], base: float) -> np.ndarray:
+    return np.array([np.nan if tick is None else tick * base for tick in ticks], dtype=np.float64)
+
+
+def _nominal_duration(stream: AVStream) -> float:
+    """Seconds per frame from the header, for streams that carry no duration."""
+    for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
+        if rate and 1 <= float(rate) <= 240:
+            return 1.0 / float(rate)
+    return 0.04
+
+
+def _timeline(
+    pts: np.ndarray, dts: np.ndarray, shown: np.ndarray, nominal: float, reorders: bool
+) -> tuple[np.ndarray, np.ndarray, bool, TimesFrom]:
+    """Repaired times per packet, display order, whether it is certain, and where times come from."""
+    packets = np.flatnonzero(shown)
+    if len(packets) == 0 or np.isnan(pts[packets]).all():
+        seconds = np.zeros(len(pts))
+        seconds[packets] = np.arange(len(packets)) * nominal
+        return seconds, packets, not reorders and len(packets) > 0, "frame rate"
+    seconds = _without_jumps(pts, dts, nominal)
+    missing = np.isnan(seconds)
+    if missing.any():  # straight line between neighbours; these frames are known by output order only
+        known = np.flatnonzero(~missing)
+        seconds[missing] = np.interp(np.flatnonzero(missing), known, seconds[known])
+    seconds = seconds - seconds[packets].min()
+    order = packets[np.argsort(seconds[packets], kind="stable")]
+    unique = len(np.unique(seconds[packets])) == len(packets)
+    # Pictures are reordered but the stamps are not: the writer put decode times into pts.
+    decode_times = reorders and len(packets) > 2 and bool((np.diff(seconds[packets]) > 0).all())
+    exact = unique and not missing[packets].any() and not decode_times
+    return seconds, order, exact, "pts" if exact else "sorted pts"
+
+
+def _without_jumps(pts: np.ndarray, dts: np.ndarray, nominal: float) -> np.ndarray:
+    """pts made continuous where the decode clock jumps back (joined transport streams)."""
+    clock = np.where(np.isnan(dts), pts, dts) if np.isnan(dts).all() else dts
+    known = np.flatnonzero(~np.isnan(clock))
+    back = known[1:][np.diff(clock[known]) < -nominal / 2]
+    if len(back) == 0 or np.isnan(dts).all():
+        return pts.copy()
+    out = pts.copy()
+    for start in back:
+        before, after = out[:start], out[start:]
+        if np.isnan(before).all() or np.isnan(after).all():
+            continue
+        after += np.nanmax(before) + nominal - np.nanmin(after)
+    return out

@@ -1,0 +1,150 @@
+"""Where a video comes from: a path, bytes or a file object, opened robustly any number of times.
+
+FFmpeg takes a relative name with a colon for a URL, sound phone clips carry metadata that is not
+UTF-8, covers pass for videos: all of that is met here, once, and every failure becomes a VideoError
+that names the file.
+"""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream as AVStream
+
+from ov2kit.errors import VideoError
+
+AnyPacket: TypeAlias = "Packet[Any]"  # generic to the type checker only
+VideoSource = str | os.PathLike[str] | bytes | BinaryIO
+
+# What opening or reading can raise besides FFmpegError, each seen on a real file: metadata that is
+# not UTF-8, an index out of a table of streams, a header FFmpeg answers with a plain EOFError.
+OPEN_ERRORS = (av.error.FFmpegError, UnicodeDecodeError, IndexError, EOFError, OSError, ValueError)
+
+
+class Source:
+    """An input that can be opened again from its start.
+
+    Args:
+        source: path, encoded bytes, or a binary file object. A file object that cannot seek is
+            copied to a temporary file first.
+
+    Raises:
+        VideoError: the path does not exist, is a folder, or the input is empty.
+    """
+
+    def __init__(self, source: VideoSource) -> None:
+        self._path: str | None = None
+        self._bytes: bytes | None = None
+        self._file: BinaryIO | None = None
+        self._busy = False
+        if isinstance(source, str | os.PathLike):
+            path = Path(source)
+            self.label = str(path)
+            if path.is_dir():
+                raise VideoError(f"{path}: expected a video file, got a folder")
+            if not path.exists():
+                raise VideoError(f"{path}: no such file; check the path")
+            if path.is_file() and path.stat().st_size == 0:
+                raise VideoError(f"{path}: the file is empty")
+            self._path = os.path.abspath(path)
+        elif isinstance(source, bytes | bytearray | memoryview):
+            self.label = f"<{len(source)} bytes>"
+            if len(source) == 0:
+                raise VideoError(f"{self.label}: the video is empty")
+            self._bytes = bytes(source)
+        elif hasattr(source, "read"):
+            self.label = f"<{getattr(source, 'name', type(source).__name__)}>"
+            self._file = source if _can_seek(source) else _spooled(source)
+        else:
+            raise VideoError(f"expected a path, bytes or a binary file object, got {type(source).__name__}")
+
+    @property
+    def can_share(self) -> bool:
+        """Whether it can be open more than once at a time (paths and bytes can, file objects cannot)."""
+        return self._file is None
+
+    @contextmanager
+    def open(self) -> Iterator[InputContainer]:
+        """The container, positioned at its start; closed on exit.
+
+        Raises:
+            VideoError: the input is not a video FFmpeg can open, or a file object is already open.
+        """
+        target: str | BinaryIO
+        if self._path is not None:
+            target = self._path
+        elif self._bytes is not None:
+            target = io.BytesIO(self._bytes)
+        else:
+            assert self._file is not None
+            if self._busy:
+                raise VideoError(f"{self.label}: a file object can be read by one loop at a time; pass a path or bytes")
+            self._file.seek(0)
+            target = self._file
+        try:
+            container = av.open(target, mode="r", metadata_errors="replace")
+        except OPEN_ERRORS as error:
+            raise VideoError(f"{self.label}: not a video that can be opened ({reason(error)})") from error
+        self._busy = True
+        try:
+            with container:
+                yield container
+        finally:
+            self._busy = False
+
+
+def choose_stream(container: InputContainer, label: str, index: int | None = None) -> AVStream:
+    """The video stream FFmpeg holds for the best one, never a cover picture.
+
+    Args:
+        index: stream index to take instead.
+
+    Raises:
+        VideoError: there is no video stream, only a cover, no decoder, or no stream `index`.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if index is not None:
+        chosen = [s for s in videos if s.index == index]
+        if not chosen:
+            raise VideoError(f"{label}: no video stream {index}; there are {[s.index for s in videos]}")
+        stream = chosen[0]
+    else:
+        if not videos:
+            covers = len(container.streams.video)
+            found = "only a cover picture" if covers else f"{len(container.streams)} stream(s), none of them video"
+            raise VideoError(f"{label}: expected a video stream, got {found}")
+        best = container.streams.best("video")
+        stream = next((s for s in videos if best is not None and s.index == best.index), videos[0])
+    if stream.codec_context is None:
+        raise VideoError(f"{label}: FFmpeg knows no decoder for video stream {stream.index}")
+    return stream
+
+
+def reason(error: BaseException) -> str:
+    """What FFmpeg said, without its error number and path."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.strip() or type(error).__name__
+
+
+def _can_seek(file: BinaryIO) -> bool:
+    try:
+        return bool(file.seekable())
+    except AttributeError:
+        return False
+
+
+def _spooled(file: BinaryIO) -> BinaryIO:
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the Source
+    shutil.copyfileobj(file, spool)
+    if spool.tell() == 0:
+        raise VideoError("the file object is empty")
+    return spool

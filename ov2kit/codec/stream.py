@@ -1,0 +1,420 @@
+"""VideoStream: a video file as packets, and as frames with the motion the codec already found.
+
+Everything a decoder needs to be told, and everything real and broken files do, stays behind this
+class. Frames are known by their index in display order; times come from the time stamps.
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.stream import VideoStream as AVStream
+from torch import Tensor
+
+from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs
+from ov2kit.codec.entry import starts_at
+from ov2kit.codec.orientation import Orientation
+from ov2kit.codec.packets import PacketTable, read_packets
+from ov2kit.codec.pictures import PictureScaler
+from ov2kit.codec.plan import plan_jobs
+from ov2kit.codec.source import OPEN_ERRORS, AnyPacket, Source, VideoSource, choose_stream, reason
+from ov2kit.errors import DamagedVideoWarning, VideoError
+
+# Decoders of stock FFmpeg that export motion vectors; the others give none, without a word.
+MOTION_CODECS = frozenset(
+    {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "h263", "flv"}
+)
+_KINDS = {1: "I", 2: "P", 3: "B"}
+_MAX_FAILED_SHARE = 0.5
+
+FrameKind = Literal["I", "P", "B", "?"]
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What is known of the chosen video stream.
+
+    Args:
+        codec: FFmpeg's name of the codec, such as "h264".
+        container: FFmpeg's name of the container format.
+        stream_index: index of the stream within the file.
+        coded_size: (height, width) in pixels of the first decoded frame.
+        display_size: (height, width) in square pixels as a player shows it: turned, and with the
+            sample aspect ratio applied to the width.
+        orientation: quarter turns and mirrors from coded to shown.
+        sample_aspect_ratio: width of a pixel over its height.
+        pix_fmt: FFmpeg's pixel format of the first frame.
+        interlaced: whether the first frame is interlaced.
+        exports_motion: whether this decoder gives motion vectors at all.
+        start_seconds: time stamp of the first shown frame, in seconds; all other times count from
+            it.
+        header_seconds: duration the header claims, None if it claims none. A hint, often wrong.
+    """
+
+    codec: str
+    container: str
+    stream_index: int
+    coded_size: tuple[int, int]
+    display_size: tuple[int, int]
+    orientation: Orientation
+    sample_aspect_ratio: float
+    pix_fmt: str
+    interlaced: bool
+    exports_motion: bool
+    start_seconds: float
+    header_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame, its pictures as shown (turned, mirrored, square pixels).
+
+    Args:
+        index: position in display order, from 0.
+        seconds: presentation time, counted from the first shown frame.
+        kind: how the codec predicted it; "?" where the decoder does not say.
+        is_key: the decoder calls it a key frame.
+        nbytes: size of its packet in bytes.
+        rgb: (3, H, W) uint8, None unless asked for.
+        luma: (h, w) uint8, None unless asked for.
+        reference: (h, w) uint8 luma of the frame it is compared with (the last I or P frame shown
+            before it), None unless asked for and there.
+        reference_index: index of that frame, -1 without one.
+        motion: FFmpeg's motion vectors as a structured array, in coded coordinates; None where
+            the frame has none (intra pictures, codecs that export none).
+        coded_size: (height, width) of this frame before scaling; may change within a stream.
+        corrupt: the decoder concealed damage in it.
+    """
+
+    index: int
+    seconds: float
+    kind: FrameKind
+    is_key: bool
+    nbytes: int
+    rgb: Tensor | None
+    luma: Tensor | None
+    reference: Tensor | None
+    reference_index: int
+    motion: np.ndarray | None
+    coded_size: tuple[int, int]
+    corrupt: bool
+
+    def __repr__(self) -> str:
+        return f"Frame({self.index}, {self.seconds:.3f} s, {self.kind}, {self.nbytes} bytes)"
+
+
+@dataclass(frozen=True)
+class StreamLosses:
+    """What a damaged or cut file could not give.
+
+    Args:
+        packets: video packets in the file.
+        discarded: packets an edit list hides; not a loss.
+        corrupt_packets: packets the demuxer found damaged.
+        failed_packets: packets the decoder refused.
+        corrupt_frames: frames with concealed damage; a lower bound, many decoders do not say.
+        missing_frames: frames that were asked for and never came.
+        cut: the file ends before its header says, or its last packet is incomplete.
+    """
+
+    packets: int = 0
+    discarded: int = 0
+    corrupt_packets: int = 0
+    failed_packets: int = 0
+    corrupt_frames: int = 0
+    missing_frames: int = 0
+    cut: bool = False
+
+    def __bool__(self) -> bool:
+        counts = (self.corrupt_packets, self.failed_packets, self.corrupt_frames, self.missing_frames)
+        return self.cut or any(counts)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count} {what}"
+            for count, what in (
+                (self.failed_packets, "packet(s) could not be decoded"),
+                (self.corrupt_packets, "packet(s) damaged"),
+                (self.corrupt_frames, "frame(s) with concealed damage"),
+                (self.missing_frames, "frame(s) missing"),
+            )
+            if count
+        ]
+        if self.cut:
+            parts.append("the file ends early")
+        return ", ".join(parts) or "nothing lost"
+
+
+class VideoStream:
+    """A video as packets and frames. Reading never seeks and never holds more than a few frames.
+
+    Args:
+        source: path, encoded bytes, or a binary file object.
+        stream: index of the video stream; FFmpeg's best one (never a cover picture) by default.
+        threads: decoders at work at the same time on different keyframe intervals; by default one
+            per processor, at most 8. Results do not depend on it.
+
+    Raises:
+        VideoError: the input is missing, empty, no video, or holds no picture that decodes.
+
+    Example:
+        >>> stream = VideoStream("clip.mp4")
+        >>> stream.packets().display("nbytes")          # bytes per frame, nothing decoded
+        >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True): ...
+    """
+
+    def __init__(self, source: VideoSource, *, stream: int | None = None, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self._source = Source(source)
+        self._stream_index = stream
+        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._losses = StreamLosses()
+        self._scan = self._scanned()
+
+    @property
+    def label(self) -> str:
+        """Name of the input for messages."""
+        return self._source.label
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._scan[1]
+
+    @property
+    def num_frames(self) -> int:
+        return self.packets().num_frames
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.packets().duration_seconds
+
+    @property
+    def fps(self) -> float:
+        return self.packets().fps
+
+    @property
+    def losses(self) -> StreamLosses:
+        """What was lost up to the end of the last `frames` loop."""
+        return self._losses
+
+    def packets(self) -> PacketTable:
+        """The packet table; read once, by demuxing only."""
+        return self._scan[0]
+
+    @cached_property
+    def _scaler(self) -> PictureScaler:
+        return PictureScaler()
+
+    def frames(
+        self,
+        indices: Iterable[int] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        rgb: bool = True,
+        luma_size: tuple[int, int] | None = None,
+        reference: bool = False,
+        motion: bool = False,
+    ) -> Iterator[Frame]:
+        """Decode frames in display order, in one sequential pass.
+
+        Only keyframe intervals that hold a wanted frame are decoded, and only up to the last one.
+        In a damaged file the frames that cannot be decoded are left out and counted in `losses`.
+
+        Args:
+            indices: display indices to give; all frames when omitted. Order and repeats do not
+                matter.
+            size: (height, width) of `Frame.rgb` in pixels; the display size by default.
+            rgb: whether to give RGB at all.
+            luma_size: (height, width) of `Frame.luma`; no luma when omitted.
+            reference: also give the luma of the frame it is compared with.
+            motion: also give motion vectors, where the codec exports them.
+
+        Raises:
+            IndexError: an index is outside the video.
+            VideoError: not a single wanted frame could be decoded, or most packets failed.
+        """
+        table, info = self._scan
+        size = size or info.display_size
+        wanted_frames = self._wanted(indices)
+        count = int(wanted_frames.sum())
+        if count == 0:
+            return
+        wanted = np.zeros(len(table), dtype=bool)
+        wanted[table.order[wanted_frames]] = True
+        lost = DecodeLosses()
+        seen = 0
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ov2kit-scale")
+
+        # Pictures are scaled while they are still in the processor's cache: by an idle thread if there
+        # is one, else by the thread that decoded them. A backlog of full frames costs more than it hides.
+        idle = threading.Semaphore(self._threads)
+
+        def emit(decoded: DecodedFrame) -> Future[Frame] | Frame | None:
+            if table.exact:
+                index, reference_index = (int(table.frame_of_packet[p]) for p in _packets(decoded))
+            else:
+                index, reference_index = decoded.order, decoded.reference_order
+                if index >= table.num_frames or not wanted_frames[index]:
+                    return None
+            if not idle.acquire(blocking=False):
+                return picture(decoded, index, reference_index)
+            future = pool.submit(picture, decoded, index, reference_index)
+            future.add_done_callback(lambda _: idle.release())
+            return future
+
+        def picture(decoded: DecodedFrame, index: int, reference_index: int) -> Frame:
+            frame, before = decoded.picture, decoded.reference
+            scaler, turn = self._scaler, info.orientation
+            small = before is not None and reference and luma_size is not None
+            vectors = frame.side_data.get("MOTION_VECTORS") if motion else None
+            return Frame(
+                index=index,
+                seconds=float(table.frame_seconds[index]),
+                kind=_KINDS.get(frame.pict_type, "?"),  # type: ignore[arg-type]
+                is_key=bool(frame.key_frame),
+                nbytes=int(table.nbytes[decoded.packet]),
+                rgb=torch.from_numpy(scaler.rgb(frame, size, turn)).permute(2, 0, 1) if rgb else None,
+                luma=torch.from_numpy(scaler.luma(frame, luma_size, turn)) if luma_size else None,
+                reference=torch.from_numpy(scaler.luma(before, luma_size, turn)) if small else None,  # type: ignore[arg-type]
+                reference_index=reference_index if before is not None else -1,
+                motion=vectors.to_ndarray() if vectors is not None else None,
+                coded_size=(frame.height, frame.width),
+                corrupt=bool(frame.is_corrupt),
+            )
+
+        decoded = decode_jobs(
+            self._source,
+            info.stream_index,
+            plan_jobs(table, wanted),
+            wanted if table.exact else None,
+            emit,
+            rank=table.frame_of_packet if table.exact else None,
+            motion=motion and info.exports_motion,
+            threads=self._threads,
+            losses=lost,
+        )
+        try:
+            for frame in decoded:
+                if frame is not None:
+                    seen += 1
+                    yield frame  # type: ignore[misc]
+        except OPEN_ERRORS as error:
+            if isinstance(error, VideoError):
+                raise
+            raise VideoError(f"{self.label}: reading stopped ({reason(error)})") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+        self._account(lost, count - seen, count)
+
+    def _wanted(self, indices: Iterable[int] | None) -> np.ndarray:
+        total = self.num_frames
+        if indices is None:
+            return np.ones(total, dtype=bool)
+        chosen = np.array(sorted({int(i) for i in indices}), dtype=np.int64)
+        if len(chosen) and (chosen[0] < 0 or chosen[-1] >= total):
+            bad = chosen[0] if chosen[0] < 0 else chosen[-1]
+            raise IndexError(f"{self.label}: frame {bad} is outside the video, which has frames 0..{total - 1}")
+        wanted = np.zeros(total, dtype=bool)
+        wanted[chosen] = True
+        return wanted
+
+    def _account(self, lost: DecodeLosses, missing: int, asked: int) -> None:
+        table, info = self._scan
+        cut = bool(len(table) and table.is_corrupt[-1])
+        if info.header_seconds is not None and table.exact:
+            cut = cut or table.duration_seconds < 0.95 * info.header_seconds - 1.0
+        self._losses = StreamLosses(
+            packets=len(table),
+            discarded=int(table.is_discard.sum()),
+            corrupt_packets=int(table.is_corrupt.sum()),
+            failed_packets=lost.failed_packets,
+            corrupt_frames=lost.corrupt_frames,
+            missing_frames=missing,
+            cut=cut,
+        )
+        if missing == asked:
+            raise VideoError(
+                f"{self.label}: none of {asked} frame(s) could be decoded ({self._losses}); the file is damaged "
+                "or encrypted"
+            )
+        if lost.failed_packets > _MAX_FAILED_SHARE * (lost.failed_packets + lost.decoded_frames):
+            raise VideoError(f"{self.label}: most packets cannot be decoded ({self._losses}); damaged or encrypted")
+        if self._losses:
+            warnings.warn(f"{self.label}: {self._losses}", DamagedVideoWarning, stacklevel=3)
+
+    def _scanned(self) -> tuple[PacketTable, StreamInfo]:
+        first: list[Any] = []
+        failed = 0
+        with self._source.open() as container:
+            stream = choose_stream(container, self.label, self._stream_index)
+            context = stream.codec_context
+            context.thread_type, context.thread_count = "NONE", 1
+
+            def look(packet: AnyPacket) -> bool:
+                nonlocal failed
+                try:
+                    first.extend(packet.decode())
+                except av.error.DecoderNotFoundError as error:
+                    raise VideoError(f"{self.label}: this FFmpeg has no decoder for {context.name}") from error
+                except (av.error.FFmpegError, EOFError):
+                    failed += 1
+                return bool(first)
+
+            starts = starts_at(context.codec.canonical_name, context.extradata)
+            try:
+                table = read_packets(container, stream, starts, look)
+            except OPEN_ERRORS as error:
+                if isinstance(error, VideoError):
+                    raise
+                raise VideoError(f"{self.label}: reading stopped ({reason(error)})") from error
+            if len(table) == 0:
+                raise VideoError(f"{self.label}: the video stream holds no packets")
+            if not first or table.num_frames == 0:
+                raise VideoError(
+                    f"{self.label}: no picture could be decoded from {len(table)} packet(s), {failed} of them refused "
+                    f"({context.name}); the file is damaged or encrypted"
+                )
+            return table, _info(container, stream, table, first[0])
+
+
+def _packets(decoded: DecodedFrame) -> tuple[int, int]:
+    return decoded.packet, decoded.reference_packet
+
+
+def _info(container: InputContainer, stream: AVStream, table: PacketTable, frame: Any) -> StreamInfo:
+    orientation = Orientation.from_frame(frame)
+    ratio = float(stream.sample_aspect_ratio or 0) or 1.0
+    ratio = ratio if 0.1 <= ratio <= 10 else 1.0
+    shown = orientation.size(frame.height, max(1, round(frame.width * ratio)))
+    header = None
+    if stream.duration and stream.time_base:
+        header = float(stream.duration * stream.time_base)
+    elif container.duration:
+        header = container.duration / av.time_base
+    shown_pts = table.pts[table.order]
+    start = float(np.nanmin(shown_pts)) if not np.isnan(shown_pts).all() else 0.0
+    name = stream.codec_context.codec.canonical_name
+    return StreamInfo(
+        codec=name,
+        container=container.format.name,
+        stream_index=stream.index,
+        coded_size=(frame.height, frame.width),
+        display_size=shown,
+        orientation=orientation,
+        sample_aspect_ratio=ratio,
+        pix_fmt=frame.format.name,
+        interlaced=bool(frame.interlaced_frame),
+        exports_motion=stream.codec_context.name in MOTION_CODECS,
+        start_seconds=start,
+        header_seconds=header,
+    )
