@@ -1,0 +1,123 @@
+"""From a budget to a canvas size, a number of canvases, and canvases per group.
+
+A budget is a promise: never exceeded, and used to at least 90 % where the video has enough frames.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ov2kit.errors import BudgetError
+from ov2kit.geometry import ResizeRule, smart_resize
+
+_FULL_ENOUGH = 0.9
+_SHRINK = 0.98  # step of the search for a canvas that divides a token budget well
+
+
+@dataclass(frozen=True)
+class CanvasBudget:
+    """How many canvases of which size.
+
+    Args:
+        canvases: most canvases the result may have.
+        height: canvas rows in pixels.
+        width: canvas columns in pixels.
+        tokens_per_canvas: merged tokens of one canvas.
+    """
+
+    canvases: int
+    height: int
+    width: int
+    tokens_per_canvas: int
+
+
+def plan_budget(
+    display_size: tuple[int, int],
+    *,
+    budget_canvases: int | None,
+    budget_tokens: int | None,
+    side: int,
+    min_pixels: int,
+    max_pixels: int,
+    rule: ResizeRule = "image",
+    canvas_size: tuple[int, int] | None = None,
+) -> CanvasBudget:
+    """Choose the canvas size of a video and the number of canvases its budget holds.
+
+    With a token budget the canvas shrinks (aspect kept) until whole canvases use at least 90 % of
+    it; with a canvas budget, or a size that is given, the size is left alone.
+
+    Args:
+        display_size: (height, width) of the video as shown, in pixels.
+        budget_canvases: most canvases; exactly one of the two budgets is given.
+        budget_tokens: most merged tokens.
+        side: edge of a block in pixels, patch * merge.
+        min_pixels: smallest canvas area in pixels.
+        max_pixels: largest canvas area in pixels.
+        rule: see `smart_resize`.
+        canvas_size: (height, width) in pixels to use instead of resizing by the rule.
+
+    Raises:
+        BudgetError: the budget is not positive, both or none are given, a size does not divide
+            into blocks, or one smallest canvas is more than the tokens.
+    """
+    if (budget_canvases is None) == (budget_tokens is None):
+        raise BudgetError(f"give one of budget_canvases and budget_tokens, got {budget_canvases} and {budget_tokens}")
+    given = budget_tokens if budget_tokens is not None else budget_canvases
+    assert given is not None
+    if given < 1:
+        raise BudgetError(f"a budget must be at least 1, got {given}")
+    height, width = _shown(display_size)
+    if canvas_size is not None:
+        rows, columns = canvas_size
+        if rows < side or columns < side or rows % side or columns % side:
+            raise BudgetError(f"canvas_size must be multiples of patch * merge = {side} pixels, got {rows} x {columns}")
+    else:
+        rows, columns = smart_resize(height, width, side, min_pixels, max_pixels, rule=rule)
+    tokens = rows * columns // side**2
+    if budget_tokens is None:
+        assert budget_canvases is not None
+        return CanvasBudget(budget_canvases, rows, columns, tokens)
+    if canvas_size is None:
+        area = min(max_pixels, rows * columns)
+        while budget_tokens // tokens * tokens < _FULL_ENOUGH * budget_tokens and area > side * side:
+            area = int(area * _SHRINK)
+            rows, columns = smart_resize(height, width, side, min(min_pixels, area), area, rule="image")
+            tokens = rows * columns // side**2
+    if tokens > budget_tokens:
+        raise BudgetError(
+            f"one canvas of {rows} x {columns} pixels is {tokens} tokens, more than budget_tokens={budget_tokens}; "
+            "raise the budget or make the canvas smaller"
+        )
+    return CanvasBudget(budget_tokens // tokens, rows, columns, tokens)
+
+
+def _shown(display_size: tuple[int, int]) -> tuple[int, int]:
+    """Keep slivers inside the aspect ratio that resizing takes: they are padded by stretching."""
+    height, width = display_size
+    return max(height, -(-width // 200)), max(width, -(-height // 200))
+
+
+def share_canvases(total: int, per_group: int, frames: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Canvases of each group: `per_group` each, and what is left where the bits are.
+
+    A group of n frames fills at most n canvases. What is left after that goes, one canvas at a
+    time, to the group with most energy per P-canvas (D'Hondt), the earlier of equals.
+
+    Args:
+        total: canvases in all, at least one per group.
+        per_group: canvases of an ordinary group, I and P.
+        frames: (G,) frames in each group, at least 1.
+        energy: (G,) bytes spent on each group.
+
+    Returns:
+        (G,) int64, each at least 1 and at most its frames; the sum is at most `total`.
+    """
+    shares: np.ndarray = np.minimum(per_group, frames).astype(np.int64)
+    weight = np.asarray(energy, dtype=np.float64) + 1e-9 * (1.0 + float(np.sum(energy)))
+    spare = total - int(shares.sum())
+    while spare > 0 and (shares < frames).any():
+        claim = np.where(shares < frames, weight / shares, -1.0)
+        shares[int(np.argmax(claim))] += 1
+        spare -= 1
+    return shares

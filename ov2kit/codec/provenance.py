@@ -1,0 +1,73 @@
+"""What made a result: preset, signal, codec, options, versions, seconds per stage, what was lost."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+import ov2kit
+from ov2kit.codec.stream import VideoStream
+
+
+@dataclass
+class StageClock:
+    """Wall seconds per named stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide what comes out."""
+    libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
+    return {
+        "ov2kit": ov2kit.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "av": av.__version__,
+        "libavcodec": libraries.get("libavcodec", "?"),
+        "libavformat": libraries.get("libavformat", "?"),
+    }
+
+
+def describe(
+    stream: VideoStream, *, preset: str, signal: dict[str, Any], options: dict[str, Any], clock: StageClock, **more: Any
+) -> dict[str, Any]:
+    """A JSON-able record for `Canvases.provenance`."""
+    info, table = stream.info, stream.packets()
+    return {
+        "preset": preset,
+        "signal": signal,
+        "codec": info.codec,
+        "source": {
+            "name": stream.label,
+            "container": info.container,
+            "stream": info.stream_index,
+            "frames": table.num_frames,
+            "seconds": table.duration_seconds,
+            "start_seconds": info.start_seconds,
+            "fps": table.fps,
+            "coded_size": list(info.coded_size),
+            "display_size": list(info.display_size),
+            "pix_fmt": info.pix_fmt,
+            "interlaced": info.interlaced,
+            "times_from": table.times_from,
+        },
+        "options": options,
+        **more,
+        "lost": asdict(stream.losses),
+        "seconds": {stage: round(value, 6) for stage, value in clock.seconds.items()},
+        "versions": versions(),
+    }
