@@ -1,0 +1,322 @@
+"""Grouping by bit cost: cut time where a quota of bytes is spent, at the cheapest moment nearby.
+
+Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), adaptive groups; limits and edge cases
+as in the offline packing of the release. Letters: T packets, B bins, G groups.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ov2kit.codec.energy import Cost, bin_energy, covered_span, frame_gap, sort_packets
+from ov2kit.errors import VideoError
+
+_LEAST_SPAN_SECONDS = 0.25
+_QUOTA_STEPS = 40  # halvings of the search for a quota
+_SHRINK = 2**-0.25  # one step towards shorter groups
+
+
+@dataclass(frozen=True)
+class GroupTrace:
+    """How a partition came about; all numbers on the host.
+
+    Args:
+        ranges: inclusive (first bin, last bin) of each group.
+        triggers: bin at which each cut was asked for.
+        cuts: bin at which it was made, the last bin of its group (before the tail was merged).
+        threshold: quota of energy that asks for a cut.
+        min_bins: shortest span, in bins.
+        max_bins: longest span, in bins.
+        bin_seconds: width of a bin.
+        stretch: what the span limits were multiplied by to keep the budget; 1 without a budget.
+        quota_groups: K of the quota, total energy / threshold.
+        energy: (B,) float64 energy of each bin, never negative.
+        start_seconds: where bin 0 begins.
+        end_seconds: where the last group ends.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    triggers: tuple[int, ...]
+    cuts: tuple[int, ...]
+    threshold: float
+    min_bins: int
+    max_bins: int
+    bin_seconds: float
+    stretch: float
+    quota_groups: float
+    energy: Tensor
+    start_seconds: float = 0.0
+    end_seconds: float = math.inf
+
+    def __len__(self) -> int:
+        return len(self.ranges)
+
+    def seconds(self) -> Tensor:
+        """(G, 2) float64 [start, end) of each group in seconds, without gaps."""
+        starts = [self.start_seconds + first * self.bin_seconds for first, _ in self.ranges]
+        end = min(self.end_seconds, self.start_seconds + len(self.energy) * self.bin_seconds)
+        end = self.end_seconds if math.isfinite(self.end_seconds) else end
+        return torch.tensor(list(zip(starts, [*starts[1:], end], strict=True)), dtype=torch.float64)
+
+
+class BitCostGrouping(nn.Module):
+    """Walk the bins of energy; cut once the quota is spent, at the cheapest bin near that point.
+
+    A cut is asked for at the first bin where the span reaches `max_seconds`, or reaches
+    `min_seconds` with total energy / `target_groups` spent since the last cut. It is made at the
+    cheapest bin within r = clamp(max_bins // 3, 1, 3) bins that keeps the span limits, the nearest
+    of equals, then the earlier. A tail under half of `min_seconds` joins the group before it.
+    `target_groups` sets the quota alone: the number of groups follows from the video, unless a
+    call gives `max_groups`.
+
+    Args:
+        target_groups: K of the quota; less than 1 counts as 1.
+        bin_seconds: width of a bin; 0 or less counts as 0.5, as in the release.
+        min_seconds: shortest group, at least 0.25.
+        max_seconds: longest group, at least `min_seconds`.
+        smooth_bins: radius of the moving average over bins.
+        cost: ``"bytes"`` (paper) or ``"log1p"`` (released tool).
+    """
+
+    def __init__(  # noqa: PLR0917
+        self,
+        target_groups: int,
+        bin_seconds: float = 0.5,
+        min_seconds: float = 1.5,
+        max_seconds: float = 6.0,
+        smooth_bins: int = 1,
+        cost: Cost = "bytes",
+    ) -> None:
+        super().__init__()
+        if cost not in ("bytes", "log1p") or smooth_bins < 0:
+            raise ValueError(f"cost must be 'bytes' or 'log1p' and smooth_bins >= 0; got {cost!r}, {smooth_bins}")
+        self.target_groups = max(1, target_groups)
+        self.bin_seconds = bin_seconds if bin_seconds > 0 else 0.5
+        self.min_seconds = max(_LEAST_SPAN_SECONDS, min_seconds)
+        self.max_seconds = max(self.min_seconds, max_seconds)
+        self.smooth_bins = smooth_bins
+        self.cost: Cost = cost
+
+    def extra_repr(self) -> str:
+        return (
+            f"target_groups={self.target_groups}, bin_seconds={self.bin_seconds}, min_seconds={self.min_seconds}, "
+            f"max_seconds={self.max_seconds}, smooth_bins={self.smooth_bins}, cost={self.cost!r}"
+        )
+
+    def forward(
+        self,
+        times: Tensor,
+        nbytes: Tensor,
+        is_key: Tensor,
+        block_scores: Tensor | None = None,
+        *,
+        max_groups: int | None = None,
+    ) -> Tensor:
+        """Packets -> groups.
+
+        Args:
+            times: (T,) presentation times in seconds, any order, any start; NaN is dropped.
+            nbytes: (T,) packet sizes in bytes.
+            is_key: (T,) bool.
+            block_scores: not used; every grouping takes it.
+            max_groups: the budget, see `explain`.
+
+        Returns:
+            (G, 2) float64 [start, end) in seconds on the device of `times`: no gap, from the first
+            time to one frame past the last.
+
+        Raises:
+            VideoError: no packet has a time.
+        """
+        return self.explain(times, nbytes, is_key, max_groups=max_groups).seconds().to(times.device)
+
+    def explain(self, times: Tensor, nbytes: Tensor, is_key: Tensor, *, max_groups: int | None = None) -> GroupTrace:
+        """As `forward`, with all that led to the cuts.
+
+        With `max_groups` there are never more groups than that, and as many as the search finds:
+        see `trace`. Groups shorter than `min_seconds` need finer bins, so below a stretch of 1 the
+        bins shrink by the same factor, down to two frames per shortest group.
+        """
+        times, nbytes, is_key = sort_packets(times, nbytes, is_key)
+        start, end = covered_span(times)
+
+        def energy(scale: float) -> tuple[Tensor, float]:
+            width = self.bin_seconds * min(scale, 1.0)
+            return bin_energy(
+                times, nbytes, is_key, bin_seconds=width, smooth_bins=self.smooth_bins, cost=self.cost
+            ), width
+
+        floor = 2 * frame_gap(times) / self.min_seconds
+        found = self._search(energy, max_groups, end - start, floor)
+        return replace(found, start_seconds=start, end_seconds=end)
+
+    def partition(
+        self, energy: Tensor, duration_seconds: float | None = None, *, max_groups: int | None = None
+    ) -> Tensor:
+        """(B,) energy, already binned and smoothed -> (G, 2) long inclusive bin ranges.
+
+        Args:
+            energy: negative values count as 0; all zero counts as all equal.
+            duration_seconds: length of the clip, for the length of the tail; B bins when omitted.
+            max_groups: the budget, see `trace`.
+
+        Raises:
+            VideoError: there is no bin, or `duration_seconds` is not positive.
+        """
+        ranges = self.trace(energy, duration_seconds, max_groups=max_groups).ranges
+        return torch.tensor(ranges, dtype=torch.long, device=energy.device)
+
+    def trace(
+        self, energy: Tensor, duration_seconds: float | None = None, *, max_groups: int | None = None
+    ) -> GroupTrace:
+        """As `partition`, with the threshold, what asked for each cut and where it was made.
+
+        With `max_groups` the number of groups never exceeds it. Too many groups: both span limits
+        stretch by the smallest factor that makes them fit, found by doubling and halving over
+        whole bins. Too few: the quota shrinks, and if `min_seconds` is what holds them back both
+        limits shrink in steps of 2 ** -1/4, and the result with most groups within the budget
+        wins, the one nearest to the plain limits among equals. `stretch` and `quota_groups` tell.
+        """
+        if energy.ndim != 1 or len(energy) == 0:
+            raise VideoError(f"bit-cost grouping needs (B,) energy with at least one bin, got {tuple(energy.shape)}")
+        if duration_seconds is not None and not duration_seconds > 0:
+            raise VideoError(f"bit-cost grouping needs a clip longer than 0 s, got {duration_seconds} s")
+        width = self.bin_seconds
+        floor = width / (2 * self.max_seconds)
+        return self._search(lambda scale: (energy, width), max_groups, duration_seconds, floor)
+
+    def _search(
+        self,
+        energy_at: Callable[[float], tuple[Tensor, float]],
+        max_groups: int | None,
+        duration: float | None,
+        floor: float,
+    ) -> GroupTrace:
+        """Find quota and stretch; `energy_at(stretch)` gives the bins and their width."""
+        walk = _Walk(self, *energy_at(1.0), duration)
+        plain = walk(1.0, self.target_groups)
+        if max_groups is None:
+            return plain
+        if max_groups < 1:
+            raise ValueError(f"max_groups must be at least 1, got {max_groups}")
+        if len(plain) > max_groups:
+            return walk.fill(walk.stretched(self.target_groups, max_groups), max_groups)
+        best = walk.fill(plain, max_groups)
+        stretch = 1.0
+        while len(best) < max_groups and stretch * _SHRINK >= floor:
+            stretch *= _SHRINK
+            found = _Walk(self, *energy_at(stretch), duration).near(stretch, self.target_groups, max_groups)
+            if found is not None and len(found) > len(best):
+                best = found
+        return best
+
+
+class _Walk:
+    """The walk over one array of bins, and the searches that repeat it with other limits."""
+
+    def __init__(self, grouping: BitCostGrouping, energy: Tensor, width: float, duration: float | None) -> None:
+        self.min_seconds, self.max_seconds = grouping.min_seconds, grouping.max_seconds
+        self.width = width
+        self.duration = len(energy) * width if duration is None else duration
+        energy = energy.detach().to("cpu", torch.float64).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0.0)
+        self.energy = energy if float(energy.sum()) > 1e-12 else torch.ones_like(energy)
+        self.bins: list[float] = self.energy.tolist()
+        self.total = float(self.energy.sum())
+
+    def __call__(self, stretch: float, quota_groups: float) -> GroupTrace:
+        min_bins = max(1, _ceil(self.min_seconds * stretch / self.width))
+        max_bins = max(min_bins, _ceil(self.max_seconds * stretch / self.width))
+        threshold = self.total / quota_groups
+        energy, count = self.bins, len(self.bins)
+        radius = max(1, min(3, max_bins // 3))
+        ranges: list[tuple[int, int]] = []
+        triggers: list[int] = []
+        cuts: list[int] = []
+        start = 0
+        while start < count:
+            spent, trigger = 0.0, -1
+            for i in range(start, count):
+                spent += energy[i]
+                span = i - start + 1
+                if span >= max_bins or (span >= min_bins and spent >= threshold):
+                    trigger = i
+                    break
+            if trigger < 0:
+                ranges.append((start, count - 1))
+                break
+            first = max(start + min_bins - 1, trigger - radius)
+            last = min(start + max_bins - 1, count - 1, trigger + radius)
+            cut = min(range(first, last + 1), key=lambda b, trigger=trigger: (energy[b], abs(b - trigger)))  # type: ignore[misc]
+            triggers.append(trigger)
+            cuts.append(cut)
+            ranges.append((start, cut))
+            start = cut + 1
+        if len(ranges) > 1:
+            tail = min(count * self.width, self.duration) - ranges[-1][0] * self.width
+            if tail < self.min_seconds * stretch / 2:
+                ranges[-2:] = [(ranges[-2][0], ranges[-1][1])]
+        return GroupTrace(
+            tuple(ranges), tuple(triggers), tuple(cuts), threshold, min_bins, max_bins, self.width, stretch,
+            quota_groups, self.energy,
+        )  # fmt: skip
+
+    def stretched(self, quota_groups: float, most: int) -> GroupTrace:
+        """The smallest stretch above 1, in whole bins of the longest span, with at most `most` groups."""
+
+        def at(max_bins: int) -> GroupTrace:
+            return self(max_bins * self.width / self.max_seconds, quota_groups)
+
+        fails = max(1, _ceil(self.max_seconds / self.width))
+        fits, found = 2 * fails, at(2 * fails)
+        while len(found) > most:  # ends: once the shortest span reaches all bins there is one group
+            fails, fits = fits, 2 * fits
+            found = at(fits)
+        while fits - fails > 1:
+            middle = (fits + fails) // 2
+            trial = at(middle)
+            if len(trial) > most:
+                fails = middle
+            else:
+                fits, found = middle, trial
+        return found
+
+    def fill(self, found: GroupTrace, most: int) -> GroupTrace:
+        """Shrink the quota of a partition that fits until it has as many groups as may be."""
+        low, best = found.quota_groups, found
+        high = low
+        while len(best) < most and high < 16 * len(self.bins):
+            high *= 2
+            trial = self(found.stretch, high)
+            if len(trial) > most:
+                return self._between(found.stretch, low, high, best, most)
+            low, best = high, trial if len(trial) > len(best) else best
+        return best
+
+    def near(self, stretch: float, quota_groups: float, most: int) -> GroupTrace | None:
+        """The most groups within the budget at one stretch; None where even a huge quota gives more."""
+        found = self(stretch, quota_groups)
+        if len(found) <= most:
+            return self.fill(found, most)
+        low = self(stretch, 0.5)  # a quota never reached: groups of the longest span
+        return None if len(low) > most else self._between(stretch, 0.5, quota_groups, low, most)
+
+    def _between(self, stretch: float, low: float, high: float, best: GroupTrace, most: int) -> GroupTrace:
+        """Halve between a quota that gives few enough groups and one that gives too many."""
+        for _ in range(_QUOTA_STEPS):
+            if len(best) == most or high - low < 1e-9 * high:
+                break
+            middle = (low + high) / 2
+            trial = self(stretch, middle)
+            if len(trial) > most:
+                high = middle
+            else:
+                low, best = middle, trial if len(trial) > len(best) else best
+        return best
+
+
+def _ceil(bins: float) -> int:
+    """Round up, but not for a rounding error: 1.2 / 0.4 is 3 bins."""
+    return math.ceil(bins - 1e-9)

@@ -1,0 +1,113 @@
+"""Grouping: cut the time of a clip into groups, each to get one I-canvas and its P-canvases.
+
+Four ways, one interface: packets or frames in, groups out.
+
+    forward(times (T,), nbytes (T,), is_key (T,), block_scores=None, *, max_groups=None)
+        -> (G, 2) float64 [start, end) in seconds, without gap, ascending
+
+- `BitCostGrouping` (paper): where the bytes are spent.
+- `ReadinessGrouping` (release): where the block scores of the sampled frames suffice.
+- `FixedGrouping`: n equal spans. `ContainerGrouping`: the encoder's own keyframes.
+
+`max_groups` is the budget; none of them ever returns more groups than that.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ov2kit.codec.bitcost_grouping import BitCostGrouping, GroupTrace
+from ov2kit.codec.energy import covered_span, sort_packets
+from ov2kit.codec.readiness_grouping import ReadinessGrouping, ReadyGroup, frame_limits
+
+__all__ = [
+    "BitCostGrouping",
+    "ContainerGrouping",
+    "FixedGrouping",
+    "GroupTrace",
+    "ReadinessGrouping",
+    "ReadyGroup",
+    "even_subset",
+    "frame_limits",
+]
+
+
+class FixedGrouping(nn.Module):
+    """Equal spans of time; also what the release falls back to when it finds no bin of energy.
+
+    Args:
+        groups: how many; at least 1.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        if groups < 1:
+            raise ValueError(f"FixedGrouping needs at least 1 group, got {groups}")
+        self.groups = groups
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
+
+    def forward(
+        self,
+        times: Tensor,
+        nbytes: Tensor,
+        is_key: Tensor,
+        block_scores: Tensor | None = None,
+        *,
+        max_groups: int | None = None,
+    ) -> Tensor:
+        """(T,) times in seconds -> (G, 2) float64 [start, end) in seconds; the rest is not used.
+
+        Raises:
+            VideoError: no packet has a time.
+            ValueError: `max_groups` is less than 1.
+        """
+        seconds, _, _ = sort_packets(times, nbytes, is_key)
+        start, end = covered_span(seconds)
+        edges = torch.linspace(start, end, _within(self.groups, max_groups) + 1, dtype=torch.float64)
+        return torch.stack([edges[:-1], edges[1:]], dim=1).to(times.device)
+
+
+class ContainerGrouping(nn.Module):
+    """Cut before every keyframe, as the encoder did; what comes before the first one is a group too."""
+
+    def forward(
+        self,
+        times: Tensor,
+        nbytes: Tensor,
+        is_key: Tensor,
+        block_scores: Tensor | None = None,
+        *,
+        max_groups: int | None = None,
+    ) -> Tensor:
+        """(T,) times in seconds and key flags -> (G, 2) float64 [start, end) in seconds.
+
+        Beyond `max_groups` the starts are thinned evenly by `even_subset`, so that groups merge.
+
+        Raises:
+            VideoError: no packet has a time.
+            ValueError: `max_groups` is less than 1.
+        """
+        seconds, _, keys = sort_packets(times, nbytes, is_key)
+        _, end = covered_span(seconds)
+        starts = torch.cat([seconds[:1], seconds[keys]])
+        starts = starts[torch.cat([starts.new_ones(1), starts.diff()]) > 0]
+        starts = even_subset(starts, _within(len(starts), max_groups))
+        return torch.stack([starts, torch.cat([starts[1:], starts.new_tensor([end])])], dim=1).to(times.device)
+
+
+def even_subset(items: Tensor, keep: int) -> Tensor:
+    """`keep` of (n,) items at even steps of their rank, the first and last among them.
+
+    Source: thinning of anchor lists in the release, floor(linspace(0, n - 1, keep)).
+    """
+    if keep >= len(items):
+        return items
+    ranks = torch.linspace(0, len(items) - 1, keep, dtype=torch.float64).floor().long()
+    return items[ranks.to(items.device)]
+
+
+def _within(groups: int, max_groups: int | None) -> int:
+    if max_groups is not None and max_groups < 1:
+        raise ValueError(f"max_groups must be at least 1, got {max_groups}")
+    return groups if max_groups is None else min(groups, max_groups)

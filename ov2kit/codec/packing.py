@@ -1,0 +1,192 @@
+"""Canvas packing: the anchor whole, the chosen blocks side by side, and where each patch came from.
+
+Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2); order and padding as in the codec wheel
+of its release. Letters: T frames of H x W pixels, p patch, m merge (patches per block edge),
+hb x wb blocks per frame, P P-canvases, n blocks.
+"""
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class CanvasPacker(nn.Module):
+    """Copy whole frames and single blocks onto canvases, pixel for pixel.
+
+    A P-canvas is filled in raster order of its blocks; what stays empty is black, with position -1.
+
+    Args:
+        patch: p, patch edge in pixels.
+        merge: m, patches per block edge.
+    """
+
+    def __init__(self, patch: int = 14, merge: int = 2) -> None:
+        super().__init__()
+        if patch < 1 or merge < 1:
+            raise ValueError(f"CanvasPacker needs patch and merge of at least 1, got {patch} and {merge}")
+        self.patch, self.merge = patch, merge
+
+    def extra_repr(self) -> str:
+        return f"patch={self.patch}, merge={self.merge}"
+
+    def forward(
+        self,
+        frames: Tensor,
+        frame_indices: Tensor,
+        anchor: int,
+        blocks: Tensor,
+        canvas: Tensor | None = None,
+        *,
+        p_canvases: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pack one group: the I-canvas, then the P-canvases.
+
+        Args:
+            frames: (T, 3, H, W) uint8; H and W multiples of patch * merge.
+            frame_indices: (T,) source frame index of each frame: the time of its positions.
+            anchor: which of the T frames is kept whole.
+            blocks: (n, 3) long (which of the T frames, block row, block col), in packing order;
+                rows of -1 are left out if they come last.
+            canvas: (n,) P-canvas of each block, not decreasing; consecutive runs of hb * wb blocks
+                when omitted.
+            p_canvases: P; as many as the blocks need when omitted.
+
+        Returns:
+            images (1 + P, 3, H, W) uint8, positions (1 + P, H/p, W/p, 3) int32 of (source frame,
+            patch row, patch col), is_anchor (1 + P,) bool.
+
+        Raises:
+            ValueError: shapes do not fit, or there are more blocks than places.
+        """
+        images, positions, is_anchor = self.forward_batch(
+            frames[None],
+            frame_indices[None],
+            torch.as_tensor(anchor).reshape(1),
+            blocks[None],
+            None if canvas is None else canvas[None],
+            p_canvases=p_canvases,
+        )
+        return images[0], positions[0], is_anchor[0]
+
+    def forward_batch(
+        self,
+        frames: Tensor,
+        frame_indices: Tensor,
+        anchor: Tensor,
+        blocks: Tensor,
+        canvas: Tensor | None = None,
+        *,
+        p_canvases: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward` with a leading batch dimension everywhere; short rows of blocks end in -1.
+
+        Returns:
+            images (B, 1 + P, 3, H, W), positions (B, 1 + P, H/p, W/p, 3), is_anchor (B, 1 + P).
+        """
+        rows, columns = self._grid(frames, frame_indices, anchor, blocks)
+        source = _slots(anchor, blocks, canvas, p_canvases, (rows, columns))
+        empty = source < 0
+        frame, row, column = _split(source.clamp(min=0), rows, columns)
+        images = self._copy(frames, frame, row, column)
+        positions = self._positions(frame_indices, frame, row, column)
+        _fill(rearrange(images, "b k c (h y) (w x) -> b k h w c y x", h=rows, w=columns), empty, 0)
+        _fill(rearrange(positions, "b k (h y) (w x) c -> b k h w c y x", h=rows, w=columns), empty, -1)
+        is_anchor = torch.zeros(images.shape[:2], dtype=torch.bool, device=images.device)
+        is_anchor[:, 0] = True
+        return images, positions, is_anchor
+
+    def _grid(self, frames: Tensor, frame_indices: Tensor, anchor: Tensor, blocks: Tensor) -> tuple[int, int]:
+        """Block rows and columns of a frame, after checking what came in."""
+        side = self.patch * self.merge
+        if frames.ndim != 5 or frames.shape[2] != 3 or frames.dtype != torch.uint8 or 0 in frames.shape:
+            raise ValueError(f"frames must be (T, 3, H, W) uint8, got {tuple(frames.shape[1:])} {frames.dtype}")
+        batch, count, _, height, width = frames.shape
+        if height % side or width % side:
+            raise ValueError(f"frame sides must be multiples of patch * merge = {side}, got {height} x {width}")
+        if frame_indices.shape != (batch, count) or anchor.shape != (batch,):
+            raise ValueError(
+                f"need one source index for each of {count} frames and one anchor; "
+                f"got {tuple(frame_indices.shape[1:])} and {tuple(anchor.shape[1:])}"
+            )
+        if blocks.ndim != 3 or blocks.shape[0] != batch or blocks.shape[2] != 3:
+            raise ValueError(f"blocks must be (n, 3) of (frame, block row, block col), got {tuple(blocks.shape[1:])}")
+        return height // side, width // side
+
+    def _copy(self, frames: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """One gather of strips: a strip is one pixel row of one block, planar or interleaved as frames are."""
+        side, device = self.patch * self.merge, frames.device
+        batch, count, _, height, width = frames.shape
+        columns = width // side
+        clip = torch.arange(batch, device=device).view(-1, 1, 1, 1) * count + frame
+        line = torch.arange(side, device=device).view(-1, 1)
+        interleaved = frames.permute(0, 1, 3, 4, 2)
+        if interleaved.is_contiguous() and not frames.is_contiguous():
+            strip = ((clip * height + row * side)[..., None, :] + line) * columns + column[..., None, :]
+            pixels = _take(interleaved.view(-1, side * 3), strip.flatten())
+            return pixels.view(batch, -1, height, width, 3).permute(0, 1, 4, 2, 3).contiguous()
+        channel = torch.arange(3, device=device).view(-1, 1, 1)
+        start = (clip[:, :, None] * 3 + channel) * height + row[:, :, None] * side
+        strip = (start[..., None, :] + line) * columns + column[:, :, None, :, None]
+        return _take(frames.reshape(-1, side), strip.flatten()).view(batch, -1, 3, height, width)
+
+    def _positions(self, frame_indices: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """(B, K, hb, wb) source frame, block row and block col -> (B, K, H/p, W/p, 3) int32."""
+        merge = self.merge
+        times = frame_indices.to(frame.device).gather(1, frame.flatten(1)).view_as(frame)
+        batch, count, rows, columns = frame.shape
+        within = torch.arange(merge, device=frame.device)
+        positions = torch.empty((batch, count, rows, merge, columns, merge, 3), dtype=torch.int32, device=frame.device)
+        positions[..., 0] = times[:, :, :, None, :, None]
+        positions[..., 1] = (row * merge)[:, :, :, None, :, None] + within.view(-1, 1, 1)
+        positions[..., 2] = (column * merge)[:, :, :, None, :, None] + within
+        return positions.view(batch, count, rows * merge, columns * merge, 3)
+
+
+def _slots(
+    anchor: Tensor, blocks: Tensor, canvas: Tensor | None, p_canvases: int | None, grid: tuple[int, int]
+) -> Tensor:
+    """(B, 1 + P, hb, wb) long: which block of the group, (frame * hb + row) * wb + col, goes where; -1 for none."""
+    rows, columns = grid
+    places, (batch, count, _) = rows * columns, blocks.shape
+    device = blocks.device
+    if canvas is None:
+        needed = math.ceil(count / places)
+        slot = torch.arange(count, device=device).expand(batch, count)
+    else:
+        needed = int(canvas.max()) + 1 if canvas.numel() else 0
+        rank = torch.arange(count, device=device) - torch.searchsorted(canvas.contiguous(), canvas.contiguous())
+        if bool((rank >= places).any()):
+            raise ValueError(f"a canvas takes {places} blocks of {rows} x {columns}, got {int(rank.max()) + 1} for one")
+        slot = canvas * places + rank
+    total = needed if p_canvases is None else p_canvases
+    if needed > total:
+        raise ValueError(f"{count} blocks need {needed} P-canvases of {places} blocks, got p_canvases={total}")
+    block = (blocks[..., 0] * rows + blocks[..., 1]) * columns + blocks[..., 2]
+    block = block.masked_fill(blocks[..., 0] < 0, -1)
+    source = torch.full((batch, (1 + total) * places), -1, dtype=torch.long, device=device)
+    source[:, :places] = anchor.to(device)[:, None] * places + torch.arange(places, device=device)
+    source.scatter_(1, slot + places, block)
+    return source.view(batch, 1 + total, rows, columns)
+
+
+def _split(block: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(frame * rows + row) * columns + column -> frame, row, column."""
+    line = block.div(columns, rounding_mode="floor")
+    return line.div(rows, rounding_mode="floor"), line % rows, block % columns
+
+
+def _take(strips: Tensor, index: Tensor) -> Tensor:
+    """Rows of (N, bytes) uint8, copied in the widest words that fit."""
+    words = next(d for n, d in ((8, torch.int64), (4, torch.int32), (2, torch.int16), (1, torch.uint8))
+                 if strips.shape[1] % n == 0)  # fmt: skip
+    return strips.view(words).index_select(0, index).view(torch.uint8)
+
+
+def _fill(blocks: Tensor, empty: Tensor, value: int) -> None:
+    """Overwrite the empty ones of (B, K, hb, wb, ...), a view."""
+    if empty.is_cuda:  # cheaper to fill all of it than to ask which
+        blocks.masked_fill_(empty[..., None, None, None], value)
+    else:
+        blocks[empty.nonzero(as_tuple=True)] = value

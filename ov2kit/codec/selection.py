@@ -1,0 +1,322 @@
+"""Block selection: which blocks of a group's frames fill its P-canvases.
+
+Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2) for the damped, stratified choice, and
+the codec wheel of its release for the plain top-k. Letters: B clips or groups in a batch, T
+frames, hb x wb blocks per frame, P P-canvases, n chosen blocks.
+
+Both selectors share one interface, and break ties alike: the earlier frame, then raster order.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Placement = Literal["time", "quantile"]
+_LEAST_WEIGHT = 1e-6
+_STEPS = 3  # in its range, near its centre, anywhere
+
+
+@dataclass(frozen=True)
+class StratifiedChoice:
+    """What `stratify` chose, in the order of its candidates; tensors on the device of the scores.
+
+    Args:
+        canvas: (B, N) long P-canvas of each candidate, -1 where it was not chosen.
+        turn: (B, N) long order of picking: sort the chosen by (turn, score descending).
+        focus: (B, P, 3) long first and last frame of each canvas's range, and its centre.
+    """
+
+    canvas: Tensor
+    turn: Tensor
+    focus: Tensor
+
+
+def stratify(
+    frames: Tensor,
+    scores: Tensor,
+    frame_weights: Tensor,
+    p_canvases: int,
+    blocks_per_canvas: int,
+) -> StratifiedChoice:
+    """Cut time into ranges of equal weight and fill one canvas from each.
+
+    The cumulative weight of the frames is cut into P equal quantiles. Canvas p takes the best free
+    candidates of its range (both ends included, so neighbours share a frame); if too few, of the
+    frames within the range's length of its centre; then of all frames.
+
+    Args:
+        frames: (N,) long frame of each candidate, ascending; candidates of a frame in the order
+            that breaks ties.
+        scores: (B, N) float64; -inf marks what is no candidate.
+        frame_weights: (B, T) float64; positive for frames with candidates, 0 for the others.
+        p_canvases: P.
+        blocks_per_canvas: how many blocks fill a canvas.
+    """
+    count = scores.shape[1]
+    listed = frame_weights > 0
+    in_time = torch.arange(frame_weights.shape[1], device=scores.device)
+    first = torch.where(listed, in_time, len(in_time)).amin(1, keepdim=True).clamp_(max=len(in_time) - 1)
+    last = torch.where(listed, in_time, -1).amax(1, keepdim=True).clamp_(min=0)
+    # With fewer candidates than places, cut only as many ranges as there are canvases to fill.
+    candidates = (scores > -torch.inf).sum(1, keepdim=True)
+    used = (-(-candidates // blocks_per_canvas)).clamp_(1, max(1, p_canvases))
+    cumulated = frame_weights.cumsum(1)
+    cumulated = cumulated / cumulated[:, -1:].clamp(min=1e-300)
+    edges = torch.arange(p_canvases, device=scores.device, dtype=torch.float64)
+    quantiles = torch.stack([edges, edges + 1, edges + 0.5], dim=1).flatten() / used
+    below = (cumulated[:, None] < quantiles[:, :, None]).sum(2)  # searchsorted, left
+    focus = below.clamp_(first, last).view(len(scores), p_canvases, 3)
+
+    most = min(blocks_per_canvas, count)
+    left = scores.clone()  # -inf once taken
+    turn = torch.full_like(scores, -1, dtype=torch.long)
+    for p in range(p_canvases):
+        low, high, centre = focus[:, p, :1], focus[:, p, 1:2], focus[:, p, 2:]
+        radius = high + 1 - low
+        room = torch.full_like(low, most)
+        for step, (begin, end) in enumerate(((low, high), (centre - radius, centre + radius), (first, last))):
+            near = left.masked_fill((frames < begin) | (frames > end), -torch.inf)
+            taken = _first_best(near, room, most)
+            left.masked_fill_(taken, -torch.inf)
+            turn.masked_fill_(taken, p * _STEPS + step)
+            room = room - taken.sum(1, keepdim=True)
+            if not room.is_cuda and not room.any():  # on a device it is cheaper to go on than to ask
+                break
+    canvas = torch.where(turn < 0, -1, turn.div(_STEPS, rounding_mode="floor"))
+    return StratifiedChoice(canvas, turn, focus)
+
+
+def _first_best(scores: Tensor, room: Tensor, most: int) -> Tensor:
+    """(B, N) bool: the `room` (B, 1) <= `most` best scores above -inf, the first of equals."""
+    if most == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    best = scores.topk(most, dim=1).values
+    least = best.gather(1, (room - 1).clamp(min=0))  # the score of the last to be taken
+    above = scores > least
+    equal = (scores == least) & (least > -torch.inf)
+    spare = room - above.sum(1, keepdim=True)
+    return (above | (equal & (equal.cumsum(1) <= spare))) & (room > 0)
+
+
+class SaliencyBlockSelector(nn.Module):
+    """Damp the blocks of each frame by rank, then fill each P-canvas from its own stretch of time.
+
+    The r-th best block of a frame (from 0) counts 1 / sqrt(1 + rank_damping * r), so that one busy
+    frame cannot take everything; a frame weighs the sum of what is positive of its damped scores,
+    plus `peak_weight` times the best of them. See `stratify` for the rest.
+
+    Args:
+        p_canvases: P, canvases to fill.
+        rank_damping: lambda; 0 damps nothing.
+        peak_weight: alpha.
+        placement: order of the result. ``"time"`` sorts all chosen blocks by (frame, row, col)
+            before they are cut into canvases, as the release does; ``"quantile"`` keeps each
+            canvas to the blocks of its own range and sorts within the canvas.
+    """
+
+    def __init__(
+        self,
+        p_canvases: int = 3,
+        rank_damping: float = 0.35,
+        peak_weight: float = 0.35,
+        *,
+        placement: Placement = "time",
+    ) -> None:
+        super().__init__()
+        if p_canvases < 0 or rank_damping < 0 or peak_weight < 0 or placement not in ("time", "quantile"):
+            raise ValueError(
+                "SaliencyBlockSelector needs p_canvases, rank_damping and peak_weight >= 0 and placement 'time' or "
+                f"'quantile'; got {p_canvases}, {rank_damping}, {peak_weight}, {placement!r}"
+            )
+        self.p_canvases = p_canvases
+        self.rank_damping, self.peak_weight = rank_damping, peak_weight
+        self.placement = placement
+
+    def extra_repr(self) -> str:
+        return (
+            f"p_canvases={self.p_canvases}, rank_damping={self.rank_damping}, peak_weight={self.peak_weight}, "
+            f"placement={self.placement!r}"
+        )
+
+    def forward(
+        self,
+        scores: Tensor,
+        blocks_per_canvas: int | None = None,
+        *,
+        anchor: int = 0,
+        good: Tensor | None = None,
+    ) -> Tensor:
+        """Choose the blocks of one group.
+
+        Args:
+            scores: (T, hb, wb), any real dtype; NaN counts as 0.
+            blocks_per_canvas: hb * wb when omitted.
+            anchor: frame that is kept whole, so never a candidate; all other frames are.
+            good: (T,) bool, False for frames to leave out.
+
+        Returns:
+            (n, 3) long (frame, row, col), n = min(P * blocks_per_canvas, candidates). Canvas i is
+            rows i * blocks_per_canvas and following, each in (frame, row, col) order; only the
+            last can be short.
+
+        Raises:
+            ValueError: shapes do not fit, or `anchor` is no frame.
+        """
+        blocks = _check(scores, 3, blocks_per_canvas, good)
+        usable = _usable(scores[None], anchor, good)
+        chosen, _ = self._choose(scores[None], usable, blocks)
+        return chosen[0, : _count(scores, usable, good, self.p_canvases * blocks)]
+
+    def forward_batch(
+        self,
+        scores: Tensor,
+        lengths: Tensor | None = None,
+        blocks_per_canvas: int | None = None,
+        *,
+        anchor: int | Tensor = 0,
+        good: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Choose the blocks of many groups of one frame size at once.
+
+        Args:
+            scores: (B, T, hb, wb), padded with anything after each group's frames.
+            lengths: (B,) frames of each group; all T when omitted.
+            blocks_per_canvas: hb * wb when omitted.
+            anchor: one frame for all, or (B,).
+            good: (B, T) bool, False for frames to leave out.
+
+        Returns:
+            (B, P * blocks_per_canvas, 3) long, as `forward` with rows of -1 at the end, and (B,)
+            long number of blocks. Row for row equal to `forward` on each group.
+        """
+        blocks = _check(scores, 4, blocks_per_canvas, good)
+        return self._choose(scores, _usable(scores, anchor, good, lengths), blocks)
+
+    def damped(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., N) float64 scores -> damped ones by rank, and the (..., N) block at each rank."""
+        ranked, block = scores.sort(dim=-1, descending=True, stable=True)
+        ranks = torch.arange(scores.shape[-1], device=scores.device, dtype=torch.float64)
+        return ranked * (1.0 + self.rank_damping * ranks).rsqrt(), block
+
+    def _choose(self, scores: Tensor, usable: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+        per_frame = scores.shape[2] * scores.shape[3]
+        damped, block = self.damped(_finite(scores).flatten(2))
+        positive = damped.clamp(min=0)
+        weights = (positive.sum(2) + self.peak_weight * positive.amax(2)).clamp_(min=_LEAST_WEIGHT)
+        weights = torch.where(usable, weights, 0.0)
+        damped.masked_fill_(~usable[..., None], -torch.inf)
+        frames = torch.arange(scores.shape[1], device=scores.device)
+        by_rank = stratify(
+            frames.repeat_interleave(per_frame), damped.flatten(1), weights, self.p_canvases, blocks
+        ).canvas.view_as(damped)
+        canvas = torch.empty_like(by_rank).scatter_(2, block, by_rank).flatten(1)
+        places = self.p_canvases * blocks
+        if self.placement == "time":
+            return _gather_blocks(canvas.clamp_(max=0), 1, places, scores.shape[2:])
+        return _gather_blocks(canvas, self.p_canvases, places, scores.shape[2:])
+
+
+class TopKBlockSelector(nn.Module):
+    """The best blocks of all frames but the anchor, whatever their time: what the release runs.
+
+    Args:
+        p_canvases: P, canvases to fill.
+    """
+
+    def __init__(self, p_canvases: int = 3) -> None:
+        super().__init__()
+        if p_canvases < 0:
+            raise ValueError(f"p_canvases must be at least 0, got {p_canvases}")
+        self.p_canvases = p_canvases
+
+    def extra_repr(self) -> str:
+        return f"p_canvases={self.p_canvases}"
+
+    def forward(
+        self,
+        scores: Tensor,
+        blocks_per_canvas: int | None = None,
+        *,
+        anchor: int = 0,
+        good: Tensor | None = None,
+    ) -> Tensor:
+        """As `SaliencyBlockSelector.forward`: (T, hb, wb) -> (n, 3) long in (frame, row, col) order."""
+        blocks = _check(scores, 3, blocks_per_canvas, good)
+        usable = _usable(scores[None], anchor, good)
+        chosen, _ = self._choose(scores[None], usable, blocks)
+        return chosen[0, : _count(scores, usable, good, self.p_canvases * blocks)]
+
+    def forward_batch(
+        self,
+        scores: Tensor,
+        lengths: Tensor | None = None,
+        blocks_per_canvas: int | None = None,
+        *,
+        anchor: int | Tensor = 0,
+        good: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `SaliencyBlockSelector.forward_batch`."""
+        blocks = _check(scores, 4, blocks_per_canvas, good)
+        return self._choose(scores, _usable(scores, anchor, good, lengths), blocks)
+
+    def _choose(self, scores: Tensor, usable: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+        flat = _finite(scores).masked_fill_(~usable[..., None, None], -torch.inf).flatten(1)
+        places = self.p_canvases * blocks
+        most = min(places, flat.shape[1])
+        taken = _first_best(flat, flat.new_full((len(flat), 1), most, dtype=torch.long), most)
+        return _gather_blocks(taken.long() - 1, 1, places, scores.shape[2:])
+
+
+def _gather_blocks(canvas: Tensor, lots: int, places: int, grid: torch.Size) -> tuple[Tensor, Tensor]:
+    """(B, N) lot of each block, blocks in (frame, row, col) order -> ((B, places, 3), (B,) how many).
+
+    Lot by lot from 0 to `lots` - 1, the blocks of each in their order; -1 is left out.
+    """
+    chosen = canvas >= 0
+    slot = torch.full_like(canvas, places)
+    start = torch.zeros_like(canvas[:, :1])
+    for lot in range(lots):
+        mine = canvas == lot
+        slot = torch.where(mine, start + mine.cumsum(1) - 1, slot)
+        start = start + mine.sum(1, keepdim=True)
+    block = torch.arange(canvas.shape[1], device=canvas.device).expand_as(canvas)
+    index = canvas.new_full((len(canvas), places + 1), -1).scatter_(1, slot, block)[:, :places]
+    row, column = index.div(grid[1], rounding_mode="floor") % grid[0], index % grid[1]
+    frame = index.div(grid[0] * grid[1], rounding_mode="floor")
+    return torch.stack([frame, row, column], dim=2).masked_fill_((index < 0)[..., None], -1), chosen.sum(1)
+
+
+def _usable(scores: Tensor, anchor: int | Tensor, good: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+    """(B, T) bool: frames that may give blocks."""
+    rows, count = scores.shape[:2]
+    if isinstance(anchor, int) and not 0 <= anchor < max(1, count):
+        raise ValueError(f"anchor must be a frame from 0 to {count - 1}, got {anchor}")
+    frames = torch.arange(count, device=scores.device)
+    usable = (frames != torch.as_tensor(anchor, device=scores.device).reshape(-1, 1)).expand(rows, count)
+    if lengths is not None:
+        usable = usable & (frames < lengths.to(scores.device).reshape(-1, 1))
+    return usable if good is None else usable & good.to(scores.device)
+
+
+def _count(scores: Tensor, usable: Tensor, good: Tensor | None, places: int) -> int:
+    """Blocks that will be chosen from one group; asks the device only where a mask was given."""
+    frames = max(0, len(scores) - 1) if good is None else int(usable.sum())
+    return min(places, frames * scores.shape[1] * scores.shape[2])
+
+
+def _finite(scores: Tensor) -> Tensor:
+    return scores.detach().to(torch.float64, copy=True).nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
+
+
+def _check(scores: Tensor, ndim: int, blocks_per_canvas: int | None, good: Tensor | None) -> int:
+    shape = "(T, hb, wb)" if ndim == 3 else "(B, T, hb, wb)"
+    if scores.ndim != ndim or scores.shape[-1] * scores.shape[-2] == 0:
+        raise ValueError(f"scores must be {shape} with at least one block, got {tuple(scores.shape)}")
+    if good is not None and good.shape != scores.shape[:-2]:
+        raise ValueError(f"good must mark each of the {tuple(scores.shape[:-2])} frames, got {tuple(good.shape)}")
+    blocks = scores.shape[-1] * scores.shape[-2] if blocks_per_canvas is None else blocks_per_canvas
+    if blocks < 1:
+        raise ValueError(f"blocks_per_canvas must be at least 1, got {blocks}")
+    return blocks
