@@ -68,7 +68,7 @@ def group_ids(
         every = CANVASES_PER_GROUP
     if every is not None:  # counted off what is left after dropping padding, as the release does
         return np.arange(int(keep.sum())) // every, None, f"every {every} canvases"
-    said = meta.get("groups", meta.get("canvas_bucket_ids"))
+    said: Any = meta.get("groups", meta.get("canvas_bucket_ids"))
     try:
         if said and isinstance(said[0], dict):  # the public tool: one entry a group
             ids = np.repeat(np.arange(len(said)), [int(group["num_canvases"]) for group in said])

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ def save_assets(
     *,
     order: Order = "raster",
     quality: int = 95,
+    partly_padded: Literal["keep", "drop"] = "keep",
     overwrite: bool = False,
 ) -> Path:
     """Write canvases as a directory of the public layout. It appears whole or not at all.
@@ -43,6 +45,9 @@ def save_assets(
             some. lmms-eval reads png and jpg, the public tool's own reader all three.
         order: order of the position rows within a canvas. Every known reader expects "raster".
         quality: of jpg, 1 to 100; the public tool uses 95.
+        partly_padded: "drop" leaves out canvases that hold both blocks and padding. The readers in
+            the LLaVA-OneVision-2 checkpoint and in lmms-eval refuse a whole directory for one of
+            them; ours keeps them. meta.json counts them.
         overwrite: replace an asset directory that is there. Anything else in its place stays.
 
     Returns:
@@ -57,6 +62,10 @@ def save_assets(
         raise ValueError(f"unknown format {format!r}; known: 'png', 'npy', 'jpg'")
     if order not in ("raster", "block"):
         raise ValueError(f"unknown order {order!r}; known: 'raster', 'block'")
+    if partly_padded == "drop":
+        canvases = _full_only(canvases)
+    elif partly_padded != "keep":
+        raise ValueError(f"unknown partly_padded {partly_padded!r}; known: 'keep', 'drop'")
     positions = canvases.positions.cpu().numpy()
     _check_saveable(canvases, positions)
     target = Path(directory).expanduser().resolve()
@@ -198,6 +207,12 @@ def _check_saveable(canvases: Canvases, positions: Positions) -> None:
         raise CanvasError(f"no time for source frame(s) {sorted(missing)[:5]}")
 
 
+def _full_only(canvases: Canvases) -> Canvases:
+    full = (canvases.positions[..., 0] >= 0).flatten(1).all(1)
+    tensors = ("images", "positions", "groups", "is_anchor", "clips")
+    return replace(canvases, **{name: getattr(canvases, name)[full] for name in tensors})
+
+
 def _frame_ids(canvases: Canvases) -> list[int]:
     return sorted(canvases.clip_times()[0])
 
@@ -218,6 +233,7 @@ def _meta(canvases: Canvases, names: list[str], order: Order) -> dict[str, Any]:
         "hb_wb": [h, w],
         "total_images": len(canvases),
         "total_patches": len(canvases) * h * w,
+        "partly_padded_canvases": int((canvases.positions[..., 0] < 0).flatten(1).any(1).sum()),
         "order": order,
         "groups": canvases.groups.tolist(),
         "is_anchor": canvases.is_anchor.tolist(),
