@@ -7,7 +7,9 @@ Letters: K canvases, H x W pixels, p patch in pixels, m merge (patches per block
 N = K * H/p * W/p patches.
 """
 
+import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 VISION_START, IMAGE_PAD, VISION_END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
 _FILE = "canvases.safetensors"
+_TENSORS = ("images", "positions", "groups", "is_anchor", "clips")
 
 FrameTimes = Mapping[int, float]
 
@@ -49,9 +52,11 @@ def frame_runs(frames: Tensor, merge: int) -> list[tuple[int, int]]:
     return [(frame, tokens) for frame, tokens in pairs if frame >= 0 and tokens > 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Canvases:
     """K canvases of one size with the provenance of every patch.
+
+    ``==`` compares everything but `provenance`; tensors must agree bit for bit.
 
     Args:
         images: (K, 3, H, W) uint8 RGB in [0, 255].
@@ -63,14 +68,14 @@ class Canvases:
         merge: patches per block edge (the connector merges merge x merge patches).
         signal: what the blocks were chosen by: "motion+residual", "luma", "none" (nothing was
             chosen), or the name of an external map.
-        fps: average frames per second of the source, for information: times rule. A tuple after
-            `cat` of several clips.
+        fps: average frames per second of the source, for information: times rule. One number for
+            all clips, or a tuple with one per clip.
         clips: (K,) int32 which input each canvas came from; all 0 when omitted.
         provenance: how this was made (preset, signal, codec, options, versions, seconds per
             stage, what was lost).
 
     Raises:
-        CanvasError: shapes or dtypes do not fit together.
+        CanvasError: shapes, dtypes or devices do not fit together.
     """
 
     images: Tensor
@@ -88,6 +93,8 @@ class Canvases:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != torch.uint8:
             raise CanvasError(f"images must be (K, 3, H, W) uint8, got {_shape(self.images)}")
+        if self.patch < 1 or self.merge < 1:
+            raise CanvasError(f"patch and merge must be at least 1, got patch={self.patch}, merge={self.merge}")
         k, _, height, width = self.images.shape
         side = self.patch * self.merge
         if height % side or width % side:
@@ -104,9 +111,27 @@ class Canvases:
         ):
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise CanvasError(f"{name} must be {shape} {dtype}, got {_shape(tensor)}")
+            if tensor.device != self.images.device:
+                raise CanvasError(f"{name} is on {tensor.device}, images are on {self.images.device}; use .to(device)")
+        if isinstance(self.fps, tuple) and len(self.fps) != len(self.clip_times()):
+            raise CanvasError(f"fps must hold one number per clip: {len(self.clip_times())}, got {len(self.fps)}")
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Canvases):
+            return NotImplemented
+        mine, theirs = ((c.patch, c.merge, c.signal, c._clip_fps()) for c in (self, other))
+        times, other_times = ([dict(t) for t in c.clip_times()] for c in (self, other))
+        tensors = ((getattr(self, name), getattr(other, name)) for name in _TENSORS)
+        return (
+            mine == theirs
+            and times == other_times
+            and all(a.shape == b.shape and torch.equal(a, b) for a, b in tensors)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # holds tensors
 
     def __repr__(self) -> str:
         k, _, height, width = self.images.shape
@@ -137,6 +162,9 @@ class Canvases:
     def clip_times(self) -> tuple[FrameTimes, ...]:
         """Frame index -> seconds, one mapping per clip."""
         return self.frame_times if isinstance(self.frame_times, tuple) else (self.frame_times,)
+
+    def _clip_fps(self) -> tuple[float, ...]:
+        return self.fps if isinstance(self.fps, tuple) else (self.fps,) * len(self.clip_times())
 
     def _canvases_per_clip(self) -> list[int]:
         return torch.bincount(self._clips.long(), minlength=len(self.clip_times())).tolist()
@@ -190,11 +218,18 @@ class Canvases:
             decimals: digits after the point of the seconds; 2 for sub-second tasks.
             newline: end each run with a newline, as the codec path of the release does; its
                 frames path does not.
+
+        Raises:
+            CanvasError: a source frame has no time.
         """
         end = "\n" if newline else ""
         text = []
         for clip, times in zip(self.split(), self.clip_times(), strict=True):
             for frame, tokens in frame_runs(clip.flat_positions()[:, 0], self.merge):
+                if frame not in times:
+                    raise CanvasError(
+                        f"prompt: no time for source frame {frame}; frame_times must hold every frame used"
+                    )
                 stamp = f"<{times[frame]:.{decimals}f} seconds>"
                 text.append(f"{stamp}{VISION_START}{IMAGE_PAD * tokens}{VISION_END}{end}")
         return "".join(text)
@@ -205,8 +240,9 @@ class Canvases:
         Raises:
             CanvasError: names the canvas and the rule that it breaks: a block whose patches are
                 not merge x merge neighbours of one source frame, a position outside the source
-                grid or without a time, padding that is not black, blocks out of (frame, row, col)
-                order, an anchor that is not one whole frame, group ids that go back.
+                grid, a frame without a (finite) time, padding that is not black, blocks out of
+                (frame, row, col) order, an anchor that is not one whole frame, group or clip ids
+                that go back, a clip without times.
         """
         if len(self) == 0:
             raise CanvasError("there is no canvas")
@@ -214,9 +250,12 @@ class Canvases:
         times = self.clip_times()
         m = self.merge
         offsets = torch.cartesian_prod(torch.arange(m), torch.arange(m)).int().reshape(-1, 2)
-        previous = (-1, -1)
-        for k in range(len(self)):
-            key = (int(self._clips[k]), int(self.groups[k]))
+        previous = (0, 0)
+        for k, key in enumerate(zip(self._clips.tolist(), self.groups.tolist(), strict=True)):
+            if min(key) < 0 or key[0] >= len(times):
+                raise CanvasError(
+                    f"canvas {k}: (clip, group) {key} is negative or beyond the {len(times)} clips with times"
+                )
             if key < previous:
                 raise CanvasError(f"canvas {k}: (clip, group) goes back from {previous} to {key}")
             previous = key
@@ -236,9 +275,11 @@ class Canvases:
                 raise CanvasError(f"canvas {k}: a block does not hold {m} x {m} neighbouring patches of one frame")
             if (corner[:, 1] >= h).any() or (corner[:, 2] >= w).any():
                 raise CanvasError(f"canvas {k}: a source position lies outside the {h} x {w} patch grid")
-            missing = set(corner[:, 0].tolist()) - set(times[key[0]])
-            if missing:
-                raise CanvasError(f"canvas {k}: no time for source frame(s) {sorted(missing)[:5]}")
+            frames = sorted(set(corner[:, 0].tolist()))
+            if missing := [frame for frame in frames if frame not in times[key[0]]]:
+                raise CanvasError(f"canvas {k}: no time for source frame(s) {missing[:5]}")
+            if not all(math.isfinite(times[key[0]][frame]) for frame in frames):
+                raise CanvasError(f"canvas {k}: the time of a source frame is not a finite number of seconds")
             order = (corner[:, 0].long() * h + corner[:, 1]) * w + corner[:, 2]
             if (order[1:] <= order[:-1]).any():
                 raise CanvasError(f"canvas {k}: blocks are not in increasing (frame, row, col) order")
@@ -269,7 +310,8 @@ class Canvases:
             first_clip += len(c.clip_times())
         signals = {c.signal for c in parts}
         times = tuple(t for c in parts for t in c.clip_times())
-        fps = tuple(f for c in parts for f in (c.fps if isinstance(c.fps, tuple) else (c.fps,)))
+        fps = tuple(f for c in parts for f in c._clip_fps())
+        origins = [origin for c in parts for origin in c._origins()]
         return cls(
             images=torch.cat([c.images for c in parts]),
             positions=torch.cat([c.positions for c in parts]),
@@ -281,17 +323,24 @@ class Canvases:
             signal=signals.pop() if len(signals) == 1 else "mixed",
             fps=fps if len(fps) > 1 else fps[0],
             clips=torch.cat(clips),
-            provenance=parts[0].provenance if len(parts) == 1 else {"parts": [c.provenance for c in parts]},
+            provenance=origins[0]["provenance"] if len(origins) == 1 else {"clips": origins},
         )
 
+    def _origins(self) -> list[dict[str, Any]]:
+        """Signal and provenance of each clip, as `cat` keeps them for `split`."""
+        clips = self.provenance.get("clips")
+        if isinstance(clips, list) and len(clips) == len(self.clip_times()):
+            return clips
+        return [{"signal": self.signal, "provenance": self.provenance} for _ in self.clip_times()]
+
     def split(self) -> list["Canvases"]:
-        """One Canvases per clip, in order; group ids start at 0 again."""
+        """One Canvases per clip, in order, with its own signal and provenance; group ids start at 0 again."""
         times = self.clip_times()
         if len(times) == 1:
             return [self]
-        fps = self.fps if isinstance(self.fps, tuple) else (self.fps,) * len(times)
+        fps = self._clip_fps()
         parts = []
-        for clip, clip_times in enumerate(times):
+        for clip, (clip_times, origin) in enumerate(zip(times, self._origins(), strict=True)):
             mine = self._clips == clip
             groups = self.groups[mine]
             part = replace(
@@ -303,14 +352,14 @@ class Canvases:
                 frame_times=clip_times,
                 fps=fps[clip],
                 clips=None,
+                **origin,
             )
             parts.append(part)
         return parts
 
     def to(self, device: torch.device | str) -> "Canvases":
         """The same canvases with all tensors on `device`; times and provenance stay on the host."""
-        tensors = ("images", "positions", "groups", "is_anchor", "clips")
-        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        return replace(self, **{name: getattr(self, name).to(device) for name in _TENSORS})
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write everything, without loss, as one safetensors file in `directory`.
@@ -319,9 +368,12 @@ class Canvases:
 
         Returns:
             The path of the file.
+
+        Raises:
+            AssetError: `directory` is or lies under a file.
+            TypeError: `provenance` holds something that JSON cannot.
         """
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
         header = {
             "format": "ov2kit.canvases.1",
             "frame_times": [[[int(f), float(s)] for f, s in t.items()] for t in self.clip_times()],
@@ -331,16 +383,24 @@ class Canvases:
             "fps": self.fps,
             "provenance": self.provenance,
         }
-        names = ("images", "positions", "groups", "is_anchor", "clips")
-        tensors = {name: getattr(self, name).cpu().contiguous() for name in names}
+        text = json.dumps(header)
+        tensors = {name: getattr(self, name).cpu().contiguous() for name in _TENSORS}
+        is_new = not folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise AssetError(f"{folder}: expected a directory to save into, got a file ({error})") from error
         handle, scratch = tempfile.mkstemp(dir=folder, prefix=".canvases-")
         os.close(handle)
         try:
-            save_file(tensors, scratch, metadata={"ov2kit": json.dumps(header)})
+            save_file(tensors, scratch, metadata={"ov2kit": text})
             os.chmod(scratch, 0o644)
             os.replace(scratch, folder / _FILE)
         finally:
             Path(scratch).unlink(missing_ok=True)
+            if is_new:
+                with contextlib.suppress(OSError):  # it holds the file now, unless something went wrong
+                    folder.rmdir()
         return folder / _FILE
 
     @classmethod
@@ -354,24 +414,23 @@ class Canvases:
         try:
             with safe_open(path, framework="pt", device=str(device)) as file:
                 header = json.loads((file.metadata() or {}).get("ov2kit", "{}"))
-                names = ("images", "positions", "groups", "is_anchor", "clips")
-                tensors = {name: file.get_tensor(name) for name in names}
-        except (OSError, SafetensorError, ValueError) as error:
+                if header.get("format") != "ov2kit.canvases.1":
+                    raise ValueError(f"expected format 'ov2kit.canvases.1', got {header.get('format')!r}")
+                tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
+            fps = header["fps"]
+            return cls(
+                **tensors,
+                frame_times=times if len(times) > 1 else times[0],
+                patch=header["patch"],
+                merge=header["merge"],
+                signal=header["signal"],
+                fps=tuple(fps) if isinstance(fps, list) else fps,
+                provenance=header["provenance"],
+            )
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
             hint = "read the public asset layout with ov2kit.codec.load_assets"
             raise AssetError(f"{path}: not a file written by Canvases.save ({error}); {hint}") from error
-        if header.get("format") != "ov2kit.canvases.1":
-            raise AssetError(f"{path}: expected format 'ov2kit.canvases.1', got {header.get('format')!r}")
-        times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
-        fps = header["fps"]
-        return cls(
-            **tensors,
-            frame_times=times if len(times) > 1 else times[0],
-            patch=header["patch"],
-            merge=header["merge"],
-            signal=header["signal"],
-            fps=tuple(fps) if isinstance(fps, list) else fps,
-            provenance=header["provenance"],
-        )
 
 
 def _shape(tensor: Tensor) -> str:
