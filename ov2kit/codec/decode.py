@@ -125,7 +125,7 @@ class _Job(Generic[T]):
     def __init__(self, plan: DecodeJob, room: _Room) -> None:
         self.plan = plan
         self.packets = _PacketQueue(room)
-        self.results: queue.Queue[Future[T] | T | BaseException | None] = queue.Queue(_RESULTS_AHEAD)
+        self.results: queue.Queue[Any] = queue.Queue(_RESULTS_AHEAD)
 
 
 def decode_jobs(
@@ -194,7 +194,7 @@ def decode_jobs(
                     decoder.flush_buffers()
                 for result in _decode(decoder, job.packets, wanted, rank, emit, losses):
                     _put(job.results, result, room)
-                _put(job.results, None, room)
+                _put(job.results, _END, room)
             except _StopWork:
                 return
             except BaseException as caught:
@@ -212,7 +212,7 @@ def decode_jobs(
         worker.start()
     try:
         for job in work:
-            while (result := job.results.get()) is not None:
+            while (result := job.results.get()) is not _END:
                 if isinstance(result, BaseException):
                     raise result
                 yield result.result() if isinstance(result, Future) else result
@@ -333,3 +333,4 @@ def _decode(  # noqa: PLR0917
 _B = 3  # AV_PICTURE_TYPE_B; PyAV gives pict_type as a plain int
 _MAX_REFERENCE_DISTANCE = 16
 _REORDER = 4
+_END = object()  # after the last result of a job

@@ -7,6 +7,7 @@ shown frame.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
@@ -97,7 +98,7 @@ def read_packets(
         starts: test of a key packet's bytes, see `ov2kit.codec.entry.starts_at`.
         look: shown each packet until it answers True (to decode a first picture on the way).
     """
-    base = float(stream.time_base) if stream.time_base else 1.0
+    base = stream.time_base or Fraction(1)
     rows: list[tuple[int | None, int | None, int, bool, bool, bool, bool, bool]] = []
     duration = 0
     for packet in container.demux(stream):
@@ -123,7 +124,7 @@ def read_packets(
     pts = _seconds(columns[0], base)
     dts = _seconds(columns[1], base)
     shown = ~np.array(columns[6], dtype=bool)
-    nominal = duration * base if duration else _nominal_duration(stream)
+    nominal = float(duration * base) if duration else _nominal_duration(stream)
     reorders = bool(stream.codec_context.has_b_frames)
     seconds, order, exact, source = _timeline(pts, dts, shown, nominal, reorders)
     frame_seconds = np.sort(seconds[order])
@@ -145,8 +146,10 @@ def read_packets(
     )
 
 
-def _seconds(ticks: tuple[int | None, ...], base: float) -> np.ndarray:
-    return np.array([np.nan if tick is None else tick * base for tick in ticks], dtype=np.float64)
+def _seconds(ticks: tuple[int | None, ...], base: Fraction) -> np.ndarray:
+    """Ticks to seconds, rounded once."""
+    up, down = base.numerator, base.denominator
+    return np.array([np.nan if tick is None else tick * up / down for tick in ticks], dtype=np.float64)
 
 
 def _nominal_duration(stream: AVStream) -> float:
