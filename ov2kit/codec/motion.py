@@ -16,6 +16,8 @@ from ov2kit.codec.score_maps import percentile
 
 Compensation = Literal["none", "mean", "median", "affine"]
 COMPENSATIONS = ("none", "mean", "median", "affine")
+_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
+_FRAMES_AT_ONCE = 4
 _MOST_CELLS = 300  # cells that a median looks at per frame
 
 
@@ -44,35 +46,52 @@ def rasterize_motion(
 
     Returns:
         (T, ceil(height / cell), ceil(width / cell), 2) float32; NaN where nothing points anywhere.
-        Within one frame the later entry of two for the same cell wins.
+        Where blocks of one direction overlap, the order of the entries decides.
     """
     gh, gw = -(-coded_size[0] // cell), -(-coded_size[1] // cell)
-    # One extra cell takes what lies outside, so that nothing needs a mask.
-    field = np.full((num_frames * gh * gw + 1, 2), np.nan, dtype=np.float32)
-    frame = np.asarray(frame_of_vector, dtype=np.int64)
-    scale = np.asarray(vectors["motion_scale"]).astype(np.float32)
-    past = np.asarray(vectors["source"]) < 0
-    sign = np.where(past, np.float32(1), np.float32(-1)) / np.where(scale > 0, scale, np.float32(1))
-    motion = np.empty((len(frame), 2), dtype=np.float32)
-    np.multiply(vectors["motion_x"], sign, out=motion[:, 0], casting="unsafe")
-    np.multiply(vectors["motion_y"], sign, out=motion[:, 1], casting="unsafe")
-    width = np.asarray(vectors["w"]).astype(np.int64)
-    height = np.asarray(vectors["h"]).astype(np.int64)
-    left = np.asarray(vectors["dst_x"]).astype(np.int64) - width // 2
-    top = np.asarray(vectors["dst_y"]).astype(np.int64) - height // 2
-    shape = height * 4096 + width
-    for towards_past in (False, True):  # the past is written last, and so wins
-        chosen = past == towards_past
-        for code in np.unique(shape[chosen]):
-            own = np.flatnonzero(chosen & (shape == code))
-            for dy in range(0, max(1, int(code) // 4096), cell):
-                row = (top[own] + dy) // cell
-                for dx in range(0, max(1, int(code) % 4096), cell):
-                    column = (left[own] + dx) // cell
-                    inside = (row >= 0) & (row < gh) & (column >= 0) & (column < gw)
-                    index = np.where(inside, (frame[own] * gh + row) * gw + column, len(field) - 1)
-                    field[index] = motion[own]
-    return torch.from_numpy(field[:-1].reshape(num_frames, gh, gw, 2))
+    parts: dict[str, NDArray[Any]] = {name: np.asarray(vectors[name]) for name in _FIELDS}
+    frames = np.asarray(frame_of_vector).astype(np.int64)
+    if len(frames) and bool((np.diff(frames) < 0).any()):
+        order = frames.argsort(kind="stable")
+        parts, frames = {name: part[order] for name, part in parts.items()}, frames[order]
+    # A few frames at a time: what is in between stays in the cache.
+    starts = list(range(0, num_frames, _FRAMES_AT_ONCE))
+    edges = np.searchsorted(frames, [*starts, num_frames])
+    field = np.empty((num_frames, gh, gw, 2), dtype=np.float32)
+    for start, first, last in zip(starts, edges[:-1], edges[1:], strict=True):
+        some = {name: part[first:last] for name, part in parts.items()}
+        _paint(some, frames[first:last] - start, field[start : start + _FRAMES_AT_ONCE], cell)
+    return torch.from_numpy(field)
+
+
+def _paint(vectors: Mapping[str, NDArray[Any]], frames: NDArray[np.int64], out: NDArray[np.float32], cell: int) -> None:
+    """Fill (T, gh, gw, 2) with the vectors of its frames."""
+    width, height = vectors["w"].astype(np.int32), vectors["h"].astype(np.int32)
+    across, down = (int(size.max(initial=1)) for size in (width, height))
+    # A margin takes what sticks out, so that no write needs a test; x and y move as one number.
+    count, gh, gw, _ = out.shape
+    margin = -(-max(across, down) // cell)
+    rows, columns = gh + 2 * margin, gw + 2 * margin
+    field = np.full(count * rows * columns, complex(np.nan, np.nan), dtype=np.complex64)
+
+    past = vectors["source"] < 0
+    scale = np.where(past, np.float32(1), np.float32(-1)) / np.maximum(vectors["motion_scale"], 1).astype(np.float32)
+    motion = np.empty(len(past), dtype=np.complex64)
+    motion.real = vectors["motion_x"].astype(np.float32) * scale
+    motion.imag = vectors["motion_y"].astype(np.float32) * scale
+    row = (vectors["dst_y"].astype(np.int32) - height // 2) // cell + margin
+    column = (vectors["dst_x"].astype(np.int32) - width // 2) // cell + margin
+    np.clip(row, 0, rows - margin, out=row)
+    np.clip(column, 0, columns - margin, out=column)
+    corner = (frames * rows + row) * columns + column
+    for direction in (~past, past):  # the past is written last, and so wins
+        for dy in range(0, down, cell):
+            for dx in range(0, across, cell):
+                # Positions are several times quicker to index by than a mask.
+                reach = np.flatnonzero(direction & (height > dy) & (width > dx))
+                field[corner.take(reach) + (dy // cell * columns + dx // cell)] = motion.take(reach)
+    inner = field.reshape(count, rows, columns)[:, margin : margin + gh, margin : margin + gw]
+    out[..., 0], out[..., 1] = inner.real, inner.imag
 
 
 def remove_global_motion(field: Tensor, compensation: Compensation = "median") -> Tensor:
