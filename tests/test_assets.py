@@ -59,6 +59,15 @@ def make_canvases(patch=4, merge=2, signal="motion+residual", **options) -> Canv
     ).validate()
 
 
+NOTHING = {
+    "images": torch.zeros(0, 3, 16, 24, dtype=torch.uint8),
+    "positions": torch.zeros(0, 4, 6, 3, dtype=torch.int32),
+    "groups": torch.zeros(0, dtype=torch.int32),
+    "is_anchor": torch.zeros(0, dtype=torch.bool),
+    "clips": None,
+}
+
+
 def write_public(folder: Path, rgb, positions, meta, *, frame_ids=None, suffix="png", done=True) -> Path:
     """What a public tool leaves behind: canvases, positions, frame ids, meta.json and (one of them) _DONE."""
     folder.mkdir(parents=True)
@@ -182,8 +191,15 @@ def test_refuses_what_the_layout_cannot_hold(tmp_path):
     empty[2] = -1
     with pytest.raises(CanvasError, match="canvas 2: every block is padding"):
         save_assets(replace(canvases, positions=empty), tmp_path / "a")
-    with pytest.raises(ValueError, match="unknown format 'gif'"):
-        save_assets(canvases, tmp_path / "a", "gif")
+    with pytest.raises(CanvasError, match="no canvas to save"):
+        save_assets(replace(canvases, **NOTHING), tmp_path / "a")
+    for options, reason in (
+        ({"format": "gif"}, "unknown format 'gif'"),
+        ({"order": "diagonal"}, "unknown order 'diagonal'"),
+        ({"partly_padded": "fill"}, "unknown partly_padded 'fill'"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            save_assets(canvases, tmp_path / "a", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -460,6 +476,14 @@ def test_a_block_that_is_not_whole_is_seen(spoil):
     assert broken_canvas(positions, 2) == 1
 
 
+def test_load_refuses_options_it_does_not_know(tmp_path):
+    out = save_assets(make_canvases(), tmp_path / "clip")
+    with pytest.raises(ValueError, match="unknown order 'diagonal'"):
+        load_assets(out, order="diagonal")
+    with pytest.raises(ValueError, match="canvases_per_group must be at least 1, got 0"):
+        load_assets(out, canvases_per_group=0)
+
+
 def test_declared_order_is_checked(tmp_path):
     out = save_assets(make_canvases(), tmp_path / "clip")
     edit_meta(out, order="block")
@@ -497,6 +521,22 @@ def too_long(d):
     np.save(d / "src_patch_position.npy", np.concatenate([p, p[:1]]))
 
 
+def zipped(d):
+    with (d / "src_patch_position.npy").open("wb") as file:
+        np.savez(file, np.zeros((96, 3), np.int32))
+
+
+def npy_of_another_kind(d):
+    np.save(d / "canvas_000.npy", np.zeros((16, 24), np.uint8))
+    edit_meta(d, canvas_files=["canvas_000.npy"])
+
+
+def no_canvas(d):
+    for path in d.glob("canvas_*"):
+        path.unlink()
+    edit_meta(d, canvas_files=None)
+
+
 def halved(d):
     p = np.load(d / "src_patch_position.npy")
     np.save(d / "src_patch_position.npy", p[: len(p) // 2])
@@ -520,6 +560,9 @@ BROKEN = {
     "positions missing": (lambda d: (d / "src_patch_position.npy").unlink(), "position.npy: the file is missing"),
     "positions cut": (cut("src_patch_position.npy"), "position.npy: not a readable .npy"),
     "positions pickled": (pickled, "position.npy: not a readable .npy"),
+    "positions zipped": (zipped, "expected one array, got an archive"),
+    "no canvas at all": (no_canvas, "no canvas_"),
+    "npy canvas grey": (npy_of_another_kind, r"canvas_000.npy: a canvas must be \(H, W, 3\) uint8"),
     "positions flat": (lambda d: np.save(d / "src_patch_position.npy", np.zeros(96, np.int32)), r"\(N, 3\) integers"),
     "positions float": (lambda d: np.save(d / "src_patch_position.npy", np.zeros((96, 3))), "integers, got"),
     "positions huge": (lambda d: np.save(d / "src_patch_position.npy", np.full((96, 3), 2**40)), "do not fit int32"),
