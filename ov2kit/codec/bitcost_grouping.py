@@ -81,7 +81,7 @@ class BitCostGrouping(nn.Module):
         cost: ``"bytes"`` (paper) or ``"log1p"`` (released tool).
     """
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         target_groups: int,
         bin_seconds: float = 0.5,

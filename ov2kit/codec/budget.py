@@ -3,6 +3,7 @@
 A budget is a promise: never exceeded, and used to at least 90 % where the video has enough frames.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,6 @@ from ov2kit.errors import BudgetError
 from ov2kit.geometry import ResizeRule, smart_resize
 
 _FULL_ENOUGH = 0.9
-_SHRINK = 0.98  # step of the search for a canvas that divides a token budget well
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,45 @@ def plan_budget(
         assert budget_canvases is not None
         return CanvasBudget(budget_canvases, rows, columns, tokens)
     if canvas_size is None:
-        area = min(max_pixels, rows * columns)
-        while budget_tokens // tokens * tokens < _FULL_ENOUGH * budget_tokens and area > side * side:
-            area = int(area * _SHRINK)
-            rows, columns = smart_resize(height, width, side, min(min_pixels, area), area, rule="image")
-            tokens = rows * columns // side**2
+        grid_rows, grid_columns = _divide_tokens(budget_tokens, rows / columns, tokens)
+        rows, columns, tokens = grid_rows * side, grid_columns * side, grid_rows * grid_columns
     if tokens > budget_tokens:
         raise BudgetError(
             f"one canvas of {rows} x {columns} pixels is {tokens} tokens, more than budget_tokens={budget_tokens}; "
             "raise the budget or make the canvas smaller"
         )
     return CanvasBudget(budget_tokens // tokens, rows, columns, tokens)
+
+
+def fit_grid(aspect: float, most: int) -> tuple[int, int]:
+    """The grid of at most `most` blocks that is large and close to an aspect ratio.
+
+    Args:
+        aspect: rows over columns.
+        most: blocks, at least 1.
+
+    Returns:
+        (rows, columns); a grid that is off by a factor e^x in aspect counts e^-2x of its blocks.
+    """
+    best, worth = (1, 1), 0.0
+    for rows in range(1, most + 1):
+        exact = rows / aspect
+        for columns in {max(1, math.floor(exact)), math.ceil(exact)}:
+            if rows * columns > most:
+                continue
+            value = rows * columns * math.exp(-2 * abs(math.log(rows / columns / aspect)))
+            if value > worth:
+                best, worth = (rows, columns), value
+    return best
+
+
+def _divide_tokens(budget: int, aspect: float, most: int) -> tuple[int, int]:
+    """The largest grid of at most `most` blocks of which whole canvases use 90 % of the budget."""
+    for canvases in range(-(-budget // most), budget + 1):
+        rows, columns = fit_grid(aspect, min(most, budget // canvases))
+        if budget // (rows * columns) * rows * columns >= _FULL_ENOUGH * budget:
+            return rows, columns
+    return 1, 1
 
 
 def _shown(display_size: tuple[int, int]) -> tuple[int, int]:
@@ -113,7 +141,7 @@ def share_canvases(total: int, per_group: int, frames: np.ndarray, energy: np.nd
     Returns:
         (G,) int64, each at least 1 and at most its frames; the sum is at most `total`.
     """
-    shares: np.ndarray = np.minimum(per_group, frames).astype(np.int64)
+    shares: np.ndarray = np.minimum(min(per_group, total // len(frames)), frames).astype(np.int64)
     weight = np.asarray(energy, dtype=np.float64) + 1e-9 * (1.0 + float(np.sum(energy)))
     spare = total - int(shares.sum())
     while spare > 0 and (shares < frames).any():

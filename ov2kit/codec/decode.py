@@ -267,7 +267,7 @@ def _prepare(context: VideoCodecContext, motion: bool) -> None:
     context.copy_opaque = True
 
 
-def _decode(  # noqa: PLR0917
+def _decode(
     decoder: VideoCodecContext,
     packets: _PacketQueue,
     wanted: np.ndarray | None,

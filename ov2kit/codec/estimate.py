@@ -5,6 +5,7 @@ pixels, gh x gw cells of 8 x 8 pixels.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -13,6 +14,8 @@ from av.filter import Graph
 from torch import Tensor
 
 _CELL = 8
+_GRAY = av.VideoFormat("gray")
+_TIME_BASE = Fraction(1, 25)  # any will do: frames are only counted
 _METHOD = "epzs"  # predictive zonal search: as good as full search here, seven times faster
 
 
@@ -34,7 +37,7 @@ def estimate_motion(luma: Tensor, reference: Tensor) -> Tensor:
     if rows == 0 or columns == 0:
         return torch.from_numpy(field)
     graph = Graph()
-    source = graph.add_buffer(width=width, height=height, format="gray8", time_base="1/25")
+    source = graph.add_buffer(width=width, height=height, format=_GRAY, time_base=_TIME_BASE)
     search = graph.add("mestimate", f"method={_METHOD}:mb_size={_CELL}")
     sink = graph.add("buffersink")
     source.link_to(search)
@@ -61,7 +64,7 @@ def _read(frame: av.VideoFrame, field: np.ndarray, rows: int, columns: int) -> N
     data = frame.side_data.get("MOTION_VECTORS")
     if place != 1 or data is None:
         return
-    vectors = data.to_ndarray()  # type: ignore[attr-defined]
+    vectors = data.to_ndarray()
     past = vectors[vectors["source"] < 0]
     row, column = past["dst_y"].astype(np.int64) // _CELL, past["dst_x"].astype(np.int64) // _CELL
     inside = (row < rows) & (column < columns)

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import plan_budget
+from ov2kit.codec.budget import fit_grid, plan_budget
 from ov2kit.codec.frame_tokenizer import whole_frame_positions
 from ov2kit.codec.provenance import StageClock, versions
 from ov2kit.errors import VideoError
@@ -60,14 +60,20 @@ class ImageTokenizer:
         clock = StageClock()
         with clock("decode"):
             picture = _opened(image)
+        side = self.patch * self.merge
+        size = self.canvas_size
+        if size is None and self.budget_tokens is not None:
+            most = min(self.budget_tokens, self.max_pixels // side**2)
+            rows, columns = fit_grid(picture.height / picture.width, max(1, most))
+            size = (rows * side, columns * side)
         budget = plan_budget(
             (picture.height, picture.width),
-            budget_canvases=1 if self.budget_tokens is None else None,
-            budget_tokens=self.budget_tokens,
-            side=self.patch * self.merge,
+            budget_canvases=1,
+            budget_tokens=None,
+            side=side,
             min_pixels=self.min_pixels,
-            max_pixels=min(self.max_pixels, (self.budget_tokens or 1 << 30) * (self.patch * self.merge) ** 2),
-            canvas_size=self.canvas_size,
+            max_pixels=self.max_pixels,
+            canvas_size=size,
         )
         with clock("resize"):
             resized = picture.resize((budget.width, budget.height), Image.Resampling.BICUBIC)

@@ -63,7 +63,7 @@ class ReadinessGrouping(nn.Module):
             word; otherwise it is kept as a group.
     """
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         min_frames: int = 8,
         max_frames: int = 64,

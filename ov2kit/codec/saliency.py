@@ -81,7 +81,7 @@ class MotionResidualSaliency(nn.Module):
             f"normalize={self.normalize!r}, bit_cost_weight={self.bit_cost_weight}, sampling={self.sampling!r}"
         )
 
-    def forward(  # noqa: PLR0917
+    def forward(
         self,
         luma: Tensor,
         reference: Tensor,

@@ -1,0 +1,230 @@
+"""The command line: parse, run one command, turn every expected failure into one line.
+
+Commands are functions of this file; anything heavier than parsing is imported inside them, so that
+`ov2kit --help` is quick and a missing extra says which one it is.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from ov2kit.errors import DamagedVideoWarning, Ov2kitError
+
+SAMPLE = Path(__file__).parent / "codec" / "sample" / "bbb_360p.mp4"
+_FORMATS = ("png", "npy", "jpg", "safetensors")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        Exit status: 0, 2 for bad input (one line ``error: ...`` on stderr), 130 when interrupted.
+    """
+    commands: dict[str, Callable[[Namespace], int]] = {
+        "tokenize": _tokenize,
+        "report": _report,
+        "demo": _demo,
+        "doctor": _doctor,
+    }
+    try:
+        parsed = _parser().parse_args(list(arguments))
+        return commands[parsed.command](parsed[parsed.command])
+    except ArgumentError as error:
+        return _fail(" ".join(str(error).split()))
+    except (Ov2kitError, ValueError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written was left behind", file=sys.stderr)
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> ArgumentParser:
+    from ov2kit.codec.tokenizer import CodecTokenizer
+
+    parser = ArgumentParser(
+        prog="ov2kit",
+        description="Video understanding that starts from the compressed stream.",
+        exit_on_error=False,
+        version=_version(),
+    )
+    commands = parser.add_subcommands(dest="command", required=True)
+
+    tokenize = ArgumentParser(description="Turn videos into directories of codec canvases.", exit_on_error=False)
+    tokenize.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    tokenize.add_argument("--out", required=True, metavar="DIR", help="one directory per video is made in here")
+    tokenize.add_argument("--format", default="png", choices=_FORMATS, help="png and npy lose nothing; safetensors is")
+    tokenize.add_argument("--overwrite", action="store_true", help="replace directories that exist")
+    tokenize.add_argument("--json", action="store_true", help="print one JSON summary per video instead of text")
+    tokenize.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    report = ArgumentParser(description="Show how a video was tokenized, as one web page.", exit_on_error=False)
+    report.add_argument("video", metavar="VIDEO", help="video file")
+    report.add_argument("--out", default="report.html", metavar="FILE", help="page to write")
+    report.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    for command in (tokenize, report):
+        command.add_argument("--config", action="config", help="YAML file of the options below")
+        command.add_class_arguments(CodecTokenizer)
+
+    demo = ArgumentParser(description="Tokenize the bundled clip and draw its report.", exit_on_error=False)
+    demo.add_argument("--out", default="demo_out", metavar="DIR", help="where the results go")
+
+    doctor = ArgumentParser(
+        description="Versions, extras, codecs and their signals on this machine.", exit_on_error=False
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+
+    commands.add_subcommand("tokenize", tokenize, help="videos -> directories of codec canvases")
+    commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
+    commands.add_subcommand("demo", demo, help="both, on the bundled clip")
+    commands.add_subcommand("doctor", doctor, help="what works on this machine")
+    return parser
+
+
+def _version() -> str:
+    from ov2kit import __version__
+
+    return __version__
+
+
+def _tokenizer(parsed: Namespace) -> Any:
+    """A CodecTokenizer from the options that are its own."""
+    from ov2kit.codec.tokenizer import CodecTokenizer
+
+    parser = ArgumentParser(exit_on_error=False)
+    names = parser.add_class_arguments(CodecTokenizer)
+    options = {name: value for name, value in parsed.items(branches=True) if name in names}
+    return CodecTokenizer(**parser.instantiate_classes(parser.parse_object(options)).as_dict())
+
+
+def _canvases(tokenizer: Any, video: str, quiet: bool) -> Any:
+    """Tokenize with a progress bar on stderr; what was lost is one line there too."""
+    from tqdm import tqdm
+
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        tqdm(desc=Path(video).name, unit=" frames", disable=quiet or None, leave=False, file=sys.stderr) as bar,
+    ):
+        warnings.simplefilter("always", DamagedVideoWarning)
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        canvases = tokenizer(video, progress=progress)
+    for warning in caught:
+        if issubclass(warning.category, DamagedVideoWarning):
+            print(f"warning: {warning.message}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return canvases
+
+
+def _tokenize(parsed: Namespace) -> int:
+    tokenizer = _tokenizer(parsed)
+    folder = Path(parsed.out)
+    if folder.exists() and not folder.is_dir():
+        return _fail(f"{folder}: expected a directory for the results, got a file")
+    status = 0
+    for video, name in zip(parsed.videos, _names(parsed.videos), strict=True):
+        try:
+            target = folder / name
+            if target.exists() and not parsed.overwrite:
+                status = _fail(f"{target}: exists already; pass --overwrite to replace it")
+                continue
+            canvases = _canvases(tokenizer, video, parsed.quiet)
+            _save(canvases, target, parsed.format, parsed.overwrite)
+            print(_summary(video, target, canvases, as_json=parsed.json), flush=True)
+        except Ov2kitError as error:  # the other videos are still worth doing
+            status = _fail(str(error))
+    return status
+
+
+def _names(videos: Sequence[str]) -> list[str]:
+    """A directory name per video: its stem, numbered where two are the same."""
+    seen: dict[str, int] = {}
+    names = []
+    for video in videos:
+        stem = Path(video).stem or "video"
+        seen[stem] = seen.get(stem, 0) + 1
+        names.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+    return names
+
+
+def _save(canvases: Any, target: Path, kind: str, overwrite: bool) -> None:
+    from ov2kit.codec.assets import save_assets
+
+    if kind == "safetensors":
+        canvases.save(target)
+    else:
+        save_assets(canvases, target, kind, overwrite=overwrite)  # type: ignore[arg-type] # one of _FORMATS
+
+
+def _summary(video: str, target: Path, canvases: Any, *, as_json: bool) -> str:
+    made = canvases.provenance
+    facts = {
+        "video": video,
+        "out": str(target),
+        "canvases": len(canvases),
+        "tokens": canvases.num_tokens,
+        "canvas_size": list(canvases.images.shape[2:]),
+        "groups": len(canvases.segments().lengths),
+        "preset": made["preset"],
+        "signal": canvases.signal,
+        "codec": made["codec"],
+        "lost": made["lost"],
+        "seconds": made["seconds"],
+    }
+    if as_json:
+        return json.dumps(facts)
+    height, width = canvases.images.shape[2:]
+    total = sum(made["seconds"].values())
+    return (
+        f"{video}: {len(canvases)} canvases of {width}x{height} in {facts['groups']} groups, "
+        f"{canvases.num_tokens} tokens, {made['codec']} by {canvases.signal}, {total:.2f} s -> {target}"
+    )
+
+
+def _report(parsed: Namespace) -> int:
+    from ov2kit.codec.report import write_report
+
+    tokenizer = _tokenizer(parsed)
+    canvases = _canvases(tokenizer, parsed.video, parsed.quiet)
+    page = write_report(parsed.out, parsed.video, canvases)
+    print(f"{parsed.video}: {len(canvases)} canvases, {canvases.num_tokens} tokens -> {page}")
+    return 0
+
+
+def _demo(parsed: Namespace) -> int:
+    from ov2kit.codec.report import write_report
+    from ov2kit.codec.tokenizer import CodecTokenizer
+
+    folder = Path(parsed.out)
+    print(f"tokenizing {SAMPLE.name} (Big Buck Bunny, 640x360 H.264, 5.3 s) from its codec stream")
+    canvases = _canvases(CodecTokenizer(budget_canvases=16), str(SAMPLE), quiet=False)
+    _save(canvases, folder / "canvases", "png", overwrite=True)
+    print(_summary(SAMPLE.name, folder / "canvases", canvases, as_json=False))
+    print(f"  pixel_values {tuple(canvases.pixel_values().shape)}, positions {tuple(canvases.flat_positions().shape)}")
+    page = write_report(folder / "report.html", SAMPLE, canvases)
+    print(f"  open {page} in a browser to see what was chosen and why")
+    return 0
+
+
+def _doctor(parsed: Namespace) -> int:
+    from ov2kit.doctor import examine, render
+
+    findings = examine()
+    print(json.dumps(findings, indent=2) if parsed.json else render(findings))
+    return 0

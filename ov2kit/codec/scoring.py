@@ -1,0 +1,129 @@
+"""Block scores of decoded frames, from whatever signal there is, with a record of which it was.
+
+In order: an external map, motion vectors with residual, estimated motion with residual, plain luma
+difference. A stream without vectors is a normal state and never an error.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ov2kit.codec.estimate import estimate_motion
+from ov2kit.codec.orientation import Orientation
+from ov2kit.codec.saliency import MotionResidualSaliency
+from ov2kit.codec.score_maps import cell_sums, normalized
+from ov2kit.codec.signals import collect_signals
+from ov2kit.codec.stream import Frame
+
+Motion = Literal["auto", "stream", "estimate", "none"]
+MapKind = Literal["bits", "scores"]
+ScoreMap = np.ndarray | Tensor
+ScoreMaps = Mapping[int, ScoreMap] | Sequence[ScoreMap] | np.ndarray | Tensor
+
+
+_MAP_PIXELS = 28  # pixels per block edge that an external map is spread over before it is summed
+_MAP_PERCENTILE = 99.0
+
+
+class BlockScorer(nn.Module):
+    """Scores of a group's frames, on the grid of blocks of its canvases.
+
+    Args:
+        saliency: module that scores luma, reference and motion.
+        motion: which motion to use, see `CodecTokenizer`.
+        map_kind: what external maps hold: "bits" are compressed by log1p and scaled by their 99th
+            percentile, as the release does; "scores" are taken as they are.
+    """
+
+    def __init__(self, saliency: MotionResidualSaliency, motion: Motion = "auto", map_kind: MapKind = "bits") -> None:
+        super().__init__()
+        if motion not in ("auto", "stream", "estimate", "none"):
+            raise ValueError(f"unknown motion {motion!r}; known: auto, stream, estimate, none")
+        if map_kind not in ("bits", "scores"):
+            raise ValueError(f"unknown map kind {map_kind!r}; known: bits, scores")
+        self.saliency = saliency
+        self.motion: Motion = motion
+        self.map_kind: MapKind = map_kind
+
+    @property
+    def needs_whole_clip(self) -> bool:
+        """Scores are scaled over the clip, so no group can be scored before all are decoded."""
+        return self.saliency.normalize == "clip"
+
+    def forward(
+        self,
+        frames: Sequence[Frame],
+        orientation: Orientation,
+        grid: tuple[int, int],
+        before: Frame | None = None,
+        score_maps: ScoreMaps | None = None,
+    ) -> tuple[Tensor, str]:
+        """Score frames of one group (or of the whole clip).
+
+        Args:
+            frames: decoded with luma, reference and motion, in display order.
+            orientation: from coded to shown.
+            grid: (rows, cols) of blocks.
+            before: the last frame decoded before them, to compare the first one with.
+            score_maps: external maps by display index.
+
+        Returns:
+            (T, rows, cols) float32 scores, and the signal used: "external", "motion+residual",
+            "estimated motion+residual" or "luma".
+        """
+        if score_maps is not None:
+            return self._external(frames, grid, score_maps), "external"
+        signals = collect_signals(frames, orientation, before)
+        motion, signal = signals.motion, "motion+residual"
+        if self.motion == "none":
+            motion = None
+        elif motion is None and self.motion == "estimate":
+            motion, signal = estimate_motion(signals.luma, signals.reference), "estimated motion+residual"
+        if motion is None:
+            signal = "luma"
+        pictures = (signals.luma, signals.reference, motion)
+        scale = None
+        if self.needs_whole_clip:
+            scale = self.saliency.scales(*pictures, signals.valid, distance=signals.distance)
+        scores: Tensor = self.saliency(
+            *pictures, grid, signals.nbytes, signals.valid, distance=signals.distance, scale=scale
+        )
+        return scores, signal
+
+    def _external(self, frames: Sequence[Frame], grid: tuple[int, int], maps: ScoreMaps) -> Tensor:
+        pixels = (grid[0] * _MAP_PIXELS, grid[1] * _MAP_PIXELS)
+        rows = []
+        for frame in frames:
+            if not _has(maps, frame.index):  # an anchor without a map: it is shown whole anyway
+                rows.append(torch.zeros(grid))
+                continue
+            given = torch.as_tensor(np.asarray(maps[frame.index]), dtype=torch.float32)
+            if given.ndim != 2:
+                raise ValueError(f"a score map must be (rows, cols), got {tuple(given.shape)} for frame {frame.index}")
+            if self.map_kind == "bits":
+                given = normalized(given.clamp(min=0).log1p(), _MAP_PERCENTILE, 1e-6)[0]
+            rows.append(cell_sums(given, pixels, grid))
+        return torch.stack(rows)
+
+
+def mapped_frames(maps: ScoreMaps, frames: np.ndarray) -> np.ndarray:
+    """Those of `frames` that have a map."""
+    return frames[[_has(maps, int(frame)) for frame in frames]] if len(frames) else frames
+
+
+def _has(maps: ScoreMaps, index: int) -> bool:
+    return index in maps if isinstance(maps, Mapping) else index < len(maps)
+
+
+def describe_signal(counts: Mapping[str, int], motion: Motion, exports_motion: bool) -> dict[str, Any]:
+    """Provenance: the signal most frames were scored by, and how many frames each."""
+    used = max(counts, key=lambda name: counts[name]) if counts else "none"
+    return {
+        "used": used,
+        "frames": dict(counts),
+        "asked": motion,
+        "decoder_exports_motion": exports_motion,
+    }

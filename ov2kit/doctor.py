@@ -1,0 +1,112 @@
+"""What works on this machine: versions, extras, attention backends, codecs and their signals."""
+
+import importlib
+import importlib.util
+import platform
+from importlib import metadata
+from typing import Any
+
+import av
+import torch
+
+import ov2kit
+from ov2kit.codec.stream import MOTION_CODECS
+
+_CORE = ("torch", "numpy", "av", "einops", "timm", "safetensors", "pillow", "jsonargparse", "tqdm")
+_EXTRAS = {
+    "gpu": {"xformers": "block-diagonal attention kernels on CUDA"},
+    "recipes": {
+        "lightning": "training loops and their command line",
+        "transformers": "language models and tokenizers",
+        "torchmetrics": "metrics",
+        "matplotlib": "plots",
+    },
+    "scale": {"ray": "tokenizing on a cluster"},
+}
+_CODECS = {
+    "h264": "H.264", "hevc": "HEVC", "vp8": "VP8", "vp9": "VP9", "av1": "AV1", "mpeg4": "MPEG-4 part 2",
+    "mpeg2video": "MPEG-2", "mpeg1video": "MPEG-1", "mjpeg": "Motion JPEG", "gif": "GIF", "prores": "ProRes",
+    "h263": "H.263", "flv": "Sorenson Spark", "wmv2": "WMV 8", "theora": "Theora",
+}  # fmt: skip
+
+
+def examine() -> dict[str, Any]:
+    """Everything `render` shows, as JSON-able values."""
+    return {
+        "ov2kit": ov2kit.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "core": {name: _version(name) for name in _CORE},
+        "ffmpeg": {name: ".".join(map(str, v)) for name, v in av.library_versions.items()},
+        "extras": {
+            extra: {name: {"version": _version(name), "adds": adds} for name, adds in packages.items()}
+            for extra, packages in _EXTRAS.items()
+        },
+        "attention": _attention(),
+        "codecs": {
+            name: {
+                "title": title,
+                "decodes": (decodes := _decodes(name)),
+                "bytes": decodes,
+                "types": decodes,
+                "motion": decodes and name in MOTION_CODECS,
+            }
+            for name, title in _CODECS.items()
+        },
+    }
+
+
+def render(findings: dict[str, Any]) -> str:
+    """The findings as text for a terminal."""
+    gpu = findings["gpu"] or "none"
+    lines = [
+        f"ov2kit {findings['ov2kit']}, Python {findings['python']}, {findings['machine']}, "
+        f"{findings['threads']} torch threads, GPU: {gpu}",
+        "",
+        "packages",
+        *(f"  {name:<14} {version or 'MISSING'}" for name, version in findings["core"].items()),
+        *(f"  {name:<14} {version}" for name, version in findings["ffmpeg"].items() if name.startswith("libav")),
+        "",
+        "extras",
+    ]
+    for extra, packages in findings["extras"].items():
+        for name, facts in packages.items():
+            state = facts["version"] or f"not installed: pip install 'ov2kit[{extra}]'"
+            lines.append(f"  {name:<14} {state} - {facts['adds']}")
+    lines += ["", "attention backends"]
+    for name, reasons in findings["attention"].items():
+        lines.append(f"  {name:<14} {'works' if not reasons else 'no: ' + '; '.join(reasons)}")
+    if not findings["attention"]:
+        lines.append("  none: this build has no ov2kit.encoders")
+    lines += ["", "codecs          decodes  bytes  types  motion vectors"]
+    for facts in findings["codecs"].values():
+        marks = [("yes" if facts[key] else "no") for key in ("decodes", "bytes", "types", "motion")]
+        lines.append(f"  {facts['title']:<14} {marks[0]:<8} {marks[1]:<6} {marks[2]:<6} {marks[3]}")
+    lines.append("  where there are no motion vectors: luma difference, or motion='estimate'")
+    return "\n".join(lines)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _decodes(name: str) -> bool:
+    try:
+        av.codec.Codec(name, "r")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
+def _attention() -> dict[str, list[str]]:
+    """Backend -> reasons why it cannot run; empty reasons mean it can."""
+    if importlib.util.find_spec("ov2kit.encoders") is None:
+        return {}
+    encoders = importlib.import_module("ov2kit.encoders")
+    reasons: dict[str, list[str]] = encoders.attention_backends()
+    return reasons
