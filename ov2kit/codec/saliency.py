@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ov2kit.codec.compensate import Sampling, residual_of
 from ov2kit.codec.motion import COMPENSATIONS, Compensation, remove_global_motion
-from ov2kit.codec.score_maps import FUSIONS, Fusion, cell_sums, fuse, percentile, upsample, upsample_index
+from ov2kit.codec.score_maps import FUSIONS, Fusion, cell_sums, fuse, percentile, upsample
 
 Normalize = Literal["frame", "group", "clip"]
-Sampling = Literal["bilinear", "nearest"]
 _LEAST_RESIDUAL = 1.0  # grey levels
 _LEAST_MOTION = 1e-6  # pixels
 
@@ -180,7 +180,10 @@ class MotionResidualSaliency(nn.Module):
             predicted = reference
             residual = torch.maximum(luma, predicted) - torch.minimum(luma, predicted)
             return None, residual.mul_(valid[..., None, None])
-        residual = _residual(luma, reference, motion, self.sampling).mul_(valid[..., None, None])
+        now, before, moved = luma.flatten(0, 1), reference.flatten(0, 1), motion.flatten(0, 1)
+        parts = _parts(len(now), luma.device)
+        flat = [residual_of(now[part], before[part], moved[part], self.sampling) for part in parts]
+        residual = torch.cat(flat).view_as(luma).mul_(valid[..., None, None])
         if distance is not None:
             motion = motion / distance.to(motion).clamp(min=1e-6)[..., None, None, None]
         own = remove_global_motion(motion, self.compensation)
@@ -229,30 +232,6 @@ class MotionResidualSaliency(nn.Module):
         if valid.shape != luma.shape[:2]:
             raise ValueError(f"valid must be ({luma.shape[1]},), got {tuple(valid.shape[1:])}")
         return valid.to(luma.device, torch.bool)
-
-
-def _residual(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampling) -> Tensor:
-    """(B, T, h, w) uint8 |luma - reference at position + motion|, the reference's border repeated outwards."""
-    height, width = luma.shape[2:]
-    gh, gw = motion.shape[2:4]
-    device = luma.device
-    columns, rows = upsample_index(gw, width, device=device), upsample_index(gh, height, device=device)
-    x = (torch.arange(width, device=device) * 2 + 1) / width - 1
-    y = (torch.arange(height, device=device) * 2 + 1) / height - 1
-    here = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2)
-    # In units of half pictures, as grid_sample counts; a pair of floats moves as one word.
-    step = torch.tensor([2 / width, 2 / height], device=device)
-    pictures, flat_motion = luma.flatten(0, 1), motion.flatten(0, 1)
-    references = reference.flatten(0, 1)
-    residual = torch.empty_like(pictures)
-    for part in _parts(len(pictures), device):
-        pairs = (flat_motion[part].float().nan_to_num(nan=0.0) * step).flatten(2).view(torch.float64)
-        where = pairs.index_select(2, columns).index_select(1, rows).view(torch.float32)
-        where = where.view(-1, height, width, 2).add_(here)
-        source = references[part, None].float()
-        taken = F.grid_sample(source, where, mode=sampling, padding_mode="border", align_corners=False)
-        residual[part] = taken[:, 0].sub_(pictures[part]).abs_().add_(0.5)
-    return residual.view_as(luma)
 
 
 def _parts(frames: int, device: torch.device) -> list[slice]:

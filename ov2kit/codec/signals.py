@@ -7,16 +7,15 @@ on the canvas grid. Letters: T frames, h x w scoring pixels, gh x gw motion cell
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.codec.motion import rasterize_motion
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.stream import Frame
 
-_CELL = 8  # H.264 vectors come for 8 x 8 blocks at the finest
+_FINEST_CELL, _COARSER_CELL = 8, 16  # H.264 vectors come for 8 x 8 blocks at the finest
+_LEAST_SCORING_PIXELS = 3.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,11 @@ class FrameSignals:
     valid: Tensor
 
 
+def motion_cell(coded_height: int, scoring_height: int) -> int:
+    """Edge of motion cells in coded pixels: finer than three scoring pixels tells no more."""
+    return _FINEST_CELL if _FINEST_CELL * scoring_height >= _LEAST_SCORING_PIXELS * coded_height else _COARSER_CELL
+
+
 def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: Frame | None = None) -> FrameSignals:
     """Stack what the frames of a group carry.
 
@@ -48,7 +52,7 @@ def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: F
     the frame before it in `frames`, or with `before`, without vectors.
 
     Args:
-        frames: decoded with luma and reference, in display order.
+        frames: decoded with luma, reference and motion field, in display order.
         orientation: from coded to shown.
         before: the last frame of the group before.
     """
@@ -83,26 +87,15 @@ def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: F
 
 def _motion_field(frames: Sequence[Frame | None], orientation: Orientation, shown: tuple[int, int]) -> Tensor | None:
     """One field for all frames, or None if none of them has a vector."""
-    sizes = [f.coded_size for f in frames if f is not None and f.motion is not None]
-    if not sizes:
+    moving = [(t, f.motion_field, f.coded_size) for t, f in enumerate(frames) if f is not None]
+    fields = [(t, field, size) for t, field, size in moving if field is not None]
+    if not fields:
         return None
     height, width = orientation.size(*shown)  # scoring size before turning
-    field: Tensor | None = None
-    for size in dict.fromkeys(sizes):  # one size, but for streams that change theirs
-        mine = [
-            (t, f.motion)
-            for t, f in enumerate(frames)
-            if f is not None and f.motion is not None and f.coded_size == size
-        ]
-        vectors = np.concatenate([m for _, m in mine])
-        owner = np.repeat([t for t, _ in mine], [len(m) for _, m in mine])
-        raster = rasterize_motion(vectors, owner, len(frames), size, cell=_CELL)
-        raster = raster * torch.tensor([width / size[1], height / size[0]])
-        if field is None:
-            field = raster
-        else:
-            fitted = F.interpolate(raster.permute(0, 3, 1, 2), field.shape[1:3], mode="nearest").permute(0, 2, 3, 1)
-            at = torch.tensor([t for t, _ in mine])
-            field[at] = fitted[at]
-    assert field is not None
-    return orientation.field(field)
+    gh, gw, _ = fields[0][1].shape
+    out = torch.full((len(frames), gh, gw, 2), torch.nan)
+    for t, field, size in fields:
+        if field.shape[:2] != (gh, gw):  # a stream that changes its size
+            field = F.interpolate(field.permute(2, 0, 1)[None], (gh, gw), mode="nearest")[0].permute(1, 2, 0)  # noqa: PLW2901
+        torch.mul(field, torch.tensor([width / size[1], height / size[0]]), out=out[t])
+    return orientation.field(out)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs
 from ov2kit.codec.entry import starts_at
+from ov2kit.codec.motion import rasterize_motion
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.packets import PacketTable, read_packets
 from ov2kit.codec.pictures import PictureScaler
@@ -90,7 +91,9 @@ class Frame:
             before it), None unless asked for and there.
         reference_index: index of that frame, -1 without one.
         motion: FFmpeg's motion vectors as a structured array, in coded coordinates; None where
-            the frame has none (intra pictures, codecs that export none).
+            the frame has none (intra pictures, codecs that export none) or a field was asked for.
+        motion_field: (gh, gw, 2) float32 displacement (x, y) to the past in coded pixels, per cell
+            of the coded picture, NaN where there is no vector; None as above, or unless asked for.
         coded_size: (height, width) of this frame before scaling; may change within a stream.
         corrupt: the decoder concealed damage in it.
     """
@@ -105,6 +108,7 @@ class Frame:
     reference: Tensor | None
     reference_index: int
     motion: np.ndarray | None
+    motion_field: Tensor | None
     coded_size: tuple[int, int]
     corrupt: bool
 
@@ -224,6 +228,7 @@ class VideoStream:
         luma_size: tuple[int, int] | None = None,
         reference: bool = False,
         motion: bool = False,
+        motion_cell: int | None = None,
     ) -> Iterator[Frame]:
         """Decode frames in display order, in one sequential pass.
 
@@ -238,6 +243,7 @@ class VideoStream:
             luma_size: (height, width) of `Frame.luma`; no luma when omitted.
             reference: also give the luma of the frame it is compared with.
             motion: also give motion vectors, where the codec exports them.
+            motion_cell: give them as a dense field of cells of so many pixels (8 loses nothing).
 
         Raises:
             IndexError: an index is outside the video.
@@ -276,7 +282,13 @@ class VideoStream:
             frame, before = decoded.picture, decoded.reference
             scaler, turn = self._scaler, info.orientation
             small = before is not None and reference and luma_size is not None
-            vectors = frame.side_data.get("MOTION_VECTORS") if motion else None
+            side = frame.side_data.get("MOTION_VECTORS") if motion else None
+            vectors = side.to_ndarray() if side is not None else None
+            coded_size = (frame.height, frame.width)
+            field = None
+            if vectors is not None and motion_cell is not None:
+                owner = np.zeros(len(vectors), dtype=np.int64)
+                field = rasterize_motion(vectors, owner, 1, coded_size, cell=motion_cell)[0]
             return Frame(
                 index=index,
                 seconds=float(table.frame_seconds[index]),
@@ -287,8 +299,9 @@ class VideoStream:
                 luma=torch.from_numpy(scaler.luma(frame, luma_size, turn)) if luma_size else None,
                 reference=torch.from_numpy(scaler.luma(before, luma_size, turn)) if small else None,  # type: ignore[arg-type]
                 reference_index=reference_index if before is not None else -1,
-                motion=vectors.to_ndarray() if vectors is not None else None,
-                coded_size=(frame.height, frame.width),
+                motion=vectors if motion_cell is None else None,
+                motion_field=field,
+                coded_size=coded_size,
                 corrupt=bool(frame.is_corrupt),
             )
 
