@@ -6,7 +6,6 @@ Letters: B items, n rows of each, m = min(n, tokens) runs of r or r + 1 rows, r 
 from collections.abc import Callable
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 
@@ -25,7 +24,7 @@ def split_runs(step: Callable[..., Tensor], tokens: int, *rows: Tensor) -> Tenso
     """
     n = rows[0].shape[1]
     m = min(n, tokens)
-    short, longer = divmod(n, m)
+    short, longer = n // m, n % m
     cut = longer * (short + 1)
     parts = []
     if longer:
@@ -36,4 +35,4 @@ def split_runs(step: Callable[..., Tensor], tokens: int, *rows: Tensor) -> Tenso
 
 def _cut(x: Tensor, runs: int) -> Tensor:
     """(B, runs * r, ...) -> (B, runs, r, ...)."""
-    return rearrange(x, "B (runs r) ... -> B runs r ...", runs=runs)
+    return x.reshape(x.shape[0], runs, x.shape[1] // runs, *x.shape[2:])
