@@ -1,0 +1,84 @@
+"""Attention pooling to a token budget: each run of rows is averaged with weights of its own.
+
+Source: attention over a small patch window with the window's mean as the query, as described for the
+connector of Molmo (arXiv 2409.17146, section 2); here a window is a run of any length.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ov2kit.connectors.buckets import buckets, map_items
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, check_heads, item_lengths
+from ov2kit.connectors.runs import split_runs
+
+
+class AttentionPool(nn.Module):
+    """Cut each item into equal runs; the mean of a run asks, the rows of that run answer.
+
+    Runs are those of `AveragePool`. With one query per run the scores are a row of dot products: plain
+    arithmetic, linear in N, and free of the limit of 65 535 batch entries that attention kernels have.
+
+    Args:
+        width: C, channels of the features; also of the attention.
+        out_width: channels of a token.
+        tokens: most tokens per item; an item of fewer rows gives one token per row.
+        heads: attention heads, a divisor of `width`.
+        eps: of the LayerNorm.
+
+    Raises:
+        ValueError: `heads` does not divide `width`, or `tokens` is below 1.
+    """
+
+    def __init__(self, width: int, out_width: int, tokens: int = 64, *, heads: int = 16, eps: float = 1e-6) -> None:
+        super().__init__()
+        check_budget(tokens)
+        check_heads(width, heads)
+        self.width, self.out_width, self.tokens, self.heads = width, out_width, tokens, heads
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.proj = nn.Linear(width, out_width)
+
+    def tokens_out(self, n: int) -> int:
+        """min(n, tokens)."""
+        return min(n, self.tokens)
+
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+        """(N, width) -> (M, out_width), M the sum of min(rows, tokens) over the items.
+
+        Args:
+            features: (N, width), items one after another.
+            counts: rows per item; one item when omitted.
+            grids: (t, h, w) per item, instead of or beside `counts`.
+
+        Returns:
+            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+
+        Raises:
+            ValueError: the items do not add up to N.
+        """
+        lengths = item_lengths(features, self.width, counts, grids)
+        x = self.norm(features)
+        key, value = self.key_value(x).chunk(2, dim=-1)
+        pooled = map_items(self._pool, buckets(lengths), x, key, value)
+        return answer(self, self.proj(pooled), lengths, counts, grids)
+
+    def _pool(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Three (B, n, C) -> (B, min(n, tokens), C)."""
+        return split_runs(self._pool_runs, self.tokens, x, key, value)
+
+    def _pool_runs(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Three (B, runs, r, C) -> (B, runs, C). Softmax not below float32."""
+        query = self._heads(self.query(x.mean(dim=2, keepdim=True)))
+        scores = (query * self._heads(key)).sum(-1) * query.shape[-1] ** -0.5  # (B, runs, r, heads)
+        weights = scores.softmax(dim=2, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
+        pooled: Tensor = weights.unsqueeze(-1) * self._heads(value)
+        return pooled.sum(dim=2).flatten(-2)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., heads, C / heads)."""
+        return rearrange(x, "... (heads d) -> ... heads d", heads=self.heads)
+
+    def extra_repr(self) -> str:
+        return f"tokens={self.tokens}, heads={self.heads}"

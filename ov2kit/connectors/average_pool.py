@@ -1,0 +1,60 @@
+"""Average pooling to a token budget: the plainest way to a fixed number of tokens."""
+
+from torch import Tensor, nn
+
+from ov2kit.connectors.buckets import buckets, map_items
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, item_lengths
+from ov2kit.connectors.runs import split_runs
+
+
+class AveragePool(nn.Module):
+    """Normalise rows, cut each item into equal runs, average every run, one linear layer.
+
+    Runs are consecutive rows, so in block layout a run of merge**2 rows is one block and longer runs
+    are strips of blocks; lengths of runs differ by at most one row, the longer ones come first.
+
+    Args:
+        width: C, channels of the features.
+        out_width: channels of a token.
+        tokens: most tokens per item; an item of fewer rows keeps its rows.
+        eps: of the LayerNorm.
+
+    Raises:
+        ValueError: `tokens` is below 1.
+    """
+
+    def __init__(self, width: int, out_width: int, tokens: int = 64, *, eps: float = 1e-6) -> None:
+        super().__init__()
+        check_budget(tokens)
+        self.width, self.out_width, self.tokens = width, out_width, tokens
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.proj = nn.Linear(width, out_width)
+
+    def tokens_out(self, n: int) -> int:
+        """min(n, tokens)."""
+        return min(n, self.tokens)
+
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+        """(N, width) -> (M, out_width), M the sum of min(rows, tokens) over the items.
+
+        Args:
+            features: (N, width), items one after another.
+            counts: rows per item; one item when omitted.
+            grids: (t, h, w) per item, instead of or beside `counts`.
+
+        Returns:
+            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+
+        Raises:
+            ValueError: the items do not add up to N.
+        """
+        lengths = item_lengths(features, self.width, counts, grids)
+        pooled = map_items(self._pool, buckets(lengths), self.norm(features))
+        return answer(self, self.proj(pooled), lengths, counts, grids)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """(B, n, C) -> (B, min(n, tokens), C)."""
+        return split_runs(lambda runs: runs.mean(dim=2), self.tokens, x)
+
+    def extra_repr(self) -> str:
+        return f"tokens={self.tokens}"

@@ -1,0 +1,146 @@
+"""What every connector agrees on: packed items in, packed tokens out.
+
+An item is a run of rows in the packed features (an image, a canvas, a group, a clip: whoever calls
+decides). `counts` or `grids` say where items end; nothing crosses from one item into another.
+Letters: N feature rows, K items, M tokens out.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ov2kit.segments import Segments
+
+Counts = Sequence[int] | Segments
+Grids = Sequence[Sequence[int]]
+Tokens = Tensor | tuple[Tensor, tuple[int, ...]]
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """Vision features to tokens of the language model's width.
+
+    Calling it: ``connector(features)`` takes all rows as one item and returns the tokens (M, out_width).
+    ``connector(features, counts)`` or ``connector(features, grids=...)`` returns ``(tokens, counts_out)``,
+    where ``counts_out[i] == connector.tokens_out(counts[i])``.
+    """
+
+    width: int
+    out_width: int
+
+    def tokens_out(self, n: int) -> int:
+        """Tokens that an item of n feature rows becomes, known without running anything."""
+        ...
+
+    def __call__(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Any: ...
+
+
+def item_lengths(features: Tensor, width: int, counts: Counts | None, grids: Grids | None) -> tuple[int, ...]:
+    """Rows of each item, as host integers.
+
+    Args:
+        features: (N, width), items one after another.
+        width: expected channels.
+        counts: rows per item, or None for one item (or for `grids` to tell).
+        grids: (t, h, w) patches per item, or None.
+
+    Raises:
+        ValueError: features of another shape; counts below 1, on a device, or with another sum than N;
+            grids that are not (t, h, w) or disagree with the counts.
+    """
+    if features.ndim != 2 or features.shape[1] != width:
+        hint = "; flatten the batch and pass counts=[n] * batch" if features.ndim == 3 else ""
+        raise ValueError(f"features must be packed rows (N, {width}), got {tuple(features.shape)}{hint}")
+    n = features.shape[0]
+    lengths: tuple[int, ...] = (n,) if n else ()
+    if counts is not None:
+        lengths = tuple(int(c) for c in _host(counts.lengths if isinstance(counts, Segments) else counts, "counts"))
+    if grids is not None:
+        areas = tuple(t * h * w for t, h, w in host_grids(grids))
+        if counts is not None and areas != lengths:
+            raise ValueError(f"counts and grids must tell the same items, got counts {lengths} and t*h*w {areas}")
+        lengths = areas
+    if any(c < 1 for c in lengths):
+        raise ValueError(f"every item must have at least 1 row, got {lengths}; leave empty items out")
+    if sum(lengths) != n:
+        raise ValueError(f"the items must add up to the {n} rows of features, got {_brief(lengths)} = {sum(lengths)}")
+    return lengths
+
+
+def host_grids(grids: Grids) -> list[tuple[int, int, int]]:
+    """(t, h, w) of every item as host integers, from lists or an (items, 3) host tensor.
+
+    Raises:
+        ValueError: an entry is not three numbers, or the tensor is on a device.
+    """
+    rows = []
+    for grid in _host(grids, "grids"):
+        if len(grid) != 3:
+            raise ValueError(f"each grid must be (t, h, w) in patches, got {tuple(grid)}")
+        rows.append((int(grid[0]), int(grid[1]), int(grid[2])))
+    return rows
+
+
+def answer(
+    connector: Connector, tokens: Tensor, lengths: Sequence[int], counts: Counts | None, grids: Grids | None
+) -> Tokens:
+    """Tokens alone if the caller named no items, else tokens and the tokens of each item."""
+    if counts is None and grids is None:
+        return tokens
+    known = {n: connector.tokens_out(n) for n in set(lengths)}
+    return tokens, tuple(known[n] for n in lengths)
+
+
+def merged_count(n: int, merge: int) -> int:
+    """Blocks of merge x merge rows in an item of n rows.
+
+    Raises:
+        ValueError: n is not a whole number of blocks.
+    """
+    if n % merge**2:
+        raise ValueError(
+            f"an item must be whole blocks of merge**2 = {merge**2} rows in block layout, got {n} rows; "
+            "see ov2kit.geometry.to_block_layout"
+        )
+    return n // merge**2
+
+
+def check_same_width(name: str, width: int, out_width: int | None) -> None:
+    """For connectors without parameters, which cannot change the width.
+
+    Raises:
+        ValueError: `out_width` is given and is not `width`.
+    """
+    if out_width not in (None, width):
+        raise ValueError(
+            f"{name} has no parameters and keeps the width, so out_width must be {width}, got {out_width}; "
+            f"put an MLPConnector({width}, {out_width}, merge=1) after it"
+        )
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raises ValueError when `width` cannot be divided into `heads` heads."""
+    if heads < 1 or width % heads:
+        raise ValueError(f"heads must divide the attention width {width}, got heads={heads}")
+
+
+def check_budget(tokens: int) -> None:
+    """Raises ValueError when a token budget is below 1."""
+    if tokens < 1:
+        raise ValueError(f"tokens must be at least 1 per item, got {tokens}")
+
+
+def _host(values: Any, name: str) -> Any:
+    if isinstance(values, Tensor):
+        if values.device.type != "cpu":
+            raise ValueError(
+                f"{name} must be on the host, got a tensor on {values.device}; call .tolist() once outside"
+            )
+        return values.tolist()
+    return values
+
+
+def _brief(lengths: Sequence[int]) -> str:
+    shown = " + ".join(str(c) for c in lengths[:6]) or "no items"
+    return shown if len(lengths) <= 6 else f"{shown} + ... ({len(lengths)} items)"

@@ -1,0 +1,75 @@
+"""MLP connector with pixel shuffle: the common choice of open vision-language models.
+
+Source: pixel shuffle and two-layer projector as described for InternVL 1.5 (arXiv 2404.16821,
+section 3.1); with merge 1 the two-layer projector of LLaVA-1.5 (arXiv 2310.03744).
+"""
+
+from torch import Tensor, nn
+
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, item_lengths, merged_count
+
+
+class MLPConnector(nn.Module):
+    """Put merge x merge neighbours side by side in the channels, normalise, `depth` linear layers.
+
+    Unlike `PatchMerger` the norm comes after the shuffle, and the hidden layer has the language
+    model's width. Features must be in block layout when merge > 1.
+
+    Args:
+        width: channels of the features.
+        out_width: channels of a token.
+        merge: patches per block edge; 1 leaves the number of tokens as it is.
+        depth: linear layers, GELU between them; 1 is a plain projection.
+        hidden: channels between linear layers; `out_width` when omitted.
+        eps: of the LayerNorm.
+
+    Raises:
+        ValueError: `depth` is below 1.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        out_width: int,
+        merge: int = 2,
+        *,
+        depth: int = 2,
+        hidden: int | None = None,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1 linear layer, got {depth}")
+        self.width, self.out_width, self.merge = width, out_width, merge
+        sizes = [width * merge**2, *[hidden or out_width] * (depth - 1), out_width]
+        layers: list[nn.Module] = [nn.LayerNorm(sizes[0], eps=eps)]
+        for i in range(depth):
+            layers += [nn.GELU()] * (i > 0) + [nn.Linear(sizes[i], sizes[i + 1])]
+        self.mlp = nn.Sequential(*layers)
+
+    def tokens_out(self, n: int) -> int:
+        """n / merge**2. Raises ValueError when n is not a whole number of blocks."""
+        return merged_count(n, self.merge)
+
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+        """(N, width) in block layout -> (N / merge**2, out_width).
+
+        Args:
+            features: (N, width), items one after another.
+            counts: rows per item; only checked, as every block is merged by itself.
+            grids: (t, h, w) per item, instead of or beside `counts`.
+
+        Returns:
+            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+
+        Raises:
+            ValueError: an item is not a whole number of blocks, or the items do not add up to N.
+        """
+        lengths = item_lengths(features, self.width, counts, grids)
+        for n in set(lengths):
+            self.tokens_out(n)
+        tokens = self.mlp(features.reshape(-1, self.width * self.merge**2))
+        return answer(self, tokens, lengths, counts, grids)
+
+    def extra_repr(self) -> str:
+        return f"merge={self.merge}"

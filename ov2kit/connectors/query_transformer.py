@@ -1,0 +1,138 @@
+"""Query transformer: learned queries that talk to each other and, every few layers, to the item.
+
+Source: Q-Former of BLIP-2 (arXiv 2301.12597, section 3.1), its image branch: self-attention in every
+layer, cross-attention in every second one. Pre-norm here; the source's text branch is left out.
+Letters: N rows, K items, T queries, D hidden.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ov2kit.connectors.buckets import Bucket, attend, buckets
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, check_heads, item_lengths
+
+
+class QueryTransformer(nn.Module):
+    """`depth` layers of self-attention and feed-forward over the queries, cross-attention in some.
+
+    Args:
+        width: channels of the features.
+        out_width: channels of a token.
+        tokens: T, queries; every item becomes exactly this many tokens.
+        hidden: D, channels of the queries.
+        depth: layers.
+        heads: attention heads, a divisor of `hidden`.
+        cross_every: layers 0, cross_every, 2 * cross_every, ... look at the item.
+        mlp_ratio: hidden channels of the feed-forward part, in units of `hidden`.
+        eps: of the LayerNorms.
+
+    Raises:
+        ValueError: `heads` does not divide `hidden`, or `tokens` or `cross_every` is below 1.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        out_width: int,
+        tokens: int = 32,
+        *,
+        hidden: int = 768,
+        depth: int = 6,
+        heads: int = 12,
+        cross_every: int = 2,
+        mlp_ratio: float = 4.0,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        check_budget(tokens)
+        check_heads(hidden, heads)
+        if cross_every < 1:
+            raise ValueError(f"cross_every must be at least 1 layer, got {cross_every}")
+        self.width, self.out_width, self.tokens = width, out_width, tokens
+        self.queries = nn.Parameter(torch.empty(tokens, hidden))
+        self.norm_features = nn.LayerNorm(width, eps=eps)
+        self.layers = nn.ModuleList(
+            _Layer(hidden, width if i % cross_every == 0 else None, heads, int(hidden * mlp_ratio), eps)
+            for i in range(depth)
+        )
+        self.norm = nn.LayerNorm(hidden, eps=eps)
+        self.proj = nn.Linear(hidden, out_width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the queries anew, normal with deviation 0.02; the layers have their own such method."""
+        nn.init.normal_(self.queries, std=0.02)
+
+    def tokens_out(self, n: int) -> int:
+        """`tokens`, whatever n is."""
+        return self.tokens
+
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+        """(N, width) -> (items * tokens, out_width).
+
+        Args:
+            features: (N, width), items one after another.
+            counts: rows per item; one item when omitted.
+            grids: (t, h, w) per item, instead of or beside `counts`.
+
+        Returns:
+            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+
+        Raises:
+            ValueError: the items do not add up to N.
+        """
+        lengths = item_lengths(features, self.width, counts, grids)
+        found = buckets(lengths)
+        x = self.norm_features(features)
+        queries = self.queries.expand(len(lengths), -1, -1)
+        for layer in self.layers:
+            queries = layer(queries, x, found)
+        tokens = self.proj(self.norm(queries)).flatten(0, 1)
+        return answer(self, tokens, lengths, counts, grids)
+
+    def extra_repr(self) -> str:
+        return f"tokens={self.tokens}"
+
+
+class _Layer(nn.Module):
+    """Queries (K, T, D): self-attention, cross-attention when `width` is given, feed-forward; all residual."""
+
+    def __init__(self, hidden: int, width: int | None, heads: int, mlp_width: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_self = nn.LayerNorm(hidden, eps=eps)
+        self.qkv = nn.Linear(hidden, 3 * hidden, bias=False)
+        self.out_self = nn.Linear(hidden, hidden)
+        self.cross = None if width is None else _CrossAttention(hidden, width, heads, eps)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(hidden, eps=eps), nn.Linear(hidden, mlp_width), nn.GELU(), nn.Linear(mlp_width, hidden)
+        )
+
+    def forward(self, queries: Tensor, features: Tensor, found: list[Bucket]) -> Tensor:
+        q, k, v = rearrange(self.qkv(self.norm_self(queries)), "K T (s h d) -> s K h T d", s=3, h=self.heads)
+        seen = rearrange(F.scaled_dot_product_attention(q, k, v), "K h T d -> K T (h d)")
+        queries = queries + self.out_self(seen)
+        if self.cross is not None:
+            queries = queries + self.cross(queries, features, found)
+        fed: Tensor = self.mlp(queries)
+        return queries + fed
+
+
+class _CrossAttention(nn.Module):
+    """Queries (K, T, D) read the rows (N, width) of their own item."""
+
+    def __init__(self, hidden: int, width: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(hidden, eps=eps)
+        self.query = nn.Linear(hidden, hidden, bias=False)
+        self.key_value = nn.Linear(width, 2 * hidden, bias=False)
+        self.out = nn.Linear(hidden, hidden)
+
+    def forward(self, queries: Tensor, features: Tensor, found: list[Bucket]) -> Tensor:
+        query = rearrange(self.query(self.norm(queries)), "K T (h d) -> K T h d", h=self.heads)
+        key, value = rearrange(self.key_value(features), "N (s h d) -> s N h d", s=2, h=self.heads)
+        read: Tensor = self.out(attend(query, key, value, found).flatten(-2))
+        return read
