@@ -5,6 +5,7 @@ Commands are functions of this file; anything heavier than parsing is imported i
 """
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         parsed = _parser().parse_args(list(arguments))
         return commands[parsed.command](parsed[parsed.command])
     except ArgumentError as error:
-        return _fail(" ".join(str(error).split()))
+        return _fail(_plain(error))
     except (Ov2kitError, ValueError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -43,6 +44,13 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
         return 130
+
+
+def _plain(error: ArgumentError) -> str:
+    """The parser's message on one line, with arguments as they are typed."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"\b(tokenize|report)\.videos?\b", "VIDEO", text)
+    return re.sub(r"\b(tokenize|report|demo|doctor)\.(\w+)", r"--\2", text)
 
 
 def _fail(message: str) -> int:
@@ -106,7 +114,7 @@ def _tokenizer(parsed: Namespace) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     names = parser.add_class_arguments(CodecTokenizer)
     options = {name: value for name, value in parsed.items(branches=True) if name in names}
-    return CodecTokenizer(**parser.instantiate_classes(parser.parse_object(options)).as_dict())
+    return CodecTokenizer(**parser.instantiate(parser.parse_object(options)).as_dict())
 
 
 def _canvases(tokenizer: Any, video: str, quiet: bool) -> Any:

@@ -1,0 +1,154 @@
+"""The command line as a stranger types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from ov2kit.cli import run
+from ov2kit.codec import CodecTokenizer, load_assets
+from tests.clips import SAMPLE
+
+
+@pytest.fixture
+def ov2kit(capfd, monkeypatch):
+    """Run one command in this process; capture what it prints."""
+
+    def run_command(*arguments, cwd=None, status=0):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        try:
+            code = run([str(argument) for argument in arguments])
+        except SystemExit as leaving:  # --help
+            code = leaving.code or 0
+        printed = capfd.readouterr()
+        assert code == status, printed.err
+        return SimpleNamespace(stdout=printed.out, stderr=printed.err)
+
+    return run_command
+
+
+def assert_one_error_line(done, *parts):
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+class TestTokenize:
+    def test_two_videos_with_a_config_file(self, ov2kit, tmp_path):
+        (tmp_path / "other").mkdir()
+        twin = tmp_path / "other" / SAMPLE.name
+        twin.write_bytes(SAMPLE.read_bytes())
+        config = tmp_path / "options.yaml"
+        config.write_text(
+            "budget_canvases: 5\nmax_pixels: 20000\n"
+            "saliency:\n  class_path: MotionResidualSaliency\n  init_args: {normalize: frame}\n"
+        )
+        done = ov2kit("tokenize", SAMPLE, twin, "--out", tmp_path / "out", "--config", config, "--json")
+        facts = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [f["canvases"] for f in facts] == [5, 5]
+        assert facts[1]["out"].endswith("bbb_360p-2")
+        first = load_assets(tmp_path / "out" / "bbb_360p")
+        assert (first.images == CodecTokenizer(5, max_pixels=20000)(SAMPLE).images).float().mean() < 1
+        assert "normalize='frame'" in first.provenance["options"]["saliency"]
+
+    @pytest.mark.parametrize("kind", ["npy", "jpg", "safetensors"])
+    def test_formats(self, ov2kit, tmp_path, kind):
+        ov2kit("tokenize", SAMPLE, "--out", tmp_path, "--budget_canvases", 2, "--format", kind, "--quiet")
+        names = {path.suffix for path in (tmp_path / "bbb_360p").iterdir()}
+        assert f".{kind}" in names
+
+    def test_existing_results_are_kept_unless_told(self, ov2kit, tmp_path):
+        command = ("tokenize", SAMPLE, "--out", tmp_path, "--budget_canvases", 1)
+        ov2kit(*command)
+        before = (tmp_path / "bbb_360p" / "_DONE").stat().st_mtime_ns
+        assert_one_error_line(ov2kit(*command, status=2), "bbb_360p", "exists", "--overwrite")
+        assert (tmp_path / "bbb_360p" / "_DONE").stat().st_mtime_ns == before
+        ov2kit(*command, "--overwrite")
+
+    def test_bad_video_among_good_ones_is_one_line_and_the_rest_is_done(self, ov2kit, tmp_path):
+        (tmp_path / "text.mp4").write_text("no video\n" * 100)
+        done = ov2kit(
+            "tokenize", tmp_path / "text.mp4", SAMPLE, "--out", tmp_path / "out", "--budget_canvases", 1, status=2
+        )
+        assert_one_error_line(done, "text.mp4", "not a video")
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["bbb_360p"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "parts"),
+        [
+            (["missing.mp4", "--out", "o"], ["missing.mp4", "no such file"]),
+            ([".", "--out", "o"], ["folder"]),
+            (["a.mp4"], ["--out"]),
+            (["--out", "o"], ["VIDEO"]),
+            (["a.mp4", "--out", "o", "--budget_canvases", "many"], ["budget_canvases", "many"]),
+            (["a.mp4", "--out", "o", "--preset", "papers"], ["preset", "papers"]),
+            (["a.mp4", "--out", "o", "--canvas_count", "3"], ["--canvas_count"]),
+            (["a.mp4", "--out", "o", "--config", "none.yaml"], ["none.yaml"]),
+        ],
+    )
+    def test_bad_input_is_one_line(self, ov2kit, tmp_path, arguments, parts):
+        done = ov2kit("tokenize", *arguments, cwd=tmp_path, status=2)
+        assert_one_error_line(done, *parts)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_as_a_program_it_fails_without_a_traceback(self, tmp_path):
+        command = [sys.executable, "-m", "ov2kit", "tokenize", "missing.mp4", "--out", "o"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+        assert done.returncode == 2
+        assert_one_error_line(done, "missing.mp4")
+
+    def test_interrupting_leaves_nothing_half_written(self, tmp_path):
+        command = [sys.executable, "-m", "ov2kit", "tokenize", *[str(SAMPLE)] * 200, "--out", str(tmp_path / "out")]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # the first video is done, the next is under way
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert errors.strip().splitlines()[-1].startswith("interrupted")
+        for folder in (tmp_path / "out").iterdir():
+            assert (folder / "_DONE").exists(), f"{folder} is half-written"
+            load_assets(folder)
+
+
+class TestOthers:
+    @pytest.mark.parametrize("command", ["tokenize", "report", "demo", "doctor"])
+    def test_help(self, ov2kit, command):
+        assert "usage" in ov2kit(command, "--help").stdout
+        assert command in ov2kit("--help").stdout
+
+    def test_report_writes_one_page(self, ov2kit, tmp_path):
+        ov2kit("report", SAMPLE, "--out", tmp_path / "page.html", "--budget_canvases", 4)
+        page = (tmp_path / "page.html").read_text()
+        assert "bbb_360p.mp4" in page
+        assert_one_error_line(ov2kit("report", tmp_path / "none.mp4", status=2, cwd=tmp_path), "none.mp4")
+        assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+    def test_demo_shows_the_bundled_clip(self, ov2kit, tmp_path):
+        done = ov2kit("demo", "--out", tmp_path / "demo")
+        assert "16 canvases" in done.stdout
+        assert (tmp_path / "demo" / "report.html").exists()
+        assert len(load_assets(tmp_path / "demo" / "canvases")) == 16
+
+    def test_doctor_knows_which_codecs_export_motion(self, ov2kit):
+        facts = json.loads(ov2kit("doctor", "--json").stdout)
+        motion = {name: codec["motion"] for name, codec in facts["codecs"].items()}
+        assert motion["h264"]
+        assert motion["mpeg4"]
+        assert not motion["hevc"]
+        assert not motion["vp9"]
+        assert facts["core"]["av"]
+        assert "H.264" in ov2kit("doctor").stdout
