@@ -10,14 +10,14 @@ option of `MotionResidualSaliency`, and how many of them are among the true best
 
 import argparse
 import json
+import math
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(1, str(Path(__file__).parents[1]))
@@ -26,87 +26,101 @@ from _peers.environments import PeerUnavailableError, prepare
 from _peers.tables import markdown
 from _peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
 
-from ov2kit.codec import MotionResidualSaliency, VideoStream
+from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.signals import FrameSignals, collect_signals
+from ov2kit.codec.stream import VideoStream
 from ov2kit.geometry import smart_resize
 
 BLOCK = 28  # patch 14, merge 2
-MOTION, RESIDUAL, BOTH = (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)
+MOTION, RESIDUAL = (1.0, 0.0), (0.0, 1.0)
+LOG_GREY = 2.0  # grey levels that an encoder hardly codes
 SUFFIXES = {".mp4", ".mkv", ".mov", ".m4v", ".avi", ".ts", ".flv"}
 
-Score = Callable[[FrameSignals, tuple[int, int]], np.ndarray]
+WINDOW = 32  # frames of a group
+NORMS = ("frame", "group", "clip")
+COMPENSATIONS = ("none", "mean", "median", "affine")
 
 
-def by_module(**options: Any) -> Score:
-    """Scores of `MotionResidualSaliency` with these options."""
-
-    def score(signals: FrameSignals, grid: tuple[int, int]) -> np.ndarray:
-        saliency = MotionResidualSaliency(**options)
-        # one group of frames after the other, as the tokenizer calls it; the whole clip for "clip"
-        step = len(signals.luma) if options.get("normalize") == "clip" else WINDOW
-        parts = []
-        for s in range(0, len(signals.luma), step):
-            e = s + step
-            motion = None if signals.motion is None else signals.motion[s:e]
-            parts.append(
-                saliency(
-                    signals.luma[s:e], signals.reference[s:e], motion, grid,
-                    nbytes=signals.nbytes[s:e], valid=signals.valid[s:e],
-                )
-            )  # fmt: skip
-        return torch.cat(parts).numpy()
-
-    return score
+def module_scores(signals: FrameSignals, grid: tuple[int, int], *, use_motion: bool = True, **options: Any) -> Tensor:
+    """(T, rows, cols) of `MotionResidualSaliency`, called group by group as the tokenizer does."""
+    saliency = MotionResidualSaliency(**options)
+    motion = signals.motion if use_motion else None
+    scale = None
+    if options["normalize"] == "clip":
+        scale = saliency.scales(signals.luma, signals.reference, motion, signals.valid, distance=signals.distance)
+    parts = []
+    for s in range(0, len(signals.luma), WINDOW):
+        own = slice(s, s + WINDOW)
+        pictures = (signals.luma[own], signals.reference[own], None if motion is None else motion[own])
+        more = {"distance": signals.distance[own], "scale": scale}
+        parts.append(saliency(*pictures, grid, signals.nbytes[own], signals.valid[own], **more))
+    return torch.cat(parts)
 
 
-WINDOW = 32
+def grey_levels(signals: FrameSignals, grid: tuple[int, int], *, use_motion: bool) -> Tensor:
+    """(T, rows, cols) mean |residual| per pixel of each block, neither scaled nor cut."""
+    saliency = MotionResidualSaliency(weights=RESIDUAL, normalize="group")
+    motion = signals.motion if use_motion else None
+    args = (signals.luma, signals.reference, motion, grid, signals.nbytes, signals.valid)
+    return saliency(*args, scale=torch.tensor([1.0, 255.0])) * (255 / BLOCK**2)
 
 
-def times_bytes(score: Score) -> Score:
-    """The limit of an endless prior: score x packet bytes."""
-    return lambda signals, grid: score(signals, grid) * signals.nbytes.numpy()[:, None, None]
+def with_prior(scores: Tensor, signals: FrameSignals, weight: float) -> Tensor:
+    """Times 1 + weight * bytes / their 99th percentile over each group, as `bit_cost_weight` does."""
+    factor = torch.ones(len(scores))
+    for s in range(0, len(scores), WINDOW):
+        own = slice(s, s + WINDOW)
+        spent = signals.nbytes[own]
+        if signals.valid[own].any():
+            factor[own] += weight * spent / spent[signals.valid[own]].quantile(0.99).clamp(min=1)
+    return scores * factor[:, None, None]
 
 
-def shared_bytes(score: Score) -> Score:
-    """Packet bytes dealt out to the frame's blocks in proportion to their scores."""
-
-    def dealt(signals: FrameSignals, grid: tuple[int, int]) -> np.ndarray:
-        raw = score(signals, grid)
-        total = raw.sum((1, 2), keepdims=True)
-        part = np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw[0].size)
-        return np.asarray(part * signals.nbytes.numpy()[:, None, None])
-
-    return dealt
+def times_bytes(scores: Tensor, signals: FrameSignals) -> Tensor:
+    """The limit of an endless prior."""
+    return scores * signals.nbytes[:, None, None]
 
 
-def only_bytes(signals: FrameSignals, grid: tuple[int, int]) -> np.ndarray:
-    return np.broadcast_to(signals.nbytes.numpy()[:, None, None], (len(signals.nbytes), *grid)).copy()
+def shared_bytes(scores: Tensor, signals: FrameSignals) -> Tensor:
+    """Packet bytes dealt out to the frame's blocks in proportion to their scores; evenly if all are 0."""
+    total = scores.sum((1, 2), keepdim=True)
+    part = torch.where(total > 0, scores / total.clamp(min=1e-12), 1 / scores[0].numel())
+    return part * signals.nbytes[:, None, None]
 
 
-def chance(signals: FrameSignals, grid: tuple[int, int]) -> np.ndarray:
-    return np.random.default_rng(0).random((len(signals.nbytes), *grid))
+def all_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """Row of the table -> (T, rows, cols). The weighted mean of maps is that of their block sums."""
+    noise = torch.rand(len(signals.nbytes), *grid, generator=torch.Generator().manual_seed(0))
+    found = {"chance": noise, "packet bytes alone": times_bytes(torch.ones_like(noise), signals)}
+    residual = {n: module_scores(signals, grid, normalize=n, weights=RESIDUAL) for n in NORMS}
+    for n in NORMS:
+        found[f"residual, {n}"] = residual[n]
+    moving = {}
+    for c in COMPENSATIONS:
+        for n in NORMS:
+            moving[c, n] = module_scores(signals, grid, normalize=n, weights=MOTION, compensation=c)
+            found[f"motion {c}, {n}"] = moving[c, n]
+            found[f"both {c}, {n}"] = (moving[c, n] + residual[n]) / 2
+    for n in NORMS:
+        found[f"motion median x 0.1 + residual, {n}"] = (0.1 * moving["median", n] + residual[n]) / 1.1
+    for fusion in ("max", "geomean"):
+        found[f"{fusion} of both median, group"] = module_scores(signals, grid, normalize="group", fusion=fusion)
+    grey = {"residual": grey_levels(signals, grid, use_motion=True)}
+    grey["luma difference"] = grey_levels(signals, grid, use_motion=False)
+    found |= {f"{name}, grey levels": x for name, x in grey.items()}
+    bases = {f"residual, {n}": residual[n] for n in NORMS}
+    bases |= {f"both median, {n}": found[f"both median, {n}"] for n in NORMS}
+    bases |= {f"{name}, grey levels": x for name, x in grey.items()}
+    bases |= {f"{name}, log grey levels": (x / LOG_GREY).log1p() for name, x in grey.items()}
+    for name, base in bases.items():
+        for weight in (1.0, 4.0):
+            found[f"{name}, prior {weight:g}"] = with_prior(base, signals, weight)
+        found[f"{name}, x bytes"] = times_bytes(base, signals)
+        found[f"{name}, bytes shared out"] = shared_bytes(base, signals)
+    return found
 
 
-def option_sets() -> dict[str, Score]:
-    """Name in the table -> how to score."""
-    sets: dict[str, Score] = {"chance": chance, "packet bytes alone": only_bytes}
-    norms = ("frame", "group", "clip")
-    for n in norms:
-        sets[f"residual, {n}"] = by_module(normalize=n, weights=RESIDUAL)
-        for c in ("none", "median", "affine"):
-            sets[f"motion {c}, {n}"] = by_module(normalize=n, weights=MOTION, compensation=c)
-            sets[f"both {c}, {n}"] = by_module(normalize=n, weights=BOTH, compensation=c)
-    for n in norms:
-        for weights, name in ((BOTH, "both median"), (RESIDUAL, "residual")):
-            plain = by_module(normalize=n, weights=weights)
-            for a in (1.0, 4.0):
-                sets[f"{name}, {n}, prior {a:g}"] = by_module(normalize=n, weights=weights, prior=a)
-            sets[f"{name}, {n}, x bytes"] = times_bytes(plain)
-            sets[f"{name}, {n}, bytes shared out"] = shared_bytes(plain)
-    return sets
-
-
-def measure(clip: Path, python: Path, cache: Path, frames: int, sets: dict[str, Score]) -> dict[str, Any]:
+def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, Any]:
     """Overlaps of every option set on one clip.
 
     Raises:
@@ -126,17 +140,20 @@ def measure(clip: Path, python: Path, cache: Path, frames: int, sets: dict[str, 
     spent = block_bits(truth, turn.size(*canvas), turn.size(*grid))
     spent = turn.picture(spent.transpose(1, 2, 0)).transpose(2, 0, 1)
     counted = truth.kinds != "I"
-    overlaps = {name: overlap_of_best(score(signals, grid), spent, counted, WINDOW) for name, score in sets.items()}
+    overlaps = {
+        name: overlap_of_best(scores.numpy(), spent, counted, WINDOW)
+        for name, scores in all_scores(signals, grid).items()
+    }
     return {"name": clip.name, "frames": count, "bits_told": ratio, "overlap": overlaps}
 
 
-def report(results: list[dict[str, Any]], sets: dict[str, Score]) -> str:
+def report(results: list[dict[str, Any]]) -> str:
     """One row per option set: mean, median, worst, then every clip."""
     names = [r["name"] for r in results]
     rows = []
-    for option in sets:
+    for option in results[0]["overlap"]:
         values = [r["overlap"][option] for r in results]
-        known = [v for v in values if v == v]
+        known = [v for v in values if not math.isnan(v)]
         if not known:
             continue
         summary = (statistics.fmean(known), statistics.median(known), min(known))
@@ -177,18 +194,17 @@ def main() -> int:
     except PeerUnavailableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    sets = option_sets()
     results = []
     for clip in clips:
         try:
-            results.append(measure(clip, python, args.cache.resolve() / "bits", args.frames, sets))
+            results.append(measure(clip, python, args.cache.resolve() / "bits", args.frames))
             print(clip.name, file=sys.stderr, flush=True)
         except TruthError as error:
             print(f"{clip.name}: skipped, {error}", file=sys.stderr, flush=True)
     if not results:
         print("error: no clip gave macroblock bits; they must be H.264", file=sys.stderr)
         return 2
-    text = report(results, sets)
+    text = report(results)
     print(text)
     if args.markdown:
         args.markdown.write_text(text)
