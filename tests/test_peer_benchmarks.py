@@ -123,10 +123,10 @@ def test_ratios_means_and_losses():
     assert math.isnan(geometric_mean([]))
     text = verdicts(clips)
     for words in (
-        "2.00 times faster than codec-video-prep",
+        "2.00 x the speed of codec-video-prep",
         "1 won, 1 lost",
         "not reached",
-        "1.41 of the time of bare",
+        "1.41 x the time of bare",
     ):
         assert words in text
     assert "| a | ? | 1.00 (1) | 0.50 (1) | 8.00 (1) | 8.00 | 2.00 |" in speed_table(

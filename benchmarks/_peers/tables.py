@@ -6,13 +6,13 @@ from typing import Any
 
 # (numerator, denominator, what the ratio says, value to reach, larger is better)
 RATIOS = (
-    ("codec-video-prep", "ours", "times faster than codec-video-prep", 3.0, True),
-    ("lmms-video-utils", "ours", "times faster than lmms-video-utils", 20.0, True),
-    ("ours", "decode", "of the time of bare decoding", 1.5, False),
+    ("codec-video-prep", "ours", "x the speed of codec-video-prep", 3.0, True),
+    ("lmms-video-utils", "ours", "x the speed of lmms-video-utils", 20.0, True),
+    ("ours", "decode", "x the time of bare decoding", 1.5, False),
 )
 HOUR_RATIOS = (
-    ("codec-video-prep", "ours", "times faster than codec-video-prep", 1.5, True),
-    ("ours", "decode", "of the time of bare decoding", 0.7, False),
+    ("codec-video-prep", "ours", "x the speed of codec-video-prep", 1.5, True),
+    ("ours", "decode", "x the time of bare decoding", 0.7, False),
 )
 NAMES = {
     "ours": "ov2kit",
