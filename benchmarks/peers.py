@@ -30,7 +30,7 @@ from _peers.agreement import cells, compare
 from _peers.environments import PeerUnavailableError, prepare, versions
 from _peers.looping import loop_clip
 from _peers.process import Worker, WorkerError
-from _peers.tables import HOUR_RATIOS, NAMES, agreement_table, hour_table, speed_table, verdicts
+from _peers.tables import HOUR_RATIOS, NAMES, agreement_table, hour_table, off_budget, speed_table, verdicts
 
 METHODS = ("ours", "decode", "codec-video-prep", "lmms-video-utils")
 HOUR_METHODS = ("ours", "decode", "codec-video-prep")

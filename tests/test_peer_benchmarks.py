@@ -14,7 +14,7 @@ from _peers.agreement import cells, compare
 from _peers.environments import PeerUnavailableError, check_machine
 from _peers.looping import loop_clip
 from _peers.process import Worker, WorkerError
-from _peers.tables import geometric_mean, speed_table, verdicts
+from _peers.tables import geometric_mean, off_budget, speed_table, verdicts
 from _peers.truth import Truth, block_bits, overlap_of_best
 
 SAMPLE = Path(__file__).parents[1] / "ov2kit" / "codec" / "sample" / "bbb_360p.mp4"
@@ -129,6 +129,8 @@ def test_ratios_means_and_losses():
         "1.41 x the time of bare",
     ):
         assert words in text
+    clips[0]["methods"]["ours"]["canvases"], clips[1]["methods"]["codec-video-prep"]["canvases"] = 32, 52
+    assert off_budget(clips, 32) == "Canvases made, where not 32: codec-video-prep 52 on b."
     assert "| a | ? | 1.00 (1) | 0.50 (1) | 8.00 (1) | 8.00 | 2.00 |" in speed_table(
         clips, ["ours", "decode", "codec-video-prep"]
     )

@@ -66,6 +66,17 @@ def speed_table(clips: Sequence[dict[str, Any]], methods: Sequence[str]) -> str:
     return markdown(header, rows)
 
 
+def off_budget(clips: Sequence[dict[str, Any]], asked: int) -> str:
+    """Who made another number of canvases than asked, so that the seconds can be read rightly."""
+    found = [
+        f"{NAMES[m]} {cell['canvases']} on {clip['name']}"
+        for clip in clips
+        for m, cell in clip["methods"].items()
+        if cell.get("canvases", asked) != asked
+    ]
+    return f"Canvases made, where not {asked}: {'; '.join(found)}." if found else ""
+
+
 def verdicts(clips: Sequence[dict[str, Any]], ratios: Sequence[tuple[str, str, str, float, bool]] = RATIOS) -> str:
     """One line per ratio: mean, worst, wins and losses, and whether the aim is reached."""
     lines = []

@@ -4,7 +4,7 @@ Run by the Python of the environment that has the method: `python worker.py METH
 but the method's own packages (all of them bring numpy). Requests:
   {"do": "run", "clip": PATH, "canvases": N} -> {"seconds": S, ...facts}
   {"do": "choice", "path": NPZ}              -> {} after writing what the last run chose
-  {"do": "memory"}                           -> {"peak_mb": M, "children_mb": C}
+  {"do": "memory"}                           -> {"peak_mb": M}
 A choice is: blocks (n, 3) int64 (decoded frame index, block row, block col) without the blocks of
 anchors, grid (2,) blocks per column and row, anchors (m,) frame indices. The method "decode" gives
 times (frames,) float64 seconds instead.
@@ -162,7 +162,7 @@ METHODS = {
 
 
 def peak_memory() -> dict[str, float]:
-    """Peak resident memory in MB of this process, and of its largest finished child.
+    """Peak resident memory in MB of this process; programs that it calls are not counted.
 
     ru_maxrss can carry the parent's size over from the fork, so the kernel's own mark is preferred.
     """
@@ -172,8 +172,7 @@ def peak_memory() -> dict[str, float]:
         peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         pass
-    children_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"peak_mb": round(peak_kb / 1024, 1), "children_mb": round(children_kb / 1024, 1)}
+    return {"peak_mb": round(peak_kb / 1024, 1)}
 
 
 def answer(method: Any, request: dict[str, Any]) -> dict[str, Any]:
