@@ -175,12 +175,8 @@ def report(results: dict[str, Any]) -> str:
     parts = [f"{m['processor']}, {m['cores']} cores, Python {m['python']}, {m['when']}; median of {results['rounds']}."]
     if clips := results["clips"]:
         methods = [x for x in METHODS if any(x in c["methods"] for c in clips)]
-        parts += [
-            f"{results['canvases']} canvases:",
-            speed_table(clips, methods),
-            verdicts(clips),
-            agreement_table(clips),
-        ]
+        parts += [f"{results['canvases']} canvases:", speed_table(clips, methods), verdicts(clips)]
+        parts += [off_budget(clips, results["canvases"]), agreement_table(clips)]
     if hour := results.get("hour"):
         parts += [f"{hour['name']} ({hour['stream']}), {results['hour_canvases']} canvases:", hour_table(hour)]
         parts.append(verdicts([hour], HOUR_RATIOS))
