@@ -1,0 +1,1 @@
+"""Helpers of `peers.py`: environments, workers, looping of clips, agreement, tables."""
