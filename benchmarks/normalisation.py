@@ -27,7 +27,7 @@ from _peers.tables import markdown
 from _peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
 
 from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.signals import FrameSignals, collect_signals
+from ov2kit.codec.signals import FrameSignals, collect_signals, motion_cell
 from ov2kit.codec.stream import VideoStream
 from ov2kit.geometry import smart_resize
 
@@ -120,6 +120,29 @@ def all_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, Tensor
     return found
 
 
+def pipeline_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """As the tokenizer runs: half the resolution, and the nearest pixel of the reference or four of them."""
+    presets = {
+        "equal weights": {"normalize": "group"},
+        "equal weights, per frame": {"normalize": "frame"},
+        **{
+            f"motion x {weight:g} + residual, prior {prior:g}": {
+                "normalize": "group", "weights": (weight, 1.0), "bit_cost_weight": prior,
+            }
+            for weight in (0.1, 0.25, 0.5, 1.0) for prior in (1.0, 4.0)
+        },
+        "bytes shared out": {"normalize": "bytes"},
+    }  # fmt: skip
+    found = {}
+    for sampling in ("nearest", "bilinear"):
+        for name, options in presets.items():
+            found[f"half size, {sampling}: {name}"] = module_scores(signals, grid, sampling=sampling, **options)
+    found["half size, luma difference: bytes shared out"] = module_scores(
+        signals, grid, use_motion=False, normalize="bytes"
+    )
+    return found
+
+
 def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, Any]:
     """Overlaps of every option set on one clip.
 
@@ -132,17 +155,21 @@ def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, Any
     canvas = smart_resize(*turn.size(*truth.size))
     grid = (canvas[0] // BLOCK, canvas[1] // BLOCK)
     count = min(len(truth.bits), stream.num_frames)
-    decoded = list(stream.frames(range(count), rgb=False, luma_size=canvas, reference=True, motion=True))
+    decoded = list(stream.frames(range(count), rgb=False, luma_size=canvas, reference=True, motion=True, motion_cell=8))
     if len(decoded) != len(truth.bits):
         raise TruthError(f"{len(decoded)} frames decoded, but bits of {len(truth.bits)}")
     signals = collect_signals(decoded, turn)
+    half = (canvas[0] // 2, canvas[1] // 2)
+    cell = motion_cell(stream.info.coded_size[0], turn.size(*half)[0])
+    options = {"luma_size": half, "reference": True, "motion": True, "motion_cell": cell}
+    reduced = collect_signals(list(stream.frames(range(count), rgb=False, **options)), turn)
     ratio = check_against_packets(truth, signals.nbytes.numpy())
     spent = block_bits(truth, turn.size(*canvas), turn.size(*grid))
     spent = turn.picture(spent.transpose(1, 2, 0)).transpose(2, 0, 1)
     counted = truth.kinds != "I"
     overlaps = {
         name: overlap_of_best(scores.numpy(), spent, counted, WINDOW)
-        for name, scores in all_scores(signals, grid).items()
+        for name, scores in (all_scores(signals, grid) | pipeline_scores(reduced, grid)).items()
     }
     return {"name": clip.name, "frames": count, "bits_told": ratio, "overlap": overlaps}
 

@@ -16,9 +16,11 @@ from ov2kit.codec.compensate import Sampling, residual_of
 from ov2kit.codec.motion import COMPENSATIONS, Compensation, remove_global_motion
 from ov2kit.codec.score_maps import FUSIONS, Fusion, cell_sums, fuse, percentile, upsample
 
-Normalize = Literal["frame", "group", "clip"]
+Normalize = Literal["frame", "group", "clip", "bytes"]
+NORMALIZE = ("frame", "group", "clip", "bytes")
 _LEAST_RESIDUAL = 1.0  # grey levels
 _LEAST_MOTION = 1e-6  # pixels
+_UNCODED_GREY = 2.0  # mean grey levels that an encoder hardly spends bits on
 
 
 class MotionResidualSaliency(nn.Module):
@@ -41,7 +43,9 @@ class MotionResidualSaliency(nn.Module):
         q: percentile that maps to 1.
         normalize: which frames the percentile is over: ``"frame"`` each on its own (the paper's
             form, which lifts frames where nothing moves), ``"group"`` all valid frames of the
-            call, ``"clip"`` scales that the caller gives.
+            call, ``"clip"`` scales that the caller gives. ``"bytes"`` has no percentile: it deals
+            each packet's bytes out to its blocks by log(1 + mean residual / 2 grey levels), an
+            estimate of what the encoder spent on each; motion then serves the compensation alone.
         bit_cost_weight: a; scores are multiplied by 1 + a * bytes / 99th percentile of bytes.
         sampling: of the reference picture, ``"bilinear"`` or ``"nearest"``.
     """
@@ -61,7 +65,7 @@ class MotionResidualSaliency(nn.Module):
         for name, value, known in (
             ("compensation", compensation, COMPENSATIONS),
             ("fusion", fusion, FUSIONS),
-            ("normalize", normalize, ("frame", "group", "clip")),
+            ("normalize", normalize, NORMALIZE),
             ("sampling", sampling, ("bilinear", "nearest")),
         ):
             if value not in known:
@@ -116,7 +120,7 @@ class MotionResidualSaliency(nn.Module):
 
         Returns:
             (T, hb, wb) float32, each the sum over h / hb * w / wb pixels of a value in [0, 1],
-            before the bit-cost factor.
+            before the bit-cost factor; bytes with ``normalize="bytes"``.
 
         Raises:
             ValueError: shapes do not fit, or something that the options need is missing.
@@ -132,14 +136,18 @@ class MotionResidualSaliency(nn.Module):
         valid = self._check(luma, reference, motion, grid, valid)
         if self.normalize == "clip" and scale is None:
             raise ValueError("normalize='clip' needs scale=(pixels, grey levels); get it from scales(...)")
-        if self.bit_cost_weight and nbytes is None:
-            raise ValueError("bit_cost_weight needs nbytes, the size of each frame's packet")
+        if (self.bit_cost_weight or self.normalize == "bytes") and nbytes is None:
+            raise ValueError("bit_cost_weight and normalize='bytes' need nbytes, the size of each frame's packet")
         magnitude, residual = self._signals(luma, reference, motion, valid, distance)
-        if scale is None:
-            scale = self._scales(magnitude, residual, valid, self.normalize == "frame")
+        if self.normalize == "bytes":
+            assert nbytes is not None
+            scores = _shared_bytes(residual, nbytes, grid)
         else:
-            scale = scale.to(luma.device, torch.float32).view(-1, 1, 2).expand(*valid.shape, 2)
-        scores = self._block_scores(magnitude, residual, scale.expand(*valid.shape, 2), grid)
+            if scale is None:
+                scale = self._scales(magnitude, residual, valid, self.normalize == "frame")
+            else:
+                scale = scale.to(luma.device, torch.float32).view(-1, 1, 2).expand(*valid.shape, 2)
+            scores = self._block_scores(magnitude, residual, scale.expand(*valid.shape, 2), grid)
         scores = scores * valid[..., None, None]
         if external is not None:
             known = ~external.isnan().flatten(2).any(2)
@@ -184,6 +192,8 @@ class MotionResidualSaliency(nn.Module):
         parts = _parts(len(now), luma.device)
         flat = [residual_of(now[part], before[part], moved[part], self.sampling) for part in parts]
         residual = torch.cat(flat).view_as(luma).mul_(valid[..., None, None])
+        if self.normalize == "bytes":  # nothing below is used
+            return None, residual
         if distance is not None:
             motion = motion / distance.to(motion).clamp(min=1e-6)[..., None, None, None]
         own = remove_global_motion(motion, self.compensation)
@@ -238,6 +248,16 @@ def _parts(frames: int, device: torch.device) -> list[slice]:
     """A few frames at a time on a CPU, so that what is in between stays in its cache; all at once elsewhere."""
     step = 4 if device.type == "cpu" else max(1, frames)
     return [slice(i, min(i + step, frames)) for i in range(0, frames, step)]
+
+
+def _shared_bytes(residual: Tensor, nbytes: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, T, h, w) uint8 and (B, T) bytes -> (B, T, hb, wb) bytes; a frame's blocks sum to its bytes or to 0."""
+    flat = residual.flatten(0, 1)
+    sums = torch.cat([_sum_blocks(flat[part].float(), grid) for part in _parts(len(flat), flat.device)])
+    pixels = residual.shape[2] * residual.shape[3] / (grid[0] * grid[1])
+    cost = (sums / (pixels * _UNCODED_GREY)).log1p_().view(*residual.shape[:2], *grid)
+    total = cost.sum((2, 3), keepdim=True)
+    return cost / total.clamp(min=1e-12) * nbytes.to(cost)[..., None, None]
 
 
 def _clipped_sums(residual: Tensor, full: Tensor, grid: tuple[int, int]) -> Tensor:
