@@ -293,9 +293,10 @@ def _gallery(facts: Facts) -> str:
     height, width = pictures[0].shape[:2]
     addresses = gallery(pictures)
     parts = [
-        '<p class="hint">Touch or point at a block to see where it comes from; click a canvas to enlarge it. '
-        "<b>I</b> is a whole frame, <b>P</b> holds chosen blocks in order of time.</p>"
-        '<label class="switch"><input type="checkbox" id="tint"> colour blocks by time within their group</label>'
+        '<p class="hint">Point at a block or touch it to see where it comes from; click a canvas, or tap it twice, to '
+        "enlarge it. <b>I</b> is a whole frame, <b>P</b> holds chosen blocks in order of time.</p>"
+        '<label class="switch"><input type="checkbox" id="tint"> '
+        "colour blocks by time within their group, blue first, red last</label>"
     ]
     for text, group in zip(_group_texts(facts), facts.group_ids, strict=True):
         figures = []
