@@ -18,7 +18,7 @@ from PIL import Image
 from ov2kit import Canvases
 from ov2kit.codec.bitcost_grouping import BitCostGrouping
 from ov2kit.codec.packing import CanvasPacker
-from ov2kit.codec.report import write_report
+from ov2kit.codec.report import _script_json, write_report
 from ov2kit.codec.report_charts import Plot, clock_text, time_ticks
 from ov2kit.codec.report_facts import Facts, text_rows
 from ov2kit.codec.report_pictures import heat_layer, spotlight
@@ -225,6 +225,12 @@ def test_hostile_texts_stay_texts(tmp_path, stream, canvases):
     assert all(a["src"].startswith("data:") for a in found.all("img"))
     assert "alert(1)" in found.texts["h1"][0]  # shown, not run
     assert "the file ends early" in path.read_text()
+
+
+def test_data_cannot_end_its_script_element():
+    text = _script_json({"name": "</script><b>"})
+    assert "<" not in text
+    assert json.loads(text) == {"name": "</script><b>"}
 
 
 def test_lists_and_odd_records_do_not_break_the_page(tmp_path, stream, canvases):
