@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from ov2kit import Canvases
+from ov2kit.codec.assets import load_assets, save_assets
 from ov2kit.codec.bitcost_grouping import BitCostGrouping
 from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.report import _script_json, write_report
@@ -24,6 +25,7 @@ from ov2kit.codec.report_facts import Facts, text_rows
 from ov2kit.codec.report_pictures import heat_layer, spotlight
 from ov2kit.codec.selection import SaliencyBlockSelector
 from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.tokenizer import CodecTokenizer
 from ov2kit.errors import AssetError, CanvasError, VideoError
 
 CLIP = Path(__file__).parents[1] / "ov2kit" / "codec" / "sample" / "bbb_360p.mp4"
@@ -262,6 +264,21 @@ def test_noise_keeps_the_page_light(tmp_path, stream, canvases):
         {i: i / 25 for i in range(32)},
     )  # fmt: skip
     assert write_report(tmp_path / "page.html", stream, frames).stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("preset", ["paper", "release"])
+def test_page_of_the_tokenizer_itself(tmp_path, stream, preset):
+    """What the tokenizer records is what the page shows, also after a trip through a directory of assets."""
+    made = CodecTokenizer(8, preset=preset)(stream)
+    path = write_report(tmp_path / "page.html", stream, made)
+    found = read(path)
+    assert found.texts["h2"] == SECTIONS
+    facts = Facts(made, stream.packets())
+    assert len(facts.group_spans) == len(made.provenance["groups"])
+    assert bool(facts.bit_cost.triggers) == (preset == "paper")
+    assert f"preset {preset}" in path.read_text()
+    loaded = load_assets(save_assets(made, tmp_path / "assets"))
+    assert write_report(tmp_path / "again.html", stream, loaded).read_text() == path.read_text()
 
 
 # --- what it refuses, and what it leaves behind
