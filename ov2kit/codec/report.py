@@ -20,7 +20,7 @@ import ov2kit
 from ov2kit.canvases import Canvases
 from ov2kit.codec.report_charts import Plot, bars, clock_text, legend
 from ov2kit.codec.report_facts import Facts, text_rows
-from ov2kit.codec.report_pictures import data_address, gallery_scale, heat_layer, spotlight
+from ov2kit.codec.report_pictures import data_address, gallery, heat_layer, spotlight
 from ov2kit.codec.source import VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.errors import AssetError
@@ -192,7 +192,8 @@ def _bit_cost(facts: Facts) -> str:
     plot.dots(zip((second - cost.bin_seconds / 2 for second in cost.triggers), values, strict=True), "trigger")
     if len(facts.key_seconds) <= 400:
         plot.sticks(facts.key_seconds.tolist(), "key-frame", -0.04, 0.0)
-    keys = [("energy", "bytes of frames between keyframes"), ("cut", "cut, made where it is cheapest")]
+    cut = "cut, made where it is cheapest" if cost.triggers else "start of a group"
+    keys = [("energy", "bytes of frames between keyframes"), ("cut", cut)]
     if cost.triggers:
         keys.insert(1, ("trigger", "quota spent or longest span: cut asked for"))
     if len(facts.key_seconds) <= 400:
@@ -290,19 +291,19 @@ def _caption(facts: Facts, k: int) -> str:
 def _gallery(facts: Facts) -> str:
     pictures = _pictures(facts.canvases.images)
     height, width = pictures[0].shape[:2]
-    scale = gallery_scale(len(pictures), height, width)
+    addresses = gallery(pictures)
     parts = [
-        '<p class="hint">Touch or point at a block to see where it comes from; click a canvas to enlarge it. '
-        "<b>I</b> is a whole frame, <b>P</b> holds chosen blocks in order of time.</p>"
-        '<label class="switch"><input type="checkbox" id="tint"> colour blocks by time within their group</label>'
+        '<p class="hint">Point at a block or touch it to see where it comes from; click a canvas, or tap it twice, to '
+        "enlarge it. <b>I</b> is a whole frame, <b>P</b> holds chosen blocks in order of time.</p>"
+        '<label class="switch"><input type="checkbox" id="tint"> '
+        "colour blocks by time within their group, blue first, red last</label>"
     ]
     for text, group in zip(_group_texts(facts), facts.group_ids, strict=True):
         figures = []
         for k in np.flatnonzero(facts.groups == group).tolist():
-            address = data_address(pictures[k], scale)
             figures.append(
                 f'<figure class="canvas" data-canvas="{k}" tabindex="0"><div class="picture">'
-                f"{_img(address, width, height, f'canvas {k}')}</div>"
+                f"{_img(addresses[k], width, height, f'canvas {k}')}</div>"
                 f"<figcaption>{_caption(facts, k)}</figcaption></figure>"
             )
         parts.append(f'<h3><i class="key g{facts.group_ids.index(group) % 6}"></i>{escape(text)}</h3>')

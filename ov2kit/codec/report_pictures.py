@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-_PIXELS = 6_000_000  # of all canvases together, about 1.2 MB
+_PIXELS = 6_000_000  # of all canvases together; about 1.2 MB of common video
+_BYTES = 2_000_000  # of their addresses
 
 
 def data_address(picture: NDArray[np.uint8], scale: float = 1.0, quality: int = 72) -> str:
@@ -23,9 +24,16 @@ def data_address(picture: NDArray[np.uint8], scale: float = 1.0, quality: int = 
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def gallery_scale(count: int, height: int, width: int) -> float:
-    """Scale at which `count` pictures keep a page small; never above 1."""
-    return min(1.0, math.sqrt(_PIXELS / (count * height * width)))
+def gallery(pictures: list[NDArray[np.uint8]]) -> list[str]:
+    """Data addresses of many (H, W, 3) pictures, smaller if they would make the page heavy."""
+    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+    scale = min(1.0, math.sqrt(_PIXELS / pixels))
+    addresses = [data_address(picture, scale) for picture in pictures]
+    size = sum(map(len, addresses))
+    if size > _BYTES:  # pictures that hardly compress
+        scale *= math.sqrt(_BYTES / size)
+        addresses = [data_address(picture, scale, 50) for picture in pictures]
+    return addresses
 
 
 def _squares(cells: NDArray[np.int64]) -> str:
