@@ -7,6 +7,7 @@ public front end (codec-video-prep 0.2.5) runs. docs/paper_and_release.md tells 
 from typing import Literal, TypedDict
 
 from ov2kit.codec.candidates import Candidates
+from ov2kit.codec.saliency import Normalize
 from ov2kit.geometry import ResizeRule
 
 Preset = Literal["paper", "release"]
@@ -14,9 +15,24 @@ Grouping = Literal["bitcost", "readiness", "fixed", "container"]
 Selection = Literal["stratified", "topk"]
 
 
-class PresetChoices(TypedDict):
-    """What a preset decides where the caller does not."""
+class SaliencyChoices(TypedDict, total=False):
+    """Arguments of `MotionResidualSaliency`."""
 
+    weights: tuple[float, float]
+    normalize: Normalize
+    bit_cost_weight: float
+
+
+class PresetChoices(TypedDict):
+    """What a preset decides where the caller does not.
+
+    The saliency of ``"paper"`` keeps its signals (motion, residual, bit-cost prior); their weights and
+    the scale over the group are chosen by what agrees with the bits really spent, see
+    docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not tell: the
+    packet's bytes shared out by residual stand in for them.
+    """
+
+    saliency: SaliencyChoices
     grouping: Grouping
     selection: Selection
     candidates: Candidates
@@ -24,6 +40,18 @@ class PresetChoices(TypedDict):
 
 
 PRESETS: dict[Preset, PresetChoices] = {
-    "paper": {"grouping": "bitcost", "selection": "stratified", "candidates": "bitcost", "resize_rule": "image"},
-    "release": {"grouping": "readiness", "selection": "topk", "candidates": "uniform", "resize_rule": "codec"},
+    "paper": {
+        "saliency": {"weights": (0.25, 1.0), "normalize": "group", "bit_cost_weight": 4.0},
+        "grouping": "bitcost",
+        "selection": "stratified",
+        "candidates": "bitcost",
+        "resize_rule": "image",
+    },
+    "release": {
+        "saliency": {"normalize": "bytes"},
+        "grouping": "readiness",
+        "selection": "topk",
+        "candidates": "uniform",
+        "resize_rule": "codec",
+    },
 }

@@ -63,7 +63,7 @@ class CodecTokenizer(nn.Module):
         canvas_size: (height, width) in pixels instead.
         motion: "auto" (vectors of the stream, else luma difference), "stream" (the same), "estimate"
             (FFmpeg's motion search where the stream gives no vectors) or "none" (luma only).
-        saliency: module that scores blocks; `MotionResidualSaliency()` by default.
+        saliency: module that scores blocks; a `MotionResidualSaliency` as the preset has it by default.
         map_kind: what external score maps hold, "bits" or "scores"; see `BlockScorer`.
         rank_damping: lambda of the stratified selection.
         peak_weight: alpha of the stratified selection.
@@ -139,7 +139,7 @@ class CodecTokenizer(nn.Module):
         self.smooth_bins, self.cost = smooth_bins, cost
         self.threads = threads
         self.grouping = grouping if isinstance(grouping, nn.Module) else self._built(grouping or choices["grouping"])
-        self.scorer = BlockScorer(saliency or MotionResidualSaliency(), motion, map_kind)
+        self.scorer = BlockScorer(saliency or MotionResidualSaliency(**choices["saliency"]), motion, map_kind)
         self.packer = CanvasPacker(patch, merge)
 
     def _built(self, name: Grouping) -> nn.Module | None:
@@ -424,6 +424,7 @@ class _Run:
             if trace is None
             else {
                 "bin_seconds": trace.bin_seconds,
+                "start_seconds": trace.start_seconds,
                 "stretch": trace.stretch,
                 "threshold": trace.threshold,
                 "energy": [round(e, 1) for e in trace.energy.tolist()],
