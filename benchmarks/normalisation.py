@@ -27,7 +27,7 @@ from _peers.tables import markdown
 from _peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
 
 from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.signals import FrameSignals, collect_signals, motion_cell
+from ov2kit.codec.signals import FrameSignals, collect_signals
 from ov2kit.codec.stream import VideoStream
 from ov2kit.geometry import smart_resize
 
@@ -155,14 +155,13 @@ def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, Any
     canvas = smart_resize(*turn.size(*truth.size))
     grid = (canvas[0] // BLOCK, canvas[1] // BLOCK)
     count = min(len(truth.bits), stream.num_frames)
-    decoded = list(stream.frames(range(count), rgb=False, luma_size=canvas, reference=True, motion=True, motion_cell=8))
+    decoded = list(stream.frames(range(count), rgb=False, luma_size=canvas, reference=True, motion=True))
     if len(decoded) != len(truth.bits):
         raise TruthError(f"{len(decoded)} frames decoded, but bits of {len(truth.bits)}")
     signals = collect_signals(decoded, turn)
     half = (canvas[0] // 2, canvas[1] // 2)
-    cell = motion_cell(stream.info.coded_size[0], turn.size(*half)[0])
-    options = {"luma_size": half, "reference": True, "motion": True, "motion_cell": cell}
-    reduced = collect_signals(list(stream.frames(range(count), rgb=False, **options)), turn)
+    halved = stream.frames(range(count), rgb=False, luma_size=half, reference=True, motion=True)
+    reduced = collect_signals(list(halved), turn)
     ratio = check_against_packets(truth, signals.nbytes.numpy())
     spent = block_bits(truth, turn.size(*canvas), turn.size(*grid))
     spent = turn.picture(spent.transpose(1, 2, 0)).transpose(2, 0, 1)

@@ -245,17 +245,17 @@ def slow_scores(luma, reference, field, nbytes, valid, *, fusion, weights, norma
     luma, reference = luma.numpy().astype(float), reference.numpy().astype(float)
     y, x = np.mgrid[:h, :w]
     cells = field.numpy().astype(float)[:, y * CELLS[0] // h, x * CELLS[1] // w]
-    moved = np.nan_to_num(cells)
+    moved = np.round(np.nan_to_num(cells) * 8) / 8  # positions are eighths of a pixel
     residual = np.zeros((frames, h, w))
     for t in range(frames):
-        px = np.clip(x + moved[t, ..., 0], 0, w - 1)
-        py = np.clip(y + moved[t, ..., 1], 0, h - 1)
+        px, py = x + moved[t, ..., 0], y + moved[t, ..., 1]
         x0, y0 = np.floor(px).astype(int), np.floor(py).astype(int)
-        x1, y1 = np.minimum(x0 + 1, w - 1), np.minimum(y0 + 1, h - 1)
         fx, fy = px - x0, py - y0
-        upper = reference[t, y0, x0] * (1 - fx) + reference[t, y0, x1] * fx
-        lower = reference[t, y1, x0] * (1 - fx) + reference[t, y1, x1] * fx
-        residual[t] = np.floor(np.abs(luma[t] - (upper * (1 - fy) + lower * fy)) + 0.5)
+        left, right = (np.clip(x0 + i, 0, w - 1) for i in (0, 1))  # the border is repeated
+        top, bottom = (np.clip(y0 + i, 0, h - 1) for i in (0, 1))
+        upper = reference[t, top, left] * (1 - fx) + reference[t, top, right] * fx
+        lower = reference[t, bottom, left] * (1 - fx) + reference[t, bottom, right] * fx
+        residual[t] = np.abs(luma[t] - np.floor(upper * (1 - fy) + lower * fy + 0.5))
     own = field.numpy().astype(float) / distance.numpy()[:, None, None, None]
     own -= np.nanmedian(own, axis=(1, 2), keepdims=True)
     length = np.nan_to_num(np.hypot(own[..., 0], own[..., 1]))
@@ -387,7 +387,7 @@ def test_saliency_says_what_is_wrong():
         MotionResidualSaliency()(luma, reference, field[:4], GRID)
     with pytest.raises(ValueError, match="uint8, got"):
         MotionResidualSaliency()(luma.float(), reference, field, GRID)
-    with pytest.raises(ValueError, match="needs nbytes"):
+    with pytest.raises(ValueError, match="need nbytes"):
         MotionResidualSaliency(bit_cost_weight=1.0)(luma, reference, field, GRID)
     with pytest.raises(ValueError, match="unknown fusion 'product'; known: mean"):
         MotionResidualSaliency(fusion="product")

@@ -30,8 +30,8 @@ class MotionResidualSaliency(nn.Module):
     percentile, cut at 1. Residual: |luma - reference moved along the vectors| over its percentile,
     cut at 1. Both are fused pixel by pixel and summed over each block.
 
-    What is exact: the prediction is sampled in float32 and the residual then rounded to whole grey
-    levels, which makes its percentile an exact one over those; motion percentiles are exact; the
+    What is exact: the prediction is sampled at eighths of a pixel and rounded to whole grey levels,
+    so the percentile of the residual is an exact one over those; motion percentiles are exact; the
     median of global motion looks at up to 300 cells. ``"mean"`` sums motion and residual apart,
     which is equal but for rounding.
 

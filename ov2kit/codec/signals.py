@@ -7,10 +7,12 @@ on the canvas grid. Letters: T frames, h x w scoring pixels, gh x gw motion cell
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ov2kit.codec.motion import rasterize_motion
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.stream import Frame
 
@@ -52,7 +54,7 @@ def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: F
     the frame before it in `frames`, or with `before`, without vectors.
 
     Args:
-        frames: decoded with luma, reference and motion field, in display order.
+        frames: decoded with luma, reference and motion, in display order.
         orientation: from coded to shown.
         before: the last frame of the group before.
     """
@@ -87,15 +89,24 @@ def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: F
 
 def _motion_field(frames: Sequence[Frame | None], orientation: Orientation, shown: tuple[int, int]) -> Tensor | None:
     """One field for all frames, or None if none of them has a vector."""
-    moving = [(t, f.motion_field, f.coded_size) for t, f in enumerate(frames) if f is not None]
-    fields = [(t, field, size) for t, field, size in moving if field is not None]
-    if not fields:
+    moving = [(t, f.motion, f.coded_size) for t, f in enumerate(frames) if f is not None and f.motion is not None]
+    if not moving:
         return None
     height, width = orientation.size(*shown)  # scoring size before turning
-    gh, gw, _ = fields[0][1].shape
-    out = torch.full((len(frames), gh, gw, 2), torch.nan)
-    for t, field, size in fields:
-        if field.shape[:2] != (gh, gw):  # a stream that changes its size
-            field = F.interpolate(field.permute(2, 0, 1)[None], (gh, gw), mode="nearest")[0].permute(1, 2, 0)  # noqa: PLW2901
-        torch.mul(field, torch.tensor([width / size[1], height / size[0]]), out=out[t])
-    return orientation.field(out)
+    field: Tensor | None = None
+    for size in dict.fromkeys(size for _, _, size in moving):  # one size, but for streams that change theirs
+        mine = [(t, vectors) for t, vectors, own in moving if own == size]
+        owner = np.repeat([t for t, _ in mine], [len(vectors) for _, vectors in mine])
+        joined = np.concatenate([vectors.view(np.uint8) for _, vectors in mine]).view(mine[0][1].dtype)
+        raster = rasterize_motion(joined, owner, len(frames), size, cell=motion_cell(size[0], height))
+        x, y = width / size[1], height / size[0]
+        raster[..., 0] *= x
+        raster[..., 1] *= y
+        if field is None:
+            field = raster
+        else:
+            fitted = F.interpolate(raster.permute(0, 3, 1, 2), field.shape[1:3], mode="nearest").permute(0, 2, 3, 1)
+            at = torch.tensor([t for t, _ in mine])
+            field[at] = fitted[at]
+    assert field is not None
+    return orientation.field(field)

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs
 from ov2kit.codec.entry import starts_at
-from ov2kit.codec.motion import rasterize_motion
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.packets import PacketTable, read_packets
 from ov2kit.codec.pictures import PictureScaler
@@ -34,6 +33,14 @@ from ov2kit.errors import DamagedVideoWarning, VideoError
 MOTION_CODECS = frozenset(
     {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "h263", "flv"}
 )
+# AVMotionVector of libavutil/motion_vector.h.
+_VECTOR = np.dtype(
+    [
+        ("source", "i4"), ("w", "u1"), ("h", "u1"), ("src_x", "i2"), ("src_y", "i2"), ("dst_x", "i2"),
+        ("dst_y", "i2"), ("flags", "u8"), ("motion_x", "i4"), ("motion_y", "i4"), ("motion_scale", "u2"),
+    ],
+    align=True,
+)  # fmt: skip
 _KINDS = {1: "I", 2: "P", 3: "B"}
 _MAX_FAILED_SHARE = 0.5
 
@@ -91,9 +98,7 @@ class Frame:
             before it), None unless asked for and there.
         reference_index: index of that frame, -1 without one.
         motion: FFmpeg's motion vectors as a structured array, in coded coordinates; None where
-            the frame has none (intra pictures, codecs that export none) or a field was asked for.
-        motion_field: (gh, gw, 2) float32 displacement (x, y) to the past in coded pixels, per cell
-            of the coded picture, NaN where there is no vector; None as above, or unless asked for.
+            the frame has none (intra pictures, codecs that export none).
         coded_size: (height, width) of this frame before scaling; may change within a stream.
         corrupt: the decoder concealed damage in it.
     """
@@ -108,7 +113,6 @@ class Frame:
     reference: Tensor | None
     reference_index: int
     motion: np.ndarray | None
-    motion_field: Tensor | None
     coded_size: tuple[int, int]
     corrupt: bool
 
@@ -228,7 +232,6 @@ class VideoStream:
         luma_size: tuple[int, int] | None = None,
         reference: bool = False,
         motion: bool = False,
-        motion_cell: int | None = None,
     ) -> Iterator[Frame]:
         """Decode frames in display order, in one sequential pass.
 
@@ -243,7 +246,6 @@ class VideoStream:
             luma_size: (height, width) of `Frame.luma`; no luma when omitted.
             reference: also give the luma of the frame it is compared with.
             motion: also give motion vectors, where the codec exports them.
-            motion_cell: give them as a dense field of cells of so many pixels (8 loses nothing).
 
         Raises:
             IndexError: an index is outside the video.
@@ -282,13 +284,6 @@ class VideoStream:
             frame, before = decoded.picture, decoded.reference
             scaler, turn = self._scaler, info.orientation
             small = before is not None and reference and luma_size is not None
-            side = frame.side_data.get("MOTION_VECTORS") if motion else None
-            vectors = side.to_ndarray() if side is not None else None
-            coded_size = (frame.height, frame.width)
-            field = None
-            if vectors is not None and motion_cell is not None:
-                owner = np.zeros(len(vectors), dtype=np.int64)
-                field = rasterize_motion(vectors, owner, 1, coded_size, cell=motion_cell)[0]
             return Frame(
                 index=index,
                 seconds=float(table.frame_seconds[index]),
@@ -299,9 +294,8 @@ class VideoStream:
                 luma=torch.from_numpy(scaler.luma(frame, luma_size, turn)) if luma_size else None,
                 reference=torch.from_numpy(scaler.luma(before, luma_size, turn)) if small else None,  # type: ignore[arg-type]
                 reference_index=reference_index if before is not None else -1,
-                motion=vectors if motion_cell is None else None,
-                motion_field=field,
-                coded_size=coded_size,
+                motion=_vectors(frame) if motion else None,
+                coded_size=(frame.height, frame.width),
                 corrupt=bool(frame.is_corrupt),
             )
 
@@ -398,6 +392,13 @@ class VideoStream:
                     f"({context.name}); the file is damaged or encrypted"
                 )
             return table, _info(container, stream, table, first[0])
+
+
+def _vectors(frame: Any) -> np.ndarray | None:
+    """A copy of a frame's vectors: PyAV's own array would keep the whole picture alive."""
+    data = frame.side_data.get("MOTION_VECTORS")
+    # As bytes: numpy copies an array of records with gaps field by field.
+    return None if data is None else np.frombuffer(data, dtype=np.uint8).copy().view(_VECTOR)
 
 
 def _packets(decoded: DecodedFrame) -> tuple[int, int]:

@@ -26,7 +26,6 @@ from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, ScoreMaps, describe_signal, mapped_frames
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
-from ov2kit.codec.signals import motion_cell
 from ov2kit.codec.source import VideoSource
 from ov2kit.codec.stream import Frame, VideoStream
 from ov2kit.codec.threads import one_torch_thread
@@ -305,14 +304,12 @@ class _Run:
         )
 
     def _decoded(self, indices: np.ndarray) -> Iterator[Frame]:
-        info = self.stream.info
         frames = self.stream.frames(
             indices.tolist(),
             size=(self.budget.height, self.budget.width),
             luma_size=self.luma_size,
             reference=self.score_maps is None,
             motion=self.score_maps is None and self.tokenizer.scorer.motion != "none",
-            motion_cell=motion_cell(info.coded_size[0], info.orientation.size(*self.luma_size)[0]),
         )
         for done in range(1, len(indices) + 2):
             with self.clock("decode"):
