@@ -164,7 +164,7 @@ def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, Any
     reduced = collect_signals(list(halved), turn)
     ratio = check_against_packets(truth, signals.nbytes.numpy())
     spent = block_bits(truth, turn.size(*canvas), turn.size(*grid))
-    spent = turn.picture(spent.transpose(1, 2, 0)).transpose(2, 0, 1)
+    spent = turn.picture(spent)
     counted = truth.kinds != "I"
     overlaps = {
         name: overlap_of_best(scores.numpy(), spent, counted, WINDOW)

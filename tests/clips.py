@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Interpolation, VideoReformatter
 
 SAMPLE = Path(__file__).parents[1] / "ov2kit" / "codec" / "sample" / "bbb_360p.mp4"
 SHARED = Path(os.environ.get("OV2KIT_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
@@ -88,5 +89,9 @@ def decoded(path: Path | bytes | io.BytesIO, size: tuple[int, int] | None = None
                 continue
             for frame in frames:
                 height, width = size or (frame.height, frame.width)
-                pictures.append(frame.to_ndarray(format="rgb24", height=height, width=width))
+                flags = Interpolation.BILINEAR
+                if (height, width) == (frame.height, frame.width):
+                    flags |= Interpolation.ACCURATE_RND  # without it gbrp misses the last columns of odd widths
+                planes = VideoReformatter().reformat(frame, width, height, "gbrp", interpolation=flags, threads=1)
+                pictures.append(planes.to_ndarray())  # (H, W, 3) of red, green, blue
     return pictures

@@ -344,3 +344,23 @@ def test_leaving_a_loop_early_leaves_nothing_running():
             if frame.index == 3:
                 break
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("size", [(90, 66), (66, 90), (64, 96)])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_rgb_is_the_picture_to_within_a_rounding(tmp_path, size, scale):
+    """Against the colour matrix worked out by hand, also at sizes where swscale's shortcuts fail."""
+    path = encode(tmp_path / "clip.mp4", frames=3, size=size, pix_fmt="yuv444p", options={"crf": "10"})
+    shown = (size[0] * scale, size[1] * scale)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0)).reformat(shown[1], shown[0], "yuv444p16le")
+        y, u, v = frame.to_ndarray().transpose(2, 0, 1).astype(float) / 256
+    by_hand = np.stack(
+        [
+            1.164383 * (y - 16) + 1.596027 * (v - 128),
+            1.164383 * (y - 16) - 0.391762 * (u - 128) - 0.812968 * (v - 128),
+            1.164383 * (y - 16) + 2.017232 * (u - 128),
+        ]
+    ).clip(0, 255)
+    rgb = next(VideoStream(path).frames([0], size=shown)).rgb.numpy()
+    assert np.abs(rgb - by_hand).max() < 2.5

@@ -141,7 +141,7 @@ class FrameTokenizer:
             frames={"chosen": [frame.index for frame in frames]},
         )
         return Canvases(
-            images=images.contiguous(),
+            images=images,
             positions=whole_frame_positions([f.index for f in frames], budget.height, budget.width, self.patch),
             groups=torch.arange(len(frames), dtype=torch.int32) // self.group,
             is_anchor=torch.ones(len(frames), dtype=torch.bool),

@@ -55,13 +55,13 @@ class Orientation:
         return (width, height) if self.transpose else (height, width)
 
     def picture(self, x: np.ndarray) -> np.ndarray:
-        """(h, w, ...) as coded -> as shown."""
+        """(..., h, w) as coded -> as shown."""
         if self.transpose:
-            x = x.swapaxes(0, 1)
+            x = x.swapaxes(-1, -2)
         if self.flip_x:
-            x = x[:, ::-1]
+            x = x[..., ::-1]
         if self.flip_y:
-            x = x[::-1]
+            x = x[..., ::-1, :]
         return x if self.is_upright else np.ascontiguousarray(x)
 
     def field(self, x: Tensor) -> Tensor:

@@ -290,7 +290,7 @@ class VideoStream:
                 kind=_KINDS.get(frame.pict_type, "?"),  # type: ignore[arg-type]
                 is_key=bool(frame.key_frame),
                 nbytes=int(table.nbytes[decoded.packet]),
-                rgb=torch.from_numpy(scaler.rgb(frame, size, turn)).permute(2, 0, 1) if rgb else None,
+                rgb=torch.from_numpy(scaler.rgb(frame, size, turn)) if rgb else None,
                 luma=torch.from_numpy(scaler.luma(frame, luma_size, turn)) if luma_size else None,
                 reference=torch.from_numpy(scaler.luma(before, luma_size, turn)) if small else None,  # type: ignore[arg-type]
                 reference_index=reference_index if before is not None else -1,

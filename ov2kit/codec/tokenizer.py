@@ -388,7 +388,7 @@ class _Run:
         self, scored: _Scored, anchor: int, blocks: Tensor, canvas: Tensor, p_canvases: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         frames = scored.frames
-        pixels = torch.stack([f.rgb.permute(1, 2, 0) for f in frames if f.rgb is not None]).permute(0, 3, 1, 2)
+        pixels = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])
         indices = torch.tensor([frame.index for frame in frames])
         packed: tuple[Tensor, Tensor, Tensor] = self.tokenizer.packer(
             pixels, indices, anchor, blocks, canvas, p_canvases=p_canvases
