@@ -93,7 +93,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], m
     if len(shards) == 1:
         save_file(shards[0], folder / _SINGLE, metadata={"format": "pt"})
         return
-    places = {}
+    places: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, folder / file, metadata={"format": "pt"})

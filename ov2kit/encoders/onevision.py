@@ -5,8 +5,8 @@ Source: `LlavaOnevision2VisionPretrainedModel` (LLaVA-OneVision-2) and `OneVisio
 Letters: N packed patches, C width, H heads, D = C / H, p patch in pixels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class OneVisionEncoder(nn.Module):
             return nn.LayerNorm(width, eps=norm_eps) if norm == "layer_norm" else nn.RMSNorm(width, eps=norm_eps)
 
         position = position or RoPE3D(width // heads, theta, pairing=pairing)
-        turning: Pairing = position.pairing
+        turning = cast(Pairing, position.pairing)
         windowed = [window is not None and i not in global_layers for i in range(depth)]
 
         def make_attention(i: int) -> nn.Module:
@@ -226,13 +226,14 @@ class OneVisionEncoder(nn.Module):
             raise ValueError(
                 f"positions must be ({len(pixel_values)}, 3), one row per patch, got {tuple(positions.shape)}"
             )
-        x = self.position.embed(self.layernorm_pre(self.embeddings(pixel_values)), positions)
+        x = self.layernorm_pre(self.embeddings(pixel_values))
+        x = cast(Callable[[Tensor, Tensor], Tensor], self.position.embed)(x, positions)
         rotation: Rotation | None = self.position(positions)
         if hidden is not None:
             hidden.append(x)
         windows: dict[tuple[int, int], Windows] = {}
         for block in self.blocks:
-            seen = _seen_by(block.self_attn, segments, grid_thw, windows)
+            seen = _seen_by(cast(Block, block).self_attn, segments, grid_thw, windows)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, seen, rotation, use_reentrant=False)
             else:
