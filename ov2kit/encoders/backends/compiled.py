@@ -22,6 +22,14 @@ def _segments(table: Tensor, cu_seqlens: Tensor) -> Segments:
     )
 
 
+def _autograd_works_here() -> Any:
+    """Inside an operation torch records nothing; this lets the recomputation be recorded again."""
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    for key in ("AutogradFunctionality", "AutogradCPU", "AutogradCUDA", "ADInplaceOrView"):
+        excluded = excluded.remove(getattr(torch._C.DispatchKey, key))
+    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
+
+
 @torch.library.custom_op("ov2kit::attend", mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, cu_seqlens: Tensor, backend: str) -> Tensor:
     segments = _segments(table, cu_seqlens)
@@ -39,10 +47,10 @@ def _attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, table: Tensor, cu_seqlens: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     segments = _segments(table, cu_seqlens)
-    with torch.enable_grad():
+    with _autograd_works_here(), torch.enable_grad():
         q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
         out = choose(q, segments, backend).backend.run(q, k, v, segments)
-    grads = torch.autograd.grad(out, (q, k, v), grad)
+        grads = torch.autograd.grad(out, (q, k, v), grad)
     return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
 
 
