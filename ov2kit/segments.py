@@ -35,6 +35,8 @@ class Segments:
     #: (G, 4) int64 on the host: start, end, first key, end of keys. For compiled code, which may
     #: read tensors but would be compiled anew for every other tuple.
     table: Tensor = field(init=False, repr=False, compare=False)
+    #: the tokens [start, end) of each segment
+    runs: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if any(n < 1 for n in self.lengths):
@@ -44,6 +46,7 @@ class Segments:
                 f"cu_seqlens must be ({len(self.lengths) + 1},) for {len(self.lengths)} lengths, "
                 f"got {tuple(self.cu_seqlens.shape)}"
             )
+        object.__setattr__(self, "runs", tuple(pairwise(accumulate(self.lengths, initial=0))))
         if self.keys is not None:
             if len(self.keys) != len(self.lengths):
                 raise ValueError(f"keys must have one run per segment: {len(self.lengths)}, got {len(self.keys)}")
@@ -125,11 +128,6 @@ class Segments:
         runs = self.runs
         keys = tuple((runs[first][0], end) for first, (_, end) in zip(firsts, runs, strict=True))
         return Segments(self.lengths, self.cu_seqlens, keys)
-
-    @property
-    def runs(self) -> tuple[tuple[int, int], ...]:
-        """The tokens [start, end) of each segment."""
-        return tuple(pairwise(accumulate(self.lengths, initial=0)))
 
     @property
     def num_tokens(self) -> int:

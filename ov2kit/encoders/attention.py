@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ov2kit.encoders.backends.attend import attend
 from ov2kit.encoders.backends.choose import Choice, check_name, choose
 from ov2kit.encoders.linear import linear
-from ov2kit.positional import rotate, rotate_
+from ov2kit.positional import rotate, rotate_for_inference
 from ov2kit.positional.rotation import Pairing
 from ov2kit.segments import Segments
 
@@ -104,7 +104,8 @@ def self_attention(
         q, k, v = fused.unbind(1)
         q, k = rotate(q, *rotation, pairing=pairing), rotate(k, *rotation, pairing=pairing)
     else:
-        # Queries and keys lie side by side and nobody else holds them: turn both where they are.
-        rotate_(fused.view(len(x), 3 * heads, head_dim)[:, : 2 * heads], *rotation, pairing=pairing)
-        q, k, v = fused.unbind(1)
+        # Queries and keys lie side by side and nobody else holds them: turn both at once.
+        both = fused.view(len(x), 3 * heads, head_dim)[:, : 2 * heads]
+        both = rotate_for_inference(both, *rotation, pairing=pairing)
+        q, k, v = both[:, :heads], both[:, heads:], fused[:, 2]
     return linear(attend(q, k, v, segments, backend).flatten(1), proj)

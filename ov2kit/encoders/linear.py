@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Smaller layers are not worth the way there.
+_LEAST_WEIGHTS = 1 << 16
+
 
 @functools.cache
 def _has_onednn() -> bool:
@@ -52,6 +55,7 @@ def _plain_cpu_inference(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
+        and weight.numel() >= _LEAST_WEIGHTS
         and not torch.is_autocast_enabled("cpu")
         and type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)

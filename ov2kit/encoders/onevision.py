@@ -17,6 +17,7 @@ from ov2kit.encoders.block import Block
 from ov2kit.encoders.checkpoint import load_state, read_tensors, release_state, write_tensors
 from ov2kit.encoders.config import arguments_from_config, config_from_arguments
 from ov2kit.encoders.mlp import MLP
+from ov2kit.encoders.ordering import equal_lengths_together
 from ov2kit.encoders.patch_embedding import PatchEmbedding
 from ov2kit.encoders.pooling_head import PoolingHead
 from ov2kit.encoders.windowed import WindowedAttention
@@ -100,6 +101,7 @@ class OneVisionEncoder(nn.Module):
         self.patch, self.merge, self.channels, self.frame_window = patch, merge, channels, frame_window
         self.norm, self.norm_eps, self.theta = norm, norm_eps, theta
         self.gradient_checkpointing = False
+        self.windowed = window is not None
 
         def make_norm() -> nn.Module:
             return nn.LayerNorm(width, eps=norm_eps) if norm == "layer_norm" else nn.RMSNorm(width, eps=norm_eps)
@@ -228,6 +230,12 @@ class OneVisionEncoder(nn.Module):
             )
         x = self.layernorm_pre(self.embeddings(pixel_values))
         x = cast(Callable[[Tensor, Tensor], Tensor], self.position.embed)(x, positions)
+        sorting = None
+        if not torch.compiler.is_compiling() and not self.windowed:
+            sorting = equal_lengths_together(segments)
+        if sorting is not None:
+            segments, order, inverse = sorting
+            x, positions = x[order], positions[order]
         rotation: Rotation | None = self.position(positions)
         if hidden is not None:
             hidden.append(x)
@@ -240,6 +248,10 @@ class OneVisionEncoder(nn.Module):
                 x = block(x, seen, rotation)
             if hidden is not None:
                 hidden.append(x)
+        if sorting is not None:
+            x = x[inverse]
+            if hidden is not None:
+                hidden[:] = [state[inverse] for state in hidden]
         features: Tensor = self.layernorm_post(x)
         return features
 

@@ -121,7 +121,7 @@ class OneVisionViT(nn.Module):
         """`forward_head(forward_features(x))`."""
         return self.forward_head(self.forward_features(x))
 
-    def forward_intermediates(  # noqa: PLR0917 - the signature is timm's
+    def forward_intermediates(
         self,
         x: Tensor,
         indices: int | list[int] | None = None,

@@ -9,7 +9,7 @@ from ov2kit.positional.learned import LearnedPositions, NoPositions
 from ov2kit.positional.mrope import MRoPE
 from ov2kit.positional.positions import packed_positions, times_in_seconds, virtual_frames
 from ov2kit.positional.rope3d import RoPE3D
-from ov2kit.positional.rotation import apply_rope, rotate, rotate_
+from ov2kit.positional.rotation import apply_rope, rotate, rotate_, rotate_for_inference
 
 __all__ = [
     "LearnedPositions",
@@ -22,6 +22,7 @@ __all__ = [
     "packed_positions",
     "rotate",
     "rotate_",
+    "rotate_for_inference",
     "times_in_seconds",
     "to_block_layout",
     "virtual_frames",

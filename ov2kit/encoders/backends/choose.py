@@ -20,6 +20,10 @@ BackendName = Literal["auto", "xformers", "varlen", "sdpa", "flex", "eager"]
 BACKENDS = (XFORMERS, VARLEN, SDPA, FLEX, EAGER)
 
 
+#: choices already made, by all that the reasons of a backend depend on
+_made: dict[tuple[object, ...], "Choice"] = {}
+
+
 @dataclass(frozen=True)
 class Choice:
     """The backend that runs, and the reasons of each faster one that cannot."""
@@ -48,6 +52,14 @@ def choose(q: Tensor, segments: Segments, want: str = "auto") -> Choice:
         RuntimeError: the backend asked for cannot run; lists every reason.
         ValueError: unknown name.
     """
+    needs_grad = q.requires_grad and torch.is_grad_enabled()
+    key = (want, q.device.type, q.dtype, q.shape[-1], needs_grad, segments.keys is None)
+    if (made := _made.get(key)) is None:
+        made = _made[key] = _choose(q, segments, want)
+    return made
+
+
+def _choose(q: Tensor, segments: Segments, want: str) -> Choice:
     passed_over: dict[str, list[str]] = {}
     for backend in BACKENDS:
         if want == backend.name or (want == "auto" and backend.auto):

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917 - the operations have as many tensors as they have
 """Attention as one opaque operation inside compiled code.
 
 `torch.compile` sees a single node for all segments: no graph break, no call per segment in the
