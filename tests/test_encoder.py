@@ -13,6 +13,7 @@ from ov2kit import Segments
 from ov2kit.encoders import OneVisionEncoder, PoolingHead, attention_backends
 from ov2kit.encoders import checkpoint as checkpoint_file
 from ov2kit.encoders.linear import linear
+from ov2kit.encoders.ordering import equal_lengths_together
 from ov2kit.positional import LearnedPositions, MRoPE, NoPositions
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +97,34 @@ def test_a_packed_batch_equals_single_calls():
     positions = torch.cat([want["patch_positions"] for _, want in calls])
     together = encoder(torch.cat([pixels for pixels, _ in calls]), positions, encoder.visibility(grid))
     torch.testing.assert_close(together, torch.cat([want["before_merger"] for _, want in calls]), **PER_LAYER)
+
+
+def test_the_order_of_segments_is_the_callers_own():
+    """Equal lengths are worked on together; what comes out is in the order that came in."""
+    lengths = [3, 5, 3, 5, 2, 3]
+    pixels, positions, segments = small_input(lengths)
+    encoder = small()
+    assert equal_lengths_together(segments)[0].lengths == (2, 3, 3, 3, 5, 5)
+    assert equal_lengths_together(Segments.from_lengths([3, 3, 5, 5, 2])) is None
+    assert equal_lengths_together(segments.causal()) is None
+    features, hidden = encoder.forward_with_hidden(pixels, positions, segments)
+    for start, end in segments.runs:
+        alone = encoder.forward_with_hidden(
+            pixels[start:end], positions[start:end], Segments.from_lengths([end - start])
+        )
+        torch.testing.assert_close(features[start:end], alone[0], rtol=0, atol=1e-5)
+        for got, want in zip(hidden, alone[1], strict=True):
+            torch.testing.assert_close(got[start:end], want, rtol=0, atol=1e-5)
+
+
+def test_large_calls_take_the_same_numbers_the_fast_way():
+    """Enough tokens for the in-place rotation, oneDNN and the stepwise perceptron."""
+    torch.manual_seed(0)
+    encoder = OneVisionEncoder(256, 2, 4, 512, patch=2)
+    pixels, positions, segments = small_input([600, 500, 600])
+    training = encoder(pixels, positions, segments)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(pixels, positions, segments), training, rtol=0, atol=1e-5)
 
 
 def test_pooling_is_per_item():
@@ -298,12 +327,12 @@ def test_causal_groups_do_not_see_the_future():
 @pytest.mark.parametrize("gelu", [False, True])
 def test_the_inference_linear_computes_what_torch_does(gelu):
     torch.manual_seed(0)
-    layer, x = torch.nn.Linear(48, 80), torch.randn(33, 96)[:, ::2]
+    layer, x = torch.nn.Linear(256, 260), torch.randn(33, 512)[:, ::2]
     want = layer(x)
     want = torch.nn.functional.gelu(want) if gelu else want
     with torch.no_grad():
         torch.testing.assert_close(linear(x, layer, gelu=gelu), want, rtol=0, atol=1e-5)
-        assert linear(x[:0], layer).shape == (0, 80)
+        assert linear(x[:0], layer).shape == (0, 260)
     assert linear(x, layer).requires_grad
 
 

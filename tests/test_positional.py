@@ -21,6 +21,7 @@ from ov2kit.positional import (
     packed_positions,
     rotate,
     rotate_,
+    rotate_for_inference,
     times_in_seconds,
     virtual_frames,
 )
@@ -99,6 +100,8 @@ def test_rotation_matches_its_definition(pairing, dtype):
     got = rotate(x, *rope(positions), pairing=pairing)
     assert got.dtype == dtype
     torch.testing.assert_close(got.double(), want, rtol=0, atol=tolerance)
+    out_of_place = rotate_for_inference(x, *rope(positions), pairing=pairing)
+    torch.testing.assert_close(out_of_place.double(), want, rtol=0, atol=tolerance)
     assert rotate_(x, *rope(positions), pairing=pairing) is x
     torch.testing.assert_close(wide[:, 1], got, rtol=0, atol=0)
 
