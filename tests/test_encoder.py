@@ -257,6 +257,10 @@ def test_drop_path_drops_whole_segments_and_only_in_training():
     moved = (last(x, call[2]) - x).abs().sum(-1).view(50, 4) > 0
     assert (moved.all(1) | ~moved.any(1)).all()
     assert 0 < moved.all(1).sum() < 40
+    torch.nn.init.zeros_(last.mlp.fc2.weight)  # only the attention branch is left
+    branch = last.eval()(x, call[2]) - x
+    kept = (last.train()(x, call[2]) - x) / branch
+    assert {round(factor, 3) for factor in kept.median(-1).values.tolist()} == {0.0, 10.0}  # 1 / (1 - 0.9)
 
 
 class Backend:
@@ -276,7 +280,8 @@ def test_compiles_as_one_graph_for_any_lengths(train):
     encoder, backend = small(), Backend()
     compiled = torch.compile(encoder, backend=backend, fullgraph=True, dynamic=True)
     for lengths in ((8, 16, 8), (5, 5, 5, 9), (40, 2), (11, 12, 13, 14, 15)):
-        call = small_input(lengths)
+        pixels, positions, segments = small_input(lengths)
+        call = (pixels, positions, segments.causal())  # groups that see more than themselves
         with torch.set_grad_enabled(train):
             torch.testing.assert_close(compiled(*call), encoder(*call), rtol=0, atol=1e-5)
     assert backend.graphs <= 2  # not one per set of lengths, let alone per segment
