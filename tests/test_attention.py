@@ -237,6 +237,7 @@ def test_inference_and_training_paths_agree(pairing, dtype):
         inference = module(x, segments, rotation)
     torch.testing.assert_close(inference, training.detach(), rtol=0, atol=TOLERANCE[dtype])
     assert (module(x, segments) - training).abs().max() > 0.01
+    assert torch.equal(module(x, torch.tensor([0, 12, 24, 30]), rotation), training)
     assert module(x[:0], Segments.from_lengths([]), tuple(r[:0] for r in rotation)).shape == (0, 64)
 
 

@@ -329,14 +329,18 @@ def test_causal_groups_do_not_see_the_future():
     assert (encoder(pixels, positions, segments) - before)[8:].abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("gelu", [False, True])
-def test_the_inference_linear_computes_what_torch_does(gelu):
+def test_the_inference_linear_computes_what_torch_does(gelu, dtype):
     torch.manual_seed(0)
-    layer, x = torch.nn.Linear(256, 260), torch.randn(33, 512)[:, ::2]
-    want = layer(x)
+    layer, x = torch.nn.Linear(256, 260).to(dtype), torch.randn(33, 512, dtype=dtype)[:, ::2]
+    want = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
     want = torch.nn.functional.gelu(want) if gelu else want
     with torch.no_grad():
-        torch.testing.assert_close(linear(x, layer, gelu=gelu), want, rtol=0, atol=1e-5)
+        got = linear(x, layer, gelu=gelu)
+        assert got.dtype == dtype
+        tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=tolerance)
         assert linear(x[:0], layer).shape == (0, 260)
     assert linear(x, layer).requires_grad
 

@@ -56,12 +56,13 @@ class GroupVisibleAttention(nn.Module):
     def extra_repr(self) -> str:
         return f"heads={self.heads}, head_dim={self.head_dim}, pairing={self.pairing!r}, backend={self.backend!r}"
 
-    def forward(self, x: Tensor, segments: Segments, rotation: Rotation | None = None) -> Tensor:
+    def forward(self, x: Tensor, segments: Segments | Tensor, rotation: Rotation | None = None) -> Tensor:
         """Attention output for packed tokens.
 
         Args:
             x: (N, C).
-            segments: who sees whom; covers all N tokens.
+            segments: who sees whom; covers all N tokens. Or `cu_seqlens` (G+1,), which are read back
+                to the host once per call.
             rotation: (cos, sin), each (N, D), from a position module; None for no rotation.
 
         Returns:
@@ -71,6 +72,8 @@ class GroupVisibleAttention(nn.Module):
             ValueError: shapes do not fit.
             RuntimeError: the backend asked for cannot run.
         """
+        if isinstance(segments, Tensor):
+            segments = Segments.from_cu_seqlens(segments)
         return self_attention(
             x, self.qkv, self.proj, segments, rotation, heads=self.heads, pairing=self.pairing, backend=self.backend
         )

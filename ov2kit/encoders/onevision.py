@@ -5,6 +5,7 @@ Source: `LlavaOnevision2VisionPretrainedModel` (LLaVA-OneVision-2) and `OneVisio
 Letters: N packed patches, C width, H heads, D = C / H, p patch in pixels.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -273,7 +274,7 @@ class OneVisionEncoder(nn.Module):
         """
         return load_state(self, state_dict, prefix)
 
-    def load_release(self, path: str, prefix: str = "model.visual.") -> tuple[list[str], list[str]]:
+    def load_release(self, path: str | os.PathLike[str], prefix: str = "model.visual.") -> tuple[list[str], list[str]]:
         """`load_release_state_dict` from a safetensors file or a directory of them.
 
         Reads only the encoder's tensors, and of a sharded checkpoint only the shards they are in.
@@ -292,7 +293,9 @@ class OneVisionEncoder(nn.Module):
         """
         return release_state(self, prefix, split_qkv=split_qkv)
 
-    def save_release(self, path: str, prefix: str = "model.visual.", *, max_shard_bytes: int = 5 * 10**9) -> None:
+    def save_release(
+        self, path: str | os.PathLike[str], prefix: str = "model.visual.", *, max_shard_bytes: int = 5 * 10**9
+    ) -> None:
         """Write `release_state_dict` to the directory `path` as safetensors, in shards if large."""
         write_tensors(self.release_state_dict(prefix), path, max_shard_bytes)
 
