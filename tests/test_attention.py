@@ -19,7 +19,8 @@ from ov2kit.encoders import (
     patchify,
     spatial_windows,
 )
-from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, xformers
+from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, varlen, xformers
+from ov2kit.encoders.backends.backend import trial
 from ov2kit.encoders.backends.flex import _BLOCK, _block_flags
 from ov2kit.positional import RoPE3D, from_block_layout, to_block_layout
 
@@ -320,6 +321,20 @@ def test_windows_refuse_what_they_cannot_mean():
         spatial_windows(ahead, [(1, 4, 4)], (2, 2))
     with pytest.raises(ValueError, match="needs grid_thw"):
         WindowedAttention(32, 2)(torch.zeros(16, 32), segments)
+
+
+def test_a_kernel_that_is_there_but_does_not_run_is_a_reason(monkeypatch):
+    def broken(q, k, v, segments):
+        raise NotImplementedError("No operator found for `memory_efficient_attention_forward`\nlong story")
+
+    cpu = torch.device("cpu")
+    assert trial(SDPA.run, cpu, torch.float32, 16) is None
+    found = trial(broken, cpu, torch.float32, 16)
+    assert found == "NotImplementedError: No operator found for `memory_efficient_attention_forward`"
+    monkeypatch.setattr(varlen, "kernel_reasons", lambda q, head_dim_limit: [])  # as if on a GPU
+    monkeypatch.setattr(varlen, "trial", lambda *_: found)
+    reasons = varlen.VARLEN.why_not(torch.zeros(4, 1, 16), Segments.from_lengths([4]))
+    assert reasons == [f"the kernel does not run here ({found})"]
 
 
 def test_shapes_are_checked():

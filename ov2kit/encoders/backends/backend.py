@@ -3,6 +3,7 @@
 Who sees whom is `Segments`; a backend is only how. Letters: N tokens, H heads, D head_dim.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ov2kit.segments import Segments
+
+Run = Callable[[Tensor, Tensor, Tensor, Segments], Tensor]
 
 #: Largest absolute difference between a backend and `eager` in float64, for inputs of unit variance,
 #: forward and backward; half precision pays for rounding the probabilities and the output.
@@ -29,7 +32,7 @@ class Backend:
 
     name: str
     why_not: Callable[[Tensor, Segments], list[str]]
-    run: Callable[[Tensor, Tensor, Tensor, Segments], Tensor]
+    run: Run
     auto: bool = True
 
 
@@ -43,6 +46,23 @@ def kernel_reasons(q: Tensor, *, head_dim_limit: int) -> list[str]:
     if q.shape[-1] % 8 or q.shape[-1] > head_dim_limit:
         reasons.append(f"head_dim is {q.shape[-1]}, the kernel takes multiples of 8 up to {head_dim_limit}")
     return reasons
+
+
+@functools.lru_cache(maxsize=64)
+def trial(run: Run, device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+    """Why `run` fails on 16 tokens in two segments, or None if it does not.
+
+    A package can be there, and its functions too, without the kernels for this GPU or this torch;
+    only a call tells.
+    """
+    segments = Segments.from_lengths([8, 8], device)
+    q = torch.zeros(16, 1, head_dim, device=device, dtype=dtype)
+    try:
+        with torch.no_grad():
+            run(q, q, q, segments)
+    except Exception as error:
+        return one_line(error)
+    return None
 
 
 def one_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ov2kit.encoders.backends.backend import Backend, kernel_reasons, one_line
+from ov2kit.encoders.backends.backend import Backend, kernel_reasons, one_line, trial
 from ov2kit.segments import Segments
 
 
@@ -27,6 +27,8 @@ def _why_not(q: Tensor, segments: Segments) -> list[str]:
     kernel = _kernel()
     if isinstance(kernel, Exception):
         reasons.append(f"torch.nn.attention.varlen.varlen_attn cannot be imported: {one_line(kernel)}")
+    if not reasons and (failure := trial(_run, q.device, q.dtype, q.shape[-1])):
+        reasons.append(f"the kernel does not run here ({failure})")
     if segments.keys is not None:
         # One key run per segment, laid end to end: earlier groups would have to be copied G times.
         reasons.append("segments see keys of other segments (causal), the kernel takes block-diagonal ones")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ov2kit.encoders.backends.backend import Backend, kernel_reasons, one_line
+from ov2kit.encoders.backends.backend import Backend, kernel_reasons, one_line, trial
 from ov2kit.segments import Segments
 
 #: where `memory_efficient_attention` and `attn_bias.BlockDiagonalMask` live, oldest home first
@@ -53,6 +53,8 @@ def _why_not(q: Tensor, segments: Segments) -> list[str]:
     reasons = kernel_reasons(q, head_dim_limit=256)
     if isinstance(missing := _kernels(), str):
         reasons.append(f"xformers attention cannot be imported ({missing}); pip install 'ov2kit[gpu]'")
+    if not reasons and (failure := trial(_run, q.device, q.dtype, q.shape[-1])):
+        reasons.append(f"the kernels do not run here ({failure}); xformers must be built for this torch and GPU")
     return reasons
 
 
