@@ -1,0 +1,114 @@
+"""Self-attention over a packed sequence, visible within segments.
+
+Source: `VisionAttention` of LLaVA-OneVision-2 (fused qkv, scale D ** -0.5, no mask in a segment).
+Letters: N tokens, C width, H heads, D = C / H.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ov2kit.encoders.backends.attend import attend
+from ov2kit.encoders.backends.choose import Choice, check_name, choose
+from ov2kit.encoders.linear import linear
+from ov2kit.positional import rotate, rotate_for_inference
+from ov2kit.positional.rotation import Pairing
+from ov2kit.segments import Segments
+
+Rotation = tuple[Tensor, Tensor]
+
+
+class GroupVisibleAttention(nn.Module):
+    """Multi-head attention in which tokens of one segment see each other and nothing else.
+
+    Args:
+        width: C.
+        heads: H; divides `width`.
+        qkv_bias: bias of the fused projection.
+        proj_bias: bias of the output projection.
+        pairing: how `rotation` is applied, see `ov2kit.positional.rotation`.
+        backend: "auto", or a name from `attention_backends()`, which is then never swapped.
+
+    Raises:
+        ValueError: `heads` does not divide `width`, or an unknown backend.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        qkv_bias: bool = True,
+        proj_bias: bool = True,
+        pairing: Pairing = "release",
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
+        check_name(backend)
+        self.heads = heads
+        self.head_dim = width // heads
+        self.pairing: Pairing = pairing
+        self.backend = backend
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width, bias=proj_bias)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, head_dim={self.head_dim}, pairing={self.pairing!r}, backend={self.backend!r}"
+
+    def forward(self, x: Tensor, segments: Segments | Tensor, rotation: Rotation | None = None) -> Tensor:
+        """Attention output for packed tokens.
+
+        Args:
+            x: (N, C).
+            segments: who sees whom; covers all N tokens. Or `cu_seqlens` (G+1,), which are read back
+                to the host once per call.
+            rotation: (cos, sin), each (N, D), from a position module; None for no rotation.
+
+        Returns:
+            (N, C).
+
+        Raises:
+            ValueError: shapes do not fit.
+            RuntimeError: the backend asked for cannot run.
+        """
+        if isinstance(segments, Tensor):
+            segments = Segments.from_cu_seqlens(segments)
+        return self_attention(
+            x, self.qkv, self.proj, segments, rotation, heads=self.heads, pairing=self.pairing, backend=self.backend
+        )
+
+    def choice(self, segments: Segments) -> Choice:
+        """Which backend runs for these segments with the weights as they are, and why not the others."""
+        weight = self.qkv.weight
+        q = torch.empty(segments.num_tokens, self.heads, self.head_dim, dtype=weight.dtype, device=weight.device)
+        return choose(q, segments, self.backend)
+
+
+def self_attention(
+    x: Tensor,
+    qkv: nn.Linear,
+    proj: nn.Linear,
+    segments: Segments,
+    rotation: Rotation | None,
+    *,
+    heads: int,
+    pairing: Pairing,
+    backend: str,
+) -> Tensor:
+    """Project, rotate, attend, project: (N, C) -> (N, C)."""
+    if x.ndim != 2:
+        raise ValueError(f"packed tokens must be (N, width), got {tuple(x.shape)}")
+    head_dim = qkv.out_features // (3 * heads)
+    fused = linear(x, qkv).view(len(x), 3, heads, head_dim)
+    if rotation is None:
+        q, k, v = fused.unbind(1)
+    elif torch.is_grad_enabled() or torch.compiler.is_compiling():
+        q, k, v = fused.unbind(1)
+        q, k = rotate(q, *rotation, pairing=pairing), rotate(k, *rotation, pairing=pairing)
+    else:
+        # Queries and keys lie side by side and nobody else holds them: turn both at once.
+        both = fused.view(len(x), 3 * heads, head_dim)[:, : 2 * heads]
+        both = rotate_for_inference(both, *rotation, pairing=pairing)
+        q, k, v = both[:, :heads], both[:, heads:], fused[:, 2]
+    return linear(attend(q, k, v, segments, backend).flatten(1), proj)

@@ -1,0 +1,170 @@
+"""Released weights in and out, as safetensors and under the release's names.
+
+Only safetensors are opened, never pickles.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+#: under the encoder's prefix, but the connector's
+_NOT_OURS = ("merger.",)
+_SEPARATE = re.compile(r"(.*self_attn\.)(q_proj|k_proj|v_proj|out_proj)\.(weight|bias)$")
+
+
+def read_tensors(path: str | os.PathLike[str], prefix: str = "", *, skip: str | None = None) -> dict[str, Tensor]:
+    """Tensors whose names start with `prefix`, from one safetensors file or a directory.
+
+    Args:
+        path: a .safetensors file, or a directory with model.safetensors or an index of shards;
+            shards without a wanted tensor are not opened.
+        prefix: names to read.
+        skip: names with this prefix are left out.
+
+    Raises:
+        FileNotFoundError: no safetensors there, or a shard is missing.
+        ValueError: the index cannot be read, or names a file outside the directory.
+    """
+
+    def wanted(name: str) -> bool:
+        return name.startswith(prefix) and not (skip is not None and name.startswith(skip))
+
+    tensors: dict[str, Tensor] = {}
+    for file, names in _files(Path(path), wanted).items():
+        with safe_open(file, framework="pt") as opened:
+            for name in names if names is not None else filter(wanted, opened.keys()):
+                tensors[name] = opened.get_tensor(name)
+    return tensors
+
+
+def _files(path: Path, wanted: object) -> dict[Path, list[str] | None]:
+    """Which files to open, and which names to read from each (None: look into the file)."""
+    assert callable(wanted)
+    if path.is_file() and path.suffix == ".safetensors":
+        return {path: None}
+    if (index := path / _INDEX).is_file():
+        try:
+            places = json.loads(index.read_text())["weight_map"]
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"{index}: expected JSON with a weight_map, got {type(error).__name__}: {error}"
+            ) from error
+        shards: dict[Path, list[str] | None] = {}
+        for name, shard in places.items():
+            if not wanted(name):
+                continue
+            if Path(shard).name != shard or not shard.endswith(".safetensors"):
+                raise ValueError(f"{index}: {name!r} must be in a .safetensors file beside the index, got {shard!r}")
+            names = shards.setdefault(path / shard, [])
+            assert names is not None
+            names.append(name)
+        if absent := [shard.name for shard in shards if not shard.is_file()]:
+            raise FileNotFoundError(f"{path}: the index names shards that are not there: {', '.join(absent)}")
+        return shards
+    if (single := path / _SINGLE).is_file():
+        return {single: None}
+    raise FileNotFoundError(
+        f"{path}: expected a .safetensors file, or a directory with {_SINGLE} or {_INDEX}; "
+        "pickled checkpoints (.bin, .pt, .pth) are never opened, convert them to safetensors first"
+    )
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], max_shard_bytes: int) -> None:
+    """Write tensors to a directory: one file, or shards of at most `max_shard_bytes` and an index."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor.detach().cpu().contiguous()
+        size += tensor.nbytes
+    if len(shards) == 1:
+        save_file(shards[0], folder / _SINGLE, metadata={"format": "pt"})
+        return
+    places: dict[str, str] = {}
+    for i, shard in enumerate(shards, start=1):
+        file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(shard, file)
+    total = sum(t.nbytes for t in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def load_state(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> tuple[list[str], list[str]]:
+    """Fill the parameters of `module` from names that start with `prefix`; see `OneVisionEncoder`."""
+    ours = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix) and not name.removeprefix(prefix).startswith(_NOT_OURS)
+    }
+    ours = join_qkv(ours)
+    parameters = dict(module.named_parameters())
+    wrong = [
+        f"{prefix}{name} is {tuple(tensor.shape)}, the encoder has {tuple(parameters[name].shape)}"
+        for name, tensor in ours.items()
+        if name in parameters and tensor.shape != parameters[name].shape
+    ]
+    if wrong:
+        raise ValueError("the checkpoint is of another size:\n  - " + "\n  - ".join(wrong))
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if name not in ours:
+                continue
+            if parameter.is_meta:
+                owner, _, leaf = name.rpartition(".")
+                setattr(module.get_submodule(owner), leaf, nn.Parameter(ours[name].clone(), parameter.requires_grad))
+            else:
+                parameter.copy_(ours[name])
+    missing = [prefix + name for name in parameters if name not in ours]
+    return missing, [prefix + name for name in ours if name not in parameters]
+
+
+def release_state(module: nn.Module, prefix: str, *, split_qkv: bool) -> dict[str, Tensor]:
+    """The parameters of `module` under the release's names."""
+    state = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    return {prefix + name: tensor for name, tensor in (separate_qkv(state) if split_qkv else state).items()}
+
+
+def join_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """self_attn.{q,k,v}_proj -> self_attn.qkv and self_attn.out_proj -> self_attn.proj.
+
+    Layers of which one of the three is missing are left as they are, to be reported.
+    """
+    joined = dict(state)
+    for name in state:
+        if (match := _SEPARATE.match(name)) is None:
+            continue
+        layer, part, kind = match.groups()
+        if part == "out_proj":
+            joined[f"{layer}proj.{kind}"] = joined.pop(name)
+        elif part == "q_proj":
+            names = [f"{layer}{p}_proj.{kind}" for p in "qkv"]
+            if all(n in joined for n in names):
+                joined[f"{layer}qkv.{kind}"] = torch.cat([joined.pop(n) for n in names])
+    return joined
+
+
+def separate_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `join_qkv`."""
+    separate: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        layer, found, kind = name.rpartition("self_attn.qkv.")
+        if found:
+            for part, chunk in zip("qkv", tensor.chunk(3), strict=True):
+                separate[f"{layer}self_attn.{part}_proj.{kind}"] = chunk
+        else:
+            separate[name.replace("self_attn.proj.", "self_attn.out_proj.")] = tensor
+    return separate

@@ -1,0 +1,46 @@
+"""The release's vision configuration as constructor arguments.
+
+Source: `vision_config` of LLaVA-OneVision-2 and the configuration of the stand-alone release.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_NAMES = {
+    "hidden_size": "width",
+    "num_hidden_layers": "depth",
+    "num_attention_heads": "heads",
+    "intermediate_size": "mlp_width",
+    "patch_size": "patch",
+    "spatial_merge_size": "merge",
+    "num_channels": "channels",
+    "layer_norm_type": "norm",
+    "layer_norm_eps": "norm_eps",
+    "rope_theta": "theta",
+    "frame_windows_size": "frame_window",
+}
+_ACTIVATIONS = ("gelu",)
+
+
+def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `OneVisionEncoder` for a config dict with the release's field names.
+
+    Fields that do not shape the encoder (image_size, out_hidden_size, model_type, ...) are passed
+    over: the encoder takes any resolution, and the output size belongs to the connector.
+
+    Raises:
+        ValueError: an activation or dropout that the encoder does not have.
+    """
+    arguments = {ours: config[theirs] for theirs, ours in _NAMES.items() if config.get(theirs) is not None}
+    if (activation := config.get("hidden_act", "gelu")) not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act must be one of {_ACTIVATIONS}, got {activation!r}")
+    if dropout := config.get("attention_dropout", 0.0):
+        raise ValueError(f"attention_dropout must be 0, got {dropout}")
+    has_head = bool(config.get("use_head", False))
+    return arguments | {"post_norm": has_head, "pooling_head": has_head}
+
+
+def config_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The release's field names for these arguments; the inverse where the release has a field."""
+    config = {theirs: arguments[ours] for theirs, ours in _NAMES.items()}
+    return config | {"use_head": arguments["pooling_head"], "hidden_act": "gelu"}

@@ -1,0 +1,35 @@
+"""The two-layer perceptron of a block.
+
+Source: `SiglipMLP` as LLaVA-OneVision-2 uses it (exact GELU). Letters: N tokens, C width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ov2kit.encoders.linear import linear
+
+# Tokens per step at inference: the (N, hidden) activation never exists as a whole.
+_STEP_TOKENS = 1024
+
+
+class MLP(nn.Module):
+    """fc2(gelu(fc1(x))).
+
+    Args:
+        width: C.
+        hidden: width of the layer in between.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C) -> (N, C)."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(x) <= _STEP_TOKENS:
+            return linear(linear(x, self.fc1, gelu=True), self.fc2)
+        out = torch.empty_like(x)
+        for part, into in zip(torch.split(x, _STEP_TOKENS), torch.split(out, _STEP_TOKENS), strict=True):
+            into.copy_(linear(linear(part, self.fc1, gelu=True), self.fc2))
+        return out

@@ -1,0 +1,313 @@
+"""The OneVision encoder: a pre-norm ViT over packed patches with 3D RoPE and group visibility.
+
+Source: `LlavaOnevision2VisionPretrainedModel` (LLaVA-OneVision-2) and `OneVisionEncoderModel`
+(OneVision-Encoder); parameters carry the release's names.
+Letters: N packed patches, C width, H heads, D = C / H, p patch in pixels.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ov2kit.encoders.attention import GroupVisibleAttention, Rotation
+from ov2kit.encoders.block import Block
+from ov2kit.encoders.checkpoint import load_state, read_tensors, release_state, write_tensors
+from ov2kit.encoders.config import arguments_from_config, config_from_arguments
+from ov2kit.encoders.mlp import MLP
+from ov2kit.encoders.ordering import equal_lengths_together
+from ov2kit.encoders.patch_embedding import PatchEmbedding
+from ov2kit.encoders.pooling_head import PoolingHead
+from ov2kit.encoders.windowed import WindowedAttention
+from ov2kit.encoders.windows import Span, Windows
+from ov2kit.positional import RoPE3D
+from ov2kit.positional.rotation import Pairing
+from ov2kit.segments import Segments
+
+Norm = Literal["layer_norm", "rms_norm"]
+Grid = Tensor | Sequence[Sequence[int]]
+
+
+class OneVisionEncoder(nn.Module):
+    """Packed patches and where they come from in, packed features out.
+
+    Takes any mix of resolutions and lengths in one call. The defaults are the released size.
+
+    Args:
+        width: C.
+        depth: number of blocks.
+        heads: H; divides `width`.
+        mlp_width: hidden width of the perceptrons.
+        patch: p, patch edge in pixels.
+        merge: patches per block edge of the token order; only windows need to know it.
+        channels: of the pictures.
+        norm: "layer_norm" or "rms_norm", for the blocks and the norms around them.
+        norm_eps: of all norms.
+        theta: base of the rotary frequencies.
+        pairing: see `ov2kit.positional.rotation`; "release" is what the released weights expect.
+        position: module with the interface of `RoPE3D`, in its place (for ablations).
+        frame_window: canvases per segment that `visibility` makes.
+        pre_norm: norm after the patch embedding.
+        post_norm: norm after the last block.
+        pooling_head: add `head`, used by `pool`.
+        window: (rows, columns) of patches: blocks attend within windows, except `global_layers`.
+        global_layers: blocks that attend over the whole segment although `window` is given.
+        shift: every second windowed block moves its windows by half a window.
+        span: whether a window stays in one canvas, see `spatial_windows`.
+        drop_path: probability to skip a branch, growing linearly up to the last block.
+        backend: attention backend, see `attention_backends`.
+
+    Raises:
+        ValueError: sizes that do not fit each other, or an unknown option.
+    """
+
+    def __init__(
+        self,
+        width: int = 1024,
+        depth: int = 24,
+        heads: int = 16,
+        mlp_width: int = 4096,
+        *,
+        patch: int = 14,
+        merge: int = 2,
+        channels: int = 3,
+        norm: Norm = "layer_norm",
+        norm_eps: float = 1e-6,
+        theta: float = 1e4,
+        pairing: Pairing = "release",
+        position: nn.Module | None = None,
+        frame_window: int = 4,
+        pre_norm: bool = True,
+        post_norm: bool = False,
+        pooling_head: bool = False,
+        window: tuple[int, int] | None = None,
+        global_layers: Iterable[int] = (),
+        shift: bool = True,
+        span: Span = "canvas",
+        drop_path: float = 0.0,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if norm not in ("layer_norm", "rms_norm"):
+            raise ValueError(f"unknown norm {norm!r}; known: layer_norm, rms_norm")
+        if heads < 1 or width % heads:
+            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
+        global_layers = frozenset(global_layers)
+        if global_layers - set(range(depth)):
+            raise ValueError(f"global_layers must be blocks 0 to {depth - 1}, got {sorted(global_layers)}")
+        self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
+        self.patch, self.merge, self.channels, self.frame_window = patch, merge, channels, frame_window
+        self.norm, self.norm_eps, self.theta = norm, norm_eps, theta
+        self.gradient_checkpointing = False
+        self.windowed = window is not None
+
+        def make_norm() -> nn.Module:
+            return nn.LayerNorm(width, eps=norm_eps) if norm == "layer_norm" else nn.RMSNorm(width, eps=norm_eps)
+
+        position = position or RoPE3D(width // heads, theta, pairing=pairing)
+        turning = cast(Pairing, position.pairing)
+        windowed = [window is not None and i not in global_layers for i in range(depth)]
+
+        def make_attention(i: int) -> nn.Module:
+            if window is None or not windowed[i]:
+                return GroupVisibleAttention(width, heads, pairing=turning, backend=backend)
+            second = shift and sum(windowed[:i]) % 2 == 1
+            return WindowedAttention(
+                width, heads, window, shift=second, span=span, merge=merge, pairing=turning, backend=backend
+            )
+
+        self.position = position
+        self.embeddings = PatchEmbedding(width, patch, channels)
+        self.layernorm_pre = make_norm() if pre_norm else nn.Identity()
+        blocks = [
+            Block(
+                make_norm(),
+                make_attention(i),
+                make_norm(),
+                MLP(width, mlp_width),
+                drop_path=drop_path * i / max(depth - 1, 1),
+            )
+            for i in range(depth)
+        ]
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(blocks)})
+        self.layernorm_post = make_norm() if post_norm else nn.Identity()
+        self.head = PoolingHead(width, heads, mlp_width, eps=norm_eps) if pooling_head else None
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **arguments: Any) -> "OneVisionEncoder":
+        """An encoder for a config dict with the release's field names.
+
+        Args:
+            config: `vision_config` of the release; fields that do not shape the encoder are ignored.
+            arguments: constructor arguments that the release has no field for, or to overrule it.
+        """
+        return cls(**(arguments_from_config(config) | arguments))
+
+    def config(self) -> dict[str, Any]:
+        """The sizes under the release's field names."""
+        return config_from_arguments({**vars(self), "pooling_head": self.head is not None})
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        layers = self.encoder["layers"]
+        assert isinstance(layers, nn.ModuleList)
+        return layers
+
+    def set_gradient_checkpointing(self, enable: bool = True) -> None:
+        """Keep only block inputs while training and compute the rest again in the backward pass."""
+        self.gradient_checkpointing = enable
+
+    def visibility(self, grid_thw: Grid) -> Segments:
+        """Segments of `frame_window` canvases within each grid row, on the device of the weights."""
+        return Segments.from_grid(grid_thw, self.frame_window, self.embeddings.patch_embedding.weight.device)
+
+    def forward(
+        self, pixel_values: Tensor, positions: Tensor, segments: Segments | Tensor, *, grid_thw: Grid | None = None
+    ) -> Tensor:
+        """Features of packed patches.
+
+        Args:
+            pixel_values: (N, channels * p * p) normalised, a row is (channels, p, p) flattened.
+            positions: (N, 3) source (frame, row, column) of each patch; -1 is padding.
+            segments: who sees whom, or `cu_seqlens` (G+1,), which are read back to the host once.
+            grid_thw: rows (t, h, w) in patches; only needed if the encoder has windows.
+
+        Returns:
+            (N, C) in the dtype of the weights, after the post-norm if there is one.
+
+        Raises:
+            ValueError: shapes do not fit each other.
+            RuntimeError: the attention backend asked for cannot run.
+        """
+        return self._run(pixel_values, positions, segments, grid_thw, None)
+
+    def forward_with_hidden(
+        self, pixel_values: Tensor, positions: Tensor, segments: Segments | Tensor, *, grid_thw: Grid | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`forward`, and the hidden states: the input of the first block, then every block's output.
+
+        Returns:
+            features (N, C), and depth + 1 tensors (N, C) without post-norm.
+        """
+        hidden: list[Tensor] = []
+        return self._run(pixel_values, positions, segments, grid_thw, hidden), hidden
+
+    def pool(self, features: Tensor, items: Segments) -> Tensor:
+        """One vector per item by the pooling head.
+
+        Args:
+            features: (N, C), what `forward` returned.
+            items: the tokens of each image or clip, such as `Segments.from_grid(grid, window=None)`.
+
+        Returns:
+            (items, C).
+        """
+        if self.head is None:
+            raise ValueError("this encoder has no pooling head; build it with pooling_head=True")
+        pooled: Tensor = self.head(features, items)
+        return pooled
+
+    def _run(
+        self,
+        pixel_values: Tensor,
+        positions: Tensor,
+        segments: Segments | Tensor,
+        grid_thw: Grid | None,
+        hidden: list[Tensor] | None,
+    ) -> Tensor:
+        if isinstance(segments, Tensor):
+            segments = Segments.from_cu_seqlens(segments)
+        if positions.ndim != 2 or len(positions) != len(pixel_values):
+            raise ValueError(
+                f"positions must be ({len(pixel_values)}, 3), one row per patch, got {tuple(positions.shape)}"
+            )
+        x = self.layernorm_pre(self.embeddings(pixel_values))
+        x = cast(Callable[[Tensor, Tensor], Tensor], self.position.embed)(x, positions)
+        sorting = None
+        if not torch.compiler.is_compiling() and not self.windowed:
+            sorting = equal_lengths_together(segments)
+        if sorting is not None:
+            segments, order, inverse = sorting
+            x, positions = x[order], positions[order]
+        rotation: Rotation | None = self.position(positions)
+        if hidden is not None:
+            hidden.append(x)
+        windows: dict[tuple[int, int], Windows] = {}
+        for block in self.blocks:
+            seen = _seen_by(cast(Block, block).self_attn, segments, grid_thw, windows)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, seen, rotation, use_reentrant=False)
+            else:
+                x = block(x, seen, rotation)
+            if hidden is not None:
+                hidden.append(x)
+        if sorting is not None:
+            x = x[inverse]
+            if hidden is not None:
+                hidden[:] = [state[inverse] for state in hidden]
+        features: Tensor = self.layernorm_post(x)
+        return features
+
+    def load_release_state_dict(
+        self, state_dict: Mapping[str, Tensor], prefix: str = "model.visual."
+    ) -> tuple[list[str], list[str]]:
+        """Load weights by the release's names.
+
+        Keys that do not start with `prefix` are not looked at, and neither is `merger.*` under it,
+        which belongs to the connector. The stand-alone release's separate q, k and v projections
+        are joined. Parameters on the meta device take the tensors as they are, others are filled
+        and keep their dtype and device.
+
+        Returns:
+            (missing, unexpected) full key names; both empty if the checkpoint fits.
+
+        Raises:
+            ValueError: a tensor has another shape than its parameter.
+        """
+        return load_state(self, state_dict, prefix)
+
+    def load_release(self, path: str | os.PathLike[str], prefix: str = "model.visual.") -> tuple[list[str], list[str]]:
+        """`load_release_state_dict` from a safetensors file or a directory of them.
+
+        Reads only the encoder's tensors, and of a sharded checkpoint only the shards they are in.
+
+        Raises:
+            FileNotFoundError: there are no safetensors; pickled checkpoints are never opened.
+        """
+        return self.load_release_state_dict(read_tensors(path, prefix, skip=f"{prefix}merger."), prefix)
+
+    def release_state_dict(self, prefix: str = "model.visual.", *, split_qkv: bool = False) -> dict[str, Tensor]:
+        """The weights under the release's names.
+
+        Args:
+            prefix: put before every name.
+            split_qkv: write q, k and v as the separate projections of the stand-alone release.
+        """
+        return release_state(self, prefix, split_qkv=split_qkv)
+
+    def save_release(
+        self, path: str | os.PathLike[str], prefix: str = "model.visual.", *, max_shard_bytes: int = 5 * 10**9
+    ) -> None:
+        """Write `release_state_dict` to the directory `path` as safetensors, in shards if large."""
+        write_tensors(self.release_state_dict(prefix), path, max_shard_bytes)
+
+
+def _seen_by(
+    attention: nn.Module, segments: Segments, grid_thw: Grid | None, made: dict[tuple[int, int], Windows]
+) -> Segments | Windows:
+    """What an attention module takes as segments; windows are made once per shift."""
+    if not isinstance(attention, WindowedAttention):
+        return segments
+    if grid_thw is None:
+        raise ValueError("an encoder with windows needs grid_thw to know where they are, got None")
+    if attention.shift not in made:
+        made[attention.shift] = attention.windows(segments, grid_thw)
+    return made[attention.shift]

@@ -1,0 +1,64 @@
+"""Pool the features of each item into one vector with a learned probe.
+
+Source: `Siglip2MultiheadAttentionPoolingHead` of the stand-alone OneVision-Encoder release.
+Letters: N tokens, B items, C width, H heads, D = C / H.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ov2kit.encoders.linear import linear
+from ov2kit.encoders.mlp import MLP
+from ov2kit.segments import Segments
+
+
+class PoolingHead(nn.Module):
+    """One learned query attends over the tokens of an item; then x + mlp(norm(x)).
+
+    Every item of a packed batch is pooled on its own. The release's code attends over the whole
+    packed call, which is the same for a call with one item.
+
+    Args:
+        width: C.
+        heads: H; divides `width`.
+        mlp_width: hidden width of the perceptron.
+        eps: of the RMSNorm.
+
+    Raises:
+        ValueError: `heads` does not divide `width`.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_width: int, *, eps: float = 1e-6) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
+        self.probe = nn.Parameter(torch.empty(1, 1, width))
+        # Holds the weights under the release's names; its forward is not used.
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm = nn.RMSNorm(width, eps=eps)
+        self.mlp = MLP(width, mlp_width)
+        nn.init.trunc_normal_(self.probe, std=0.02)
+
+    def forward(self, x: Tensor, items: Segments) -> Tensor:
+        """x: (N, C) packed features, `items`: which tokens belong to which item -> (B, C)."""
+        heads, width = self.attention.num_heads, x.shape[-1]
+        weights = self.attention.in_proj_weight.chunk(3)
+        biases = self.attention.in_proj_bias.chunk(3)
+        query = nn.functional.linear(self.probe[0, 0], weights[0], biases[0]).view(heads, -1)
+        keys = nn.functional.linear(x, weights[1], biases[1]).view(len(x), heads, -1)
+        values = nn.functional.linear(x, weights[2], biases[2]).view(len(x), heads, -1)
+        # All items ask with the same query, so one softmax per item over (N, H) numbers is all there is.
+        scores = torch.einsum("nhd,hd->nh", keys, query) * query.shape[-1] ** -0.5
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        ids, count = items.ids(), len(items.lengths)
+        spread = ids[:, None].expand_as(scores)
+        peak = torch.full((count, heads), -torch.inf, dtype=scores.dtype, device=x.device)
+        peak = peak.scatter_reduce(0, spread, scores.detach(), "amax")
+        shares = (scores - peak[ids]).exp()
+        total = torch.zeros_like(peak).index_add(0, ids, shares)
+        shares = (shares / total[ids]).to(x.dtype)
+        pooled = torch.zeros(count, heads, width // heads, dtype=x.dtype, device=x.device)
+        pooled = pooled.index_add(0, ids, shares[..., None] * values).flatten(1)
+        pooled = linear(pooled, self.attention.out_proj)
+        refined: Tensor = self.mlp(self.norm(pooled))
+        return pooled + refined

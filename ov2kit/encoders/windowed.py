@@ -1,0 +1,111 @@
+"""Self-attention within local windows of patches.
+
+Letters: N tokens, C width, H heads, D = C / H.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ov2kit.encoders.attention import Rotation, self_attention
+from ov2kit.encoders.backends.choose import check_name
+from ov2kit.encoders.windows import Span, Windows, spatial_windows
+from ov2kit.positional.rotation import Pairing
+from ov2kit.segments import Segments
+
+
+class WindowedAttention(nn.Module):
+    """`GroupVisibleAttention` cut down to windows; the same weights, the same key names.
+
+    Args:
+        width: C.
+        heads: H; divides `width`.
+        window: (rows, columns) of patches per window.
+        shift: move the window borders by half a window, for every second layer.
+        span: "canvas" or "segment", see `spatial_windows`.
+        merge: patches per block edge of the token layout.
+        qkv_bias: bias of the fused projection.
+        proj_bias: bias of the output projection.
+        pairing: how `rotation` is applied.
+        backend: as in `GroupVisibleAttention`.
+
+    Raises:
+        ValueError: `heads` does not divide `width`, or an unknown backend.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        window: tuple[int, int] = (8, 8),
+        *,
+        shift: bool = False,
+        span: Span = "canvas",
+        merge: int = 2,
+        qkv_bias: bool = True,
+        proj_bias: bool = True,
+        pairing: Pairing = "release",
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
+        if min(window) < 1:
+            raise ValueError(f"window must be at least 1 x 1 patches, got {window}")
+        check_name(backend)
+        self.heads = heads
+        self.window = window
+        self.shift = (window[0] // 2, window[1] // 2) if shift else (0, 0)
+        self.span: Span = span
+        self.merge = merge
+        self.pairing: Pairing = pairing
+        self.backend = backend
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width, bias=proj_bias)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, window={self.window}, shift={self.shift}, span={self.span!r}"
+
+    def windows(self, segments: Segments, grid_thw: Tensor | Sequence[Sequence[int]]) -> Windows:
+        """The windows of these canvases; make them once and give them to every layer that shares them."""
+        return spatial_windows(segments, grid_thw, self.window, shift=self.shift, merge=self.merge, span=self.span)
+
+    def forward(
+        self,
+        x: Tensor,
+        segments: Segments | Windows,
+        rotation: Rotation | None = None,
+        *,
+        grid_thw: Tensor | Sequence[Sequence[int]] | None = None,
+    ) -> Tensor:
+        """Attention output for packed tokens, in the order they came.
+
+        Args:
+            x: (N, C) in block layout.
+            segments: what `self.windows(segments, grid_thw)` made, or segments without windows.
+            rotation: (cos, sin), each (N, D), in the order of x; None for no rotation.
+            grid_thw: rows (t, h, w) of the packed canvases; only with segments without windows.
+
+        Returns:
+            (N, C).
+
+        Raises:
+            ValueError: segments without windows and no grid to cut them by.
+        """
+        if isinstance(segments, Segments):
+            if grid_thw is None:
+                raise ValueError("windowed attention needs grid_thw to know where windows are, got None")
+            segments = self.windows(segments, grid_thw)
+        order = segments.order
+        turned = None if rotation is None else (rotation[0][order], rotation[1][order])
+        out = self_attention(
+            x[order],
+            self.qkv,
+            self.proj,
+            segments.segments,
+            turned,
+            heads=self.heads,
+            pairing=self.pairing,
+            backend=self.backend,
+        )
+        return out[segments.inverse]

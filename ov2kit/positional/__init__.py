@@ -1,0 +1,29 @@
+"""Positions to rotations: 3D RoPE, its ablations, and the order of tokens.
+
+Every position module has one interface: `module(positions) -> (cos, sin) or None`,
+`module.embed(x, positions) -> x` and `module.pairing`, so one can stand in for another.
+"""
+
+from ov2kit.geometry import from_block_layout, grid_positions, to_block_layout
+from ov2kit.positional.learned import LearnedPositions, NoPositions
+from ov2kit.positional.mrope import MRoPE
+from ov2kit.positional.positions import packed_positions, times_in_seconds, virtual_frames
+from ov2kit.positional.rope3d import RoPE3D
+from ov2kit.positional.rotation import apply_rope, rotate, rotate_, rotate_for_inference
+
+__all__ = [
+    "LearnedPositions",
+    "MRoPE",
+    "NoPositions",
+    "RoPE3D",
+    "apply_rope",
+    "from_block_layout",
+    "grid_positions",
+    "packed_positions",
+    "rotate",
+    "rotate_",
+    "rotate_for_inference",
+    "times_in_seconds",
+    "to_block_layout",
+    "virtual_frames",
+]

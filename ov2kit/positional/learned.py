@@ -1,0 +1,70 @@
+"""Positions without rotation, for ablations: learned tables, and none at all.
+
+Both keep the interface of `RoPE3D`: calling one gives (cos, sin) or None, `embed` adds to features.
+Source: absolute position embeddings of ViT (arXiv 2010.11929, section 3.1), one table per axis.
+Letters: N tokens, C width, S entries of a table.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ov2kit.positional.rotation import Pairing
+
+
+class LearnedPositions(nn.Module):
+    """One learned table per axis, read with linear interpolation, summed and added to the features.
+
+    Args:
+        width: C, channels of the features.
+        sizes: entries of the tables of (time, rows, columns).
+        spans: position that the last entry stands for, per axis, so 64 entries can cover 2000
+            frames; sizes - 1 by default. Positions beyond are read at the end of the table.
+
+    Raises:
+        ValueError: a size below 1 or a span that is not positive.
+    """
+
+    pairing: Pairing = "half"
+
+    def __init__(
+        self,
+        width: int,
+        sizes: tuple[int, int, int] = (64, 64, 64),
+        *,
+        spans: tuple[float, float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        spans = spans or (max(sizes[0] - 1, 1), max(sizes[1] - 1, 1), max(sizes[2] - 1, 1))
+        if len(sizes) != 3 or min(sizes) < 1 or len(spans) != 3 or min(spans) <= 0:
+            raise ValueError(f"sizes must be three counts >= 1 and spans three lengths > 0, got {sizes} and {spans}")
+        self.spans = tuple(float(s) for s in spans)
+        self.tables = nn.ParameterList([nn.Parameter(torch.empty(size, width)) for size in sizes])
+        for table in self.tables:
+            nn.init.trunc_normal_(table, std=0.02)
+
+    def forward(self, positions: Tensor) -> None:
+        """None: nothing is rotated."""
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x (..., N, C) plus the table entries at positions (..., N, 3) of (frame, row, column)."""
+        added = torch.zeros((), dtype=torch.float32, device=x.device)
+        for axis, (table, span) in enumerate(zip(self.tables, self.spans, strict=True)):
+            last = len(table) - 1
+            place = (positions[..., axis].float() / span).clamp(0, 1) * last
+            low = place.floor().long().clamp(max=max(last - 1, 0))
+            share = (place - low)[..., None]
+            added = added + table[low] * (1 - share) + table[(low + 1).clamp(max=last)] * share
+        return x + added.to(x.dtype)
+
+
+class NoPositions(nn.Module):
+    """Tokens without positions: nothing is rotated, nothing is added."""
+
+    pairing: Pairing = "half"
+
+    def forward(self, positions: Tensor) -> None:
+        """None: nothing is rotated."""
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x unchanged."""
+        return x
