@@ -32,6 +32,7 @@ from ov2kit.codec.stream import VideoStream
 from ov2kit.geometry import smart_resize
 
 BLOCK = 28  # patch 14, merge 2
+SCORING = 10  # pixels per block edge that the tokenizer scores on
 MOTION, RESIDUAL = (1.0, 0.0), (0.0, 1.0)
 LOG_GREY = 2.0  # grey levels that an encoder hardly codes
 SUFFIXES = {".mp4", ".mkv", ".mov", ".m4v", ".avi", ".ts", ".flv"}
@@ -121,7 +122,7 @@ def all_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, Tensor
 
 
 def pipeline_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """As the tokenizer runs: half the resolution, and the nearest pixel of the reference or four of them."""
+    """As the tokenizer runs: 10 pixels per block edge, and the nearest pixel of the reference or four of them."""
     presets = {
         "equal weights": {"normalize": "group"},
         "equal weights, per frame": {"normalize": "frame"},
@@ -136,8 +137,8 @@ def pipeline_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, T
     found = {}
     for sampling in ("nearest", "bilinear"):
         for name, options in presets.items():
-            found[f"half size, {sampling}: {name}"] = module_scores(signals, grid, sampling=sampling, **options)
-    found["half size, luma difference: bytes shared out"] = module_scores(
+            found[f"scoring size, {sampling}: {name}"] = module_scores(signals, grid, sampling=sampling, **options)
+    found["scoring size, luma difference: bytes shared out"] = module_scores(
         signals, grid, use_motion=False, normalize="bytes"
     )
     return found
@@ -159,9 +160,9 @@ def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, Any
     if len(decoded) != len(truth.bits):
         raise TruthError(f"{len(decoded)} frames decoded, but bits of {len(truth.bits)}")
     signals = collect_signals(decoded, turn)
-    half = (canvas[0] // 2, canvas[1] // 2)
-    halved = stream.frames(range(count), rgb=False, luma_size=half, reference=True, motion=True)
-    reduced = collect_signals(list(halved), turn)
+    scoring = (grid[0] * SCORING, grid[1] * SCORING)
+    scaled = stream.frames(range(count), rgb=False, luma_size=scoring, reference=True, motion=True)
+    reduced = collect_signals(list(scaled), turn)
     ratio = check_against_packets(truth, signals.nbytes.numpy())
     spent = block_bits(truth, turn.size(*canvas), turn.size(*grid))
     spent = turn.picture(spent)

@@ -43,6 +43,7 @@ _VECTOR = np.dtype(
 )  # fmt: skip
 _KINDS = {1: "I", 2: "P", 3: "B"}
 _MAX_FAILED_SHARE = 0.5
+_LUMAS_KEPT = 16
 
 FrameKind = Literal["I", "P", "B", "?"]
 
@@ -263,9 +264,11 @@ class VideoStream:
         seen = 0
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ov2kit-scale")
 
-        # Pictures are scaled while they are still in the processor's cache: by an idle thread if there
-        # is one, else by the thread that decoded them. A backlog of full frames costs more than it hides.
-        idle = threading.Semaphore(self._threads)
+        # Pictures are scaled while they are still in the processor's cache: by a thread that no decoder
+        # needs if there is one, else by the thread that decoded them. A backlog of full frames, and
+        # waking a thread for each, cost more than they hide.
+        jobs = plan_jobs(table, wanted)
+        idle = threading.Semaphore(max(0, self._threads - len(jobs)))
 
         def emit(decoded: DecodedFrame) -> Future[Frame] | Frame | None:
             if table.exact:
@@ -280,6 +283,20 @@ class VideoStream:
             future.add_done_callback(lambda _: idle.release())
             return future
 
+        keep = threading.Lock()
+        lumas: dict[int, Tensor] = {}  # of the last few packets: a candidate is often the next one's reference
+
+        def luma_of(packet: int, frame: Any) -> Tensor:
+            assert luma_size is not None
+            found = lumas.get(packet)
+            if found is None:
+                found = torch.from_numpy(self._scaler.luma(frame, luma_size, info.orientation))
+                with keep:
+                    lumas[packet] = found
+                    if len(lumas) > _LUMAS_KEPT:
+                        del lumas[next(iter(lumas))]
+            return found
+
         def picture(decoded: DecodedFrame, index: int, reference_index: int) -> Frame:
             frame, before = decoded.picture, decoded.reference
             scaler, turn = self._scaler, info.orientation
@@ -291,8 +308,8 @@ class VideoStream:
                 is_key=bool(frame.key_frame),
                 nbytes=int(table.nbytes[decoded.packet]),
                 rgb=torch.from_numpy(scaler.rgb(frame, size, turn)) if rgb else None,
-                luma=torch.from_numpy(scaler.luma(frame, luma_size, turn)) if luma_size else None,
-                reference=torch.from_numpy(scaler.luma(before, luma_size, turn)) if small else None,  # type: ignore[arg-type]
+                luma=luma_of(decoded.packet, frame) if luma_size else None,
+                reference=luma_of(decoded.reference_packet, before) if small else None,
                 reference_index=reference_index if before is not None else -1,
                 motion=_vectors(frame) if motion else None,
                 coded_size=(frame.height, frame.width),
@@ -302,7 +319,7 @@ class VideoStream:
         decoded = decode_jobs(
             self._source,
             info.stream_index,
-            plan_jobs(table, wanted),
+            jobs,
             wanted if table.exact else None,
             emit,
             rank=table.frame_of_packet if table.exact else None,
