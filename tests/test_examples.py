@@ -79,6 +79,9 @@ def qwen(request):
     name = request.param
     patch = load("tiny_qwen").PICTURES[name]["patch_size"]
     canvases = CodecTokenizer(budget_canvases=3, patch=patch, max_pixels=25_000)(SAMPLE)
+    canvases.positions[2, -2:, -2:] = -1  # the last block becomes padding
+    canvases.images[2, :, -2 * patch :, -2 * patch :] = 0
+    canvases.validate()
     processor, model = example.build(name)
     prompt = "<|vision_start|><|image_pad|><|vision_end|>" * len(canvases) + "What next ?"
     inputs = processor(text=prompt, images=list(canvases.images), do_resize=False, return_tensors="pt")
@@ -204,7 +207,7 @@ def run_vit(vit_example, grouped):
 def test_timm_attention_without_positions_and_groups_it_is_timms_attention(vit_example, bias):
     theirs = Attention(64, num_heads=2, qkv_bias=bias).eval()
     ours = vit_example.PackedAttention(theirs)
-    ours.see(torch.zeros(10, 3), Segments.from_lengths([10]))
+    ours.see(torch.full((10, 3), 7), Segments.from_lengths([10]))
     x = torch.randn(1, 10, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)
     ours.see(packed_positions([(1, 2, 5)], 1), Segments.from_lengths([10]))
@@ -389,8 +392,10 @@ def test_timm_features_a_detector_trains_the_whole_backbone_and_answers(features
     still = [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()]
     # only the maps that are taken go into the loss, and they are taken before the last norm
     assert [n for n in still if "layernorm_post" not in n] == []
+    images.requires_grad_()
+    pyramid = detector.backbone(images[:, :, :32, :64])
+    assert all(torch.autograd.grad(level.sum(), images, retain_graph=True)[0].any() for level in pyramid.values())
     with torch.no_grad():
-        pyramid = detector.backbone(images[:, :, :32, :64])
         answers = detector.eval()(list(images))
     assert {k: tuple(v.shape) for k, v in pyramid.items()} == {
         "p3": (2, 32, 4, 8), "p4": (2, 32, 2, 4), "p5": (2, 32, 1, 2),
@@ -404,3 +409,28 @@ def test_timm_features_main(features_example, capsys):
     assert "features_only: [(2, 64, 6, 8), (2, 64, 6, 8)] strides [16, 16]" in out
     assert "FCNHead on both maps: (2, 5, 96, 128)" in out
     assert "a clip of 4 frames: (1, 192, 64) and (1, 64, 4, 6, 8)" in out
+
+
+# ---- docs/in_other_models.md
+
+
+def test_page_code_runs_and_shapes_are_as_written():
+    hf_example, siglip_example = load("qwen_vl_canvases"), load("siglip_merger")
+    processor, model = hf_example.build("Qwen2_5_VL")
+    names = {"processor": processor, "model": model, "tower": siglip_example.build()[0]}
+    page = (EXAMPLES.parent / "docs" / "in_other_models.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 4
+    checked = 0
+    for block in blocks:
+        exec(compile(block.replace("clip.mp4", str(SAMPLE)), "in_other_models.md", "exec"), names)
+        for line in block.splitlines():  # `name = ...  # (2, 3)` and `# each (2, 3)`; the last value of a name counts
+            if found := re.match(r"([\w, ]+?) = .*# (?:each )?(\([\d, ]+\))", line):
+                for name in found[1].replace("tokens, counts", "tokens").split(", "):
+                    assert str(tuple(names[name].shape)) == found[2], line
+                    checked += 1
+    assert checked == 8
+    assert names["counts"] == (28,) * 4
+    assert len(names["known"]) == names["canvases"].prompt().count("<|image_pad|>")
+    for path in EXAMPLES.glob("*.py"):
+        assert f"({'../examples/' + path.name})" in page or "def main" not in path.read_text(), path
