@@ -51,17 +51,8 @@ class PackedAttention(nn.Module):
 def build(size: tuple[int, int]) -> VisionTransformer:
     """A small ViT for pictures of `size` pixels with its attention exchanged; or start from a pretrained one."""
     torch.manual_seed(0)
-    vit = VisionTransformer(
-        size,
-        14,
-        embed_dim=64,
-        depth=2,
-        num_heads=2,
-        num_classes=5,
-        class_token=False,
-        global_pool="avg",
-        pos_embed="none",
-    )
+    small = {"patch_size": 14, "embed_dim": 64, "depth": 2, "num_heads": 2, "num_classes": 5}
+    vit = VisionTransformer(size, **small, class_token=False, global_pool="avg", pos_embed="none")
     for block in vit.blocks:
         block.attn = PackedAttention(block.attn)
     return vit
