@@ -7,10 +7,9 @@ bfloat16, on a CPU 256 -> 1024 in float32. `mixed` cycles through four canvas si
 hold peak memory beyond inputs and weights in MiB, tokens, and the machine.
 """
 
-import platform
-
 import pytest
 import torch
+from run_info import run_info
 from torch.profiler import ProfilerActivity, profile
 
 from ov2kit.connectors import (
@@ -98,9 +97,7 @@ def bench_connector(benchmark, name, layout, direction, way):
         peak_mib=peak_mib(step),
         tokens_in=n,
         tokens_out=len(tokens),
-        device=torch.cuda.get_device_name() if CUDA else platform.processor() or platform.machine(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        **run_info(DEVICE.type),
     )
     assert tokens.shape == (sum(connector.tokens_out(t * h * w) for t, h, w in grids), connector.out_width)
     if name != "token_merger" or not CUDA:  # near ties may fall differently in bfloat16
