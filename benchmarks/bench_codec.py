@@ -49,6 +49,7 @@ from ov2kit.codec import (
 )
 from ov2kit.codec.motion import rasterize_motion
 from ov2kit.codec.pictures import PictureScaler
+from ov2kit.codec.presets import PRESETS
 from ov2kit.codec.report import write_report
 from ov2kit.codec.threads import one_torch_thread
 
@@ -61,11 +62,11 @@ WAYS = {
     "frames": lambda: FrameTokenizer(CANVASES),
 }
 SALIENCY = {
-    "paper, literal": {"normalize": "frame"},
-    "group": {"normalize": "group"},
-    "group, nearest": {"normalize": "group", "sampling": "nearest"},
-    "group, affine": {"normalize": "group", "compensation": "affine"},
-    "bytes": {"normalize": "bytes"},
+    "paper": PRESETS["paper"]["saliency"],
+    "paper, nearest": {**PRESETS["paper"]["saliency"], "sampling": "nearest"},
+    "paper, affine": {**PRESETS["paper"]["saliency"], "compensation": "affine"},
+    "paper, literal": {"weights": (1, 1), "normalize": "frame"},
+    "release": PRESETS["release"]["saliency"],
 }
 SELECTORS = {"stratified": SaliencyBlockSelector, "topk": TopKBlockSelector}
 
@@ -132,14 +133,14 @@ def bench_packet_table(benchmark, clip):
 
 @pytest.mark.benchmark(group="decode with vectors")
 def bench_decode(benchmark, clip):
-    """All frames as the tokenizer asks for them, but for RGB: luma, luma of the reference, motion field."""
+    """All frames as the tokenizer asks for them, but for RGB: luma, luma of the reference, vectors."""
     stream = VideoStream(clip)
 
     def step():
         seen = moving = 0
-        for frame in stream.frames(rgb=False, luma_size=LUMA, reference=True, motion=True, motion_cell=8):
+        for frame in stream.frames(rgb=False, luma_size=LUMA, reference=True, motion=True):
             seen += 1
-            moving += frame.motion_field is not None
+            moving += frame.motion is not None
         return seen, moving, frame
 
     seen, moving, last = benchmark.pedantic(step, rounds=5, warmup_rounds=1)
@@ -231,10 +232,13 @@ def bench_saliency(benchmark, name, device):
     assert scores.isfinite().all()
     assert not scores[0].any()  # no reference
     assert (scores[1:].flatten(1).sum(1) > 0).all()
-    if name == "bytes":
+    if saliency.normalize == "bytes":
         torch.testing.assert_close(scores[1:].flatten(1).sum(1), inputs["nbytes"][1:], rtol=1e-4, atol=0)
     else:
-        assert float(scores.max()) <= LUMA[0] * LUMA[1] / (GRID[0] * GRID[1]) * 1.0001
+        most = LUMA[0] * LUMA[1] / (GRID[0] * GRID[1])  # pixels of a block, each at most 1
+        nbytes = inputs["nbytes"] / inputs["nbytes"][1:].quantile(0.99)
+        limits = most * (1 + saliency.bit_cost_weight * nbytes)[:, None, None]
+        assert (scores <= 1.0001 * limits).all()
 
 
 @pytest.mark.benchmark(group="select blocks")
