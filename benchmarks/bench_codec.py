@@ -32,6 +32,7 @@ from codec_inputs import (
     some_pictures,
     some_vectors,
 )
+from measure import synchronised
 from run_info import run_info
 
 from ov2kit.codec import (
@@ -103,18 +104,6 @@ def ratios(request):
         for way, by_clip in found.items():
             each = ", ".join(f"{clip} {ratio:.2f}" for clip, ratio in by_clip.items())
             reporter.write_line(f"{way}: geometric mean {statistics.geometric_mean(by_clip.values()):.2f} ({each})")
-
-
-def synchronised(step, device):
-    """`step`, finished and not only launched."""
-
-    def run():
-        out = step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return out
-
-    return run
 
 
 # --- whole clips ----------------------------------------------------------------------------------
@@ -226,7 +215,7 @@ def bench_readiness(benchmark, frames):
 def bench_saliency(benchmark, name, device):
     inputs = saliency_inputs(device)
     saliency = MotionResidualSaliency(**SALIENCY[name])
-    scores = benchmark(synchronised(lambda: saliency(grid=GRID, **inputs), device))
+    scores = benchmark(synchronised(lambda: saliency(grid=GRID, **inputs)))
     benchmark.extra_info.update(run_info(device), options=repr(saliency))
     assert scores.shape == (FRAMES, *GRID)
     assert scores.isfinite().all()
@@ -246,7 +235,7 @@ def bench_saliency(benchmark, name, device):
 def bench_selector(benchmark, name, device):
     scores = block_scores(FRAMES, device)
     selector = SELECTORS[name](3)
-    blocks = benchmark(synchronised(lambda: selector(scores, GRID[0] * GRID[1]), device))
+    blocks = benchmark(synchronised(lambda: selector(scores, GRID[0] * GRID[1])))
     benchmark.extra_info.update(run_info(device))
     assert blocks.shape == (3 * GRID[0] * GRID[1], 3)
     assert len(blocks.unique(dim=0)) == len(blocks)
@@ -266,7 +255,7 @@ def bench_packer(benchmark, layout, device):
     indices = torch.arange(FRAMES, device=device)
     blocks = SaliencyBlockSelector(3)(block_scores(FRAMES, device))
     packer = CanvasPacker()
-    images, positions, is_anchor = benchmark(synchronised(lambda: packer(frames, indices, 0, blocks), device))
+    images, positions, is_anchor = benchmark(synchronised(lambda: packer(frames, indices, 0, blocks)))
     benchmark.extra_info.update(run_info(device))
     assert images.shape == (4, 3, *CANVAS)
     assert torch.equal(images[0], frames[0])

@@ -45,5 +45,12 @@ def run_info(device: str = "cpu") -> dict[str, Any]:
     import torch
 
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    packages = {package: metadata.version(package) for package in ("torch", "numpy", "av", "pillow")}
+    packages = {package: _version(package) for package in ("torch", "numpy", "av", "pillow")}
     return {"commit": commit(), "device": name, "threads": torch.get_num_threads(), **packages, **machine()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

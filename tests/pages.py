@@ -40,17 +40,24 @@ def run_page(page: Path) -> int:
     for block in python_blocks(page):
         lines = block.splitlines()
         for node in ast.parse(block).body:
-            line = lines[node.end_lineno - 1]
-            code, _, comment = line.encode()[node.end_col_offset :].decode().partition("# ")
-            assert not code.strip(), f"{page.name}: one statement a line, please: {line}"
             if isinstance(node, ast.Expr):
                 value = eval(compile(ast.Expression(node.value), page.name, "eval"), names)
-                checked += _check_value(value, comment, line)
+                checked += _check_value(value, *_comment(node, lines))
                 continue
             exec(compile(ast.Module([node], []), page.name, "exec"), names)
-            if isinstance(node, ast.Assign):
-                checked += _check_shapes([names.get(name) for name in _targets(node)], comment, line)
+            for inner in ast.walk(node):  # the node itself, or what stands in a `with`
+                if isinstance(inner, ast.Assign):
+                    values = [names.get(name) for name in _targets(inner)]
+                    checked += _check_shapes(values, *_comment(inner, lines))
     return checked
+
+
+def _comment(node: ast.stmt, lines: list[str]) -> tuple[str, str]:
+    """What is written behind a statement, and its whole line for messages."""
+    line = lines[node.end_lineno - 1]
+    code, _, comment = line.encode()[node.end_col_offset :].decode().partition("# ")
+    assert not code.strip(), f"one statement a line, please: {line}"
+    return comment, line
 
 
 def _targets(node: ast.Assign) -> list[str]:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -40,6 +39,7 @@ def test_links_lead_to_files_of_the_project(page):
         ("x = torch.zeros(2, 3)  # (9, 9) -> (2, 3)", 1),
         ("torch.zeros(2).numel()  # 2 numbers", 1),
         ("'motion+residual'  # 'motion...'", 1),
+        ("with torch.no_grad():\n    x = torch.zeros(2, 3)  # (2, 3)", 1),
         ("grid = [(4, 5)]  # 4 rows", 0),
     ],
 )
@@ -99,6 +99,6 @@ def test_pages_do_not_name_this_machine():
         assert not re.search(r"/work/|/tmp/|/home/", page.read_text()), page.name
 
 
-def test_every_page_with_code_is_run():
-    assert Path(ROOT / "README.md") in WITH_CODE
-    assert len(WITH_CODE) >= 3
+def test_pages_with_code_are_found():
+    names = {page.name for page in WITH_CODE}
+    assert names >= {"README.md", "connectors.md", "encoders.md", "paper_and_release.md", "positional.md"}
