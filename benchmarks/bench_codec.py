@@ -249,7 +249,7 @@ def bench_selector(benchmark, name, device):
 @pytest.mark.parametrize("layout", ["planar", "interleaved"])
 def bench_packer(benchmark, layout, device):
     frames = torch.randint(0, 256, (FRAMES, 3, *CANVAS), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    if layout == "interleaved":  # as the decoder's RGB comes
+    if layout == "interleaved":
         frames = frames.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     frames = frames.to(device)
     indices = torch.arange(FRAMES, device=device)
@@ -276,7 +276,7 @@ def bench_pictures(benchmark, kind):
     scaled = benchmark(lambda: [scale(picture, size, turn) for picture in pictures])
     benchmark.extra_info.update(run_info())
     assert len(scaled) == FRAMES
-    assert scaled[0].shape == ((*size, 3) if kind == "rgb" else size)
+    assert scaled[0].shape == ((3, *size) if kind == "rgb" else size)
     middle = pictures[-1].to_ndarray(format="rgb24" if kind == "rgb" else "gray").mean()
     assert abs(float(scaled[-1].mean()) - middle) < 3
 
