@@ -82,13 +82,14 @@ def test_the_table_of_codecs_agrees_with_the_decoders_here():
     seen = set()
     for line in PRESET_PAGE.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if len(cells) != 5 or not (names := re.findall(r"`(\w+)`", cells[1])):
+        if len(cells) != 6 or not (names := re.findall(r"`(\w+)`", cells[1])):
             continue
         for name in names:
-            assert cells[3].startswith("yes") == (name in MOTION_CODECS), name
+            assert cells[4].startswith("yes") == (name in MOTION_CODECS), name
             if name in codecs:
                 assert codecs[name]["decodes"], name
-                assert codecs[name]["motion"] == cells[3].startswith("yes"), name
+                assert codecs[name]["bytes"] == (cells[2] == "yes"), name
+                assert codecs[name]["motion"] == cells[4].startswith("yes"), name
         seen.update(names)
     assert set(codecs) <= seen
     assert seen >= MOTION_CODECS
