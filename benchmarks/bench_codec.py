@@ -24,6 +24,7 @@ from codec_inputs import (
     CLIPS,
     FRAMES,
     GRID,
+    HALF,
     LUMA,
     block_scores,
     clip_path,
@@ -211,9 +212,10 @@ def bench_readiness(benchmark, frames):
 
 
 @pytest.mark.benchmark(group="saliency")
+@pytest.mark.parametrize("size", [LUMA, HALF], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("name", SALIENCY)
-def bench_saliency(benchmark, name, device):
-    inputs = saliency_inputs(device)
+def bench_saliency(benchmark, name, size, device):
+    inputs = saliency_inputs(size, device)
     saliency = MotionResidualSaliency(**SALIENCY[name])
     scores = benchmark(synchronised(lambda: saliency(grid=GRID, **inputs)))
     benchmark.extra_info.update(run_info(device), options=repr(saliency))
@@ -224,7 +226,7 @@ def bench_saliency(benchmark, name, device):
     if saliency.normalize == "bytes":
         torch.testing.assert_close(scores[1:].flatten(1).sum(1), inputs["nbytes"][1:], rtol=1e-4, atol=0)
     else:
-        most = LUMA[0] * LUMA[1] / (GRID[0] * GRID[1])  # pixels of a block, each at most 1
+        most = size[0] * size[1] / (GRID[0] * GRID[1])  # pixels of a block, each at most 1
         nbytes = inputs["nbytes"] / inputs["nbytes"][1:].quantile(0.99)
         limits = most * (1 + saliency.bit_cost_weight * nbytes)[:, None, None]
         assert (scores <= 1.0001 * limits).all()

@@ -18,7 +18,8 @@ CLIPS = (
     "bottles.mp4", "camera_mjpeg.avi", "nasa_hevc10.mp4", "nasa_streams.mp4", "pattern_av1.mkv",
 )  # fmt: skip
 
-FRAMES, LUMA, CANVAS, GRID = 32, (140, 252), (280, 504), (10, 18)  # one group of a 16:9 video, scored at half size
+FRAMES, CANVAS, GRID = 32, (280, 504), (10, 18)  # one group of a 16:9 video
+LUMA, HALF = (100, 180), (140, 252)  # 10 pixels per block edge, as the tokenizer scores, and 14
 
 
 def clip_path(name: str) -> Path:
@@ -49,11 +50,11 @@ def block_scores(frames: int, device: str = "cpu") -> Tensor:
     return noise.to(device)
 
 
-def saliency_inputs(device: str) -> dict[str, Tensor]:
+def saliency_inputs(size: tuple[int, int], device: str) -> dict[str, Tensor]:
     """luma, reference, motion, nbytes, valid and distance of FRAMES frames whose picture shifts by (2, 1) pixels."""
     generator = torch.Generator().manual_seed(0)
-    wide = torch.randint(0, 256, (LUMA[0] + 2 * FRAMES, LUMA[1] + 2 * FRAMES), generator=generator, dtype=torch.uint8)
-    cut = [wide[t : t + LUMA[0], 2 * t : 2 * t + LUMA[1]] for t in range(FRAMES)]
+    wide = torch.randint(0, 256, (size[0] + 2 * FRAMES, size[1] + 2 * FRAMES), generator=generator, dtype=torch.uint8)
+    cut = [wide[t : t + size[0], 2 * t : 2 * t + size[1]] for t in range(FRAMES)]
     luma = torch.stack(cut)
     motion = torch.zeros(FRAMES, 45, 80, 2) + torch.tensor([2.0, 1.0])  # 8-pixel cells of 360 x 640
     motion += 0.3 * torch.randn(motion.shape, generator=generator)

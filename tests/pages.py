@@ -26,8 +26,12 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-def run_page(page: Path) -> int:
+def run_page(page: Path, names: dict[str, Any] | None = None) -> int:
     """Run all blocks in one namespace, as a reader does who types them in.
+
+    Args:
+        page: Markdown file.
+        names: what the reader has already; the page's own names are added to it.
 
     Returns:
         How many claims were checked.
@@ -35,7 +39,7 @@ def run_page(page: Path) -> int:
     Raises:
         AssertionError: a claim is wrong.
     """
-    names: dict[str, Any] = {"__name__": page.stem}
+    names = {} if names is None else names
     checked = 0
     for block in python_blocks(page):
         lines = block.splitlines()
