@@ -7,11 +7,9 @@ bfloat16, on a CPU 256 -> 1024 in float32. `mixed` cycles through four canvas si
 hold peak memory beyond inputs and weights in MiB, tokens, and the machine.
 """
 
-import platform
-
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
+from measure import CUDA, DEVICE, DTYPE, machine, peak_mib
 
 from ov2kit.connectors import (
     AttentionPool,
@@ -24,9 +22,6 @@ from ov2kit.connectors import (
     TokenMerger,
 )
 
-CUDA = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if CUDA else "cpu")
-DTYPE = torch.bfloat16 if CUDA else torch.float32
 WIDTH, OUT = (1024, 4096) if CUDA else (256, 1024)
 HEADS = WIDTH // 64
 BUILD = {  # a budget of 196 tokens per canvas is what the merger gives, so that the rows compare
@@ -51,23 +46,6 @@ def per_item(connector, features, grids):
     """The naive way: a Python call per item."""
     parts = features.split([t * h * w for t, h, w in grids])
     return torch.cat([connector(part, grids=[grid])[0] for part, grid in zip(parts, grids, strict=True)])
-
-
-def peak_mib(step):
-    """Most memory that one `step` holds at a time beyond what was there before, in MiB."""
-    if CUDA:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        step()
-    held = most = 0
-    for event in sorted(profiled.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return round(most / 2**20, 1)
 
 
 @pytest.mark.parametrize("way", [packed, per_item], ids=lambda way: way.__name__)
@@ -98,9 +76,7 @@ def bench_connector(benchmark, name, layout, direction, way):
         peak_mib=peak_mib(step),
         tokens_in=n,
         tokens_out=len(tokens),
-        device=torch.cuda.get_device_name() if CUDA else platform.processor() or platform.machine(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        **machine(),
     )
     assert tokens.shape == (sum(connector.tokens_out(t * h * w) for t, h, w in grids), connector.out_width)
     if name != "token_merger" or not CUDA:  # near ties may fall differently in bfloat16

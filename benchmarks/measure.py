@@ -1,9 +1,8 @@
 """What the benchmarks share: the machine, peak memory, and the release's arithmetic in plain torch."""
 
-import platform
-
 import torch
 import torch.nn.functional as F
+from run_info import run_info
 from torch.profiler import ProfilerActivity, profile
 
 CUDA = torch.cuda.is_available()
@@ -13,8 +12,7 @@ DTYPE = torch.bfloat16 if CUDA else torch.float32
 
 def machine():
     """Where this ran, for the extra columns of a benchmark."""
-    name = torch.cuda.get_device_name() if CUDA else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return {"device": name, "dtype": str(DTYPE), "torch": torch.__version__}
+    return {**run_info(DEVICE.type), "dtype": str(DTYPE)}
 
 
 def synchronised(step):

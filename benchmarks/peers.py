@@ -12,12 +12,9 @@ order each round, and the median counts. Peak memory is that of the process, imp
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from _peers.environments import PeerUnavailableError, prepare, versions
 from _peers.looping import loop_clip
 from _peers.process import Worker, WorkerError
 from _peers.tables import HOUR_RATIOS, NAMES, agreement_table, hour_table, off_budget, speed_table, verdicts
+from run_info import machine
 
 METHODS = ("ours", "decode", "codec-video-prep", "lmms-video-utils")
 HOUR_METHODS = ("ours", "decode", "codec-video-prep")
@@ -38,18 +36,6 @@ HOUR_METHODS = ("ours", "decode", "codec-video-prep")
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers hold for."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = named[0] if named else model
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = {"processor": model, "cores": usable, "system": platform.platform(terse=True)}
-    return {**facts, "python": platform.python_version(), "when": time.strftime("%Y-%m-%d"), "load": os.getloadavg()}
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import socket
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from ov2kit.codec import CodecTokenizer
 from ov2kit.positional import packed_positions
 
 from .clips import SAMPLE
+from .pages import python_blocks, run_page
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QWEN = ("Qwen2_5_VL", "Qwen3VL")
@@ -414,22 +416,16 @@ def test_timm_features_main(features_example, capsys):
 # ---- docs/in_other_models.md
 
 
-def test_page_code_runs_and_shapes_are_as_written():
+def test_page_code_runs_and_shapes_are_as_written(tmp_path, monkeypatch):
     hf_example, siglip_example = load("qwen_vl_canvases"), load("siglip_merger")
     processor, model = hf_example.build("Qwen2_5_VL")
     names = {"processor": processor, "model": model, "tower": siglip_example.build()[0]}
-    page = (EXAMPLES.parent / "docs" / "in_other_models.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 4
-    checked = 0
-    for block in blocks:
-        exec(compile(block.replace("clip.mp4", str(SAMPLE)), "in_other_models.md", "exec"), names)
-        for line in block.splitlines():  # `name = ...  # (2, 3)` and `# each (2, 3)`; the last value of a name counts
-            if found := re.match(r"([\w, ]+?) = .*# (?:each )?(\([\d, ]+\))", line):
-                for name in found[1].replace("tokens, counts", "tokens").split(", "):
-                    assert str(tuple(names[name].shape)) == found[2], line
-                    checked += 1
-    assert checked == 8
+    path = EXAMPLES.parent / "docs" / "in_other_models.md"
+    page = path.read_text()
+    shutil.copy(SAMPLE, tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(python_blocks(path)) == 4
+    assert run_page(path, names) == 8
     assert names["counts"] == (28,) * 4
     assert len(names["known"]) == names["canvases"].prompt().count("<|image_pad|>")
     for path in EXAMPLES.glob("*.py"):
