@@ -13,7 +13,8 @@ from ov2kit.codec.score_maps import upsample_index
 
 Sampling = Literal["bilinear", "nearest"]
 _MARGIN = 32  # pixels that a sample may lie outside (the border is repeated); longer vectors are cut there
-_PARTS = 8  # positions per pixel
+_PART_BITS = 3  # positions are eighths of a pixel
+_PARTS = 1 << _PART_BITS
 
 
 def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampling = "bilinear") -> Tensor:
@@ -30,23 +31,29 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
         (T, h, w) uint8.
     """
     bilinear = sampling == "bilinear"
-    parts = _PARTS if bilinear else 1
+    bits = _PART_BITS if bilinear else 0
+    parts = 1 << bits
     height, width = luma.shape[1:]
     padded = _padded(reference)
     wide, device = padded.shape[2], luma.device
     columns = upsample_index(motion.shape[2], width, device=device)
     rows = upsample_index(motion.shape[1], height, device=device)
-    step = motion.nan_to_num(nan=0.0).clamp(-_MARGIN, _MARGIN).mul_(parts).round_().int()
-    whole = torch.div(step, parts, rounding_mode="floor")
+    step = motion.nan_to_num(nan=0.0).clamp_(-_MARGIN, _MARGIN).mul_(parts).round_().to(torch.int16)
+    x, y = step[..., 0].contiguous(), step[..., 1].contiguous()
+    whole_x, whole_y = x.bitwise_right_shift(bits), y.bitwise_right_shift(bits)
+
+    def per_pixel(cells: Tensor) -> Tensor:
+        return cells.index_select(2, columns).index_select(1, rows)
+
     # One flat index per pixel: its own place, plus an offset that is the same for all of a cell.
-    index = (whole[..., 1] * wide + whole[..., 0]).index_select(2, columns).index_select(1, rows)
+    index = per_pixel(whole_y.int() * wide + whole_x)
     index += (torch.arange(height, device=device, dtype=torch.int32)[:, None] + _MARGIN) * wide + _MARGIN
     index += torch.arange(width, device=device, dtype=torch.int32)
     index += torch.arange(len(luma), device=device, dtype=torch.int32)[:, None, None] * padded[0].numel()
     index, flat = index.view(-1), padded.view(-1)
     if bilinear:
-        rest = (step - whole * parts).to(torch.int16).index_select(2, columns).index_select(1, rows)
-        predicted = _weighed(flat, index, wide, rest[..., 0].reshape(-1), rest[..., 1].reshape(-1)).view_as(luma)
+        right, down = per_pixel(x - whole_x * parts).view(-1), per_pixel(y - whole_y * parts).view(-1)
+        predicted = _weighed(flat, index, wide, right, down).view_as(luma)
     else:
         predicted = flat.index_select(0, index).view_as(luma)
     return torch.maximum(luma, predicted) - torch.minimum(luma, predicted)
@@ -60,7 +67,7 @@ def _weighed(flat: Tensor, index: Tensor, wide: int, x: Tensor, y: Tensor) -> Te
     left, right = (flat[wide + i :].index_select(0, index).to(torch.int16) for i in (0, 1))
     lower = left.mul_(_PARTS - x).add_(right.mul_(x))
     blended = upper.mul_(_PARTS - y).add_(lower.mul_(y)).add_(half)
-    return blended.bitwise_right_shift_(6).to(torch.uint8)
+    return blended.bitwise_right_shift_(2 * _PART_BITS).to(torch.uint8)
 
 
 def _padded(pictures: Tensor) -> Tensor:

@@ -139,6 +139,7 @@ def decode_jobs(
     motion: bool,
     threads: int,
     losses: DecodeLosses,
+    on_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[T]:
     """Decode `jobs` and yield ``emit(frame)`` for each wanted frame, in job and output order.
 
@@ -153,6 +154,7 @@ def decode_jobs(
         motion: export motion vectors.
         threads: decoders at work at the same time; at least 1.
         losses: counted into.
+        on_idle: called by each decoding thread once there is no job left for it.
 
     Raises:
         Whatever `emit` or the demuxer raises.
@@ -188,6 +190,7 @@ def decode_jobs(
             try:
                 job = pending.get_nowait()
             except queue.Empty:
+                on_idle()
                 return
             try:
                 if decoder.is_open:

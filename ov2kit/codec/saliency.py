@@ -20,6 +20,7 @@ Normalize = Literal["frame", "group", "clip", "bytes"]
 NORMALIZE = ("frame", "group", "clip", "bytes")
 _LEAST_RESIDUAL = 1.0  # grey levels
 _LEAST_MOTION = 1e-6  # pixels
+_PIXELS_AT_ONCE = 150_000
 _UNCODED_GREY = 2.0  # mean grey levels that an encoder hardly spends bits on
 
 
@@ -189,7 +190,7 @@ class MotionResidualSaliency(nn.Module):
             residual = torch.maximum(luma, predicted) - torch.minimum(luma, predicted)
             return None, residual.mul_(valid[..., None, None])
         now, before, moved = luma.flatten(0, 1), reference.flatten(0, 1), motion.flatten(0, 1)
-        parts = _parts(len(now), luma.device)
+        parts = _parts(now)
         flat = [residual_of(now[part], before[part], moved[part], self.sampling) for part in parts]
         residual = torch.cat(flat).view_as(luma).mul_(valid[..., None, None])
         if self.normalize == "bytes":  # nothing below is used
@@ -244,16 +245,17 @@ class MotionResidualSaliency(nn.Module):
         return valid.to(luma.device, torch.bool)
 
 
-def _parts(frames: int, device: torch.device) -> list[slice]:
-    """A few frames at a time on a CPU, so that what is in between stays in its cache; all at once elsewhere."""
-    step = 4 if device.type == "cpu" else max(1, frames)
-    return [slice(i, min(i + step, frames)) for i in range(0, frames, step)]
+def _parts(pictures: Tensor) -> list[slice]:
+    """A few pictures (T, h, w) at a time on a CPU, so that its cache holds what is in between; else all at once."""
+    count = len(pictures)
+    step = max(1, _PIXELS_AT_ONCE // max(1, pictures[0].numel())) if count and not pictures.is_cuda else max(1, count)
+    return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
 
 def _shared_bytes(residual: Tensor, nbytes: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, T, h, w) uint8 and (B, T) bytes -> (B, T, hb, wb) bytes; a frame's blocks sum to its bytes or to 0."""
     flat = residual.flatten(0, 1)
-    sums = torch.cat([_sum_blocks(flat[part].float(), grid) for part in _parts(len(flat), flat.device)])
+    sums = torch.cat([_sum_blocks(flat[part].float(), grid) for part in _parts(flat)])
     pixels = residual.shape[2] * residual.shape[3] / (grid[0] * grid[1])
     cost = (sums / (pixels * _UNCODED_GREY)).log1p_().view(*residual.shape[:2], *grid)
     total = cost.sum((2, 3), keepdim=True)
@@ -263,7 +265,7 @@ def _shared_bytes(residual: Tensor, nbytes: Tensor, grid: tuple[int, int]) -> Te
 def _clipped_sums(residual: Tensor, full: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, T, h, w) uint8 -> (B, T, hb, wb) float32 block sums of min(residual / full, 1)."""
     flat, tops = residual.flatten(0, 1), full.flatten(0, 1)
-    sums = [_sum_blocks(flat[part].float().minimum(tops[part]), grid) for part in _parts(len(flat), flat.device)]
+    sums = [_sum_blocks(flat[part].float().minimum(tops[part]), grid) for part in _parts(flat)]
     return torch.cat(sums).view(*residual.shape[:2], *grid) / full
 
 

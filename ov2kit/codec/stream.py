@@ -268,7 +268,7 @@ class VideoStream:
         # needs if there is one, else by the thread that decoded them. A backlog of full frames, and
         # waking a thread for each, cost more than they hide.
         jobs = plan_jobs(table, wanted)
-        idle = threading.Semaphore(max(0, self._threads - len(jobs)))
+        idle = threading.Semaphore(max(0, self._threads - len(jobs)))  # one more with each decoder that is done
 
         def emit(decoded: DecodedFrame) -> Future[Frame] | Frame | None:
             if table.exact:
@@ -326,6 +326,7 @@ class VideoStream:
             motion=motion and info.exports_motion,
             threads=self._threads,
             losses=lost,
+            on_idle=idle.release,
         )
         try:
             for frame in decoded:
