@@ -219,6 +219,19 @@ class TestOptions:
         chosen = set(canvases.positions[~canvases.is_anchor][..., 0].unique().tolist())
         assert chosen <= set(maps)
 
+    def test_readiness_without_a_map_of_its_frames_says_so(self):
+        with pytest.raises(ValueError, match=r"none of them has one.*grouping='bitcost'"):
+            CodecTokenizer(8, preset="release")(SAMPLE, score_maps={5: np.ones((23, 40))})
+        with pytest.raises(ValueError, match="frame 0 holds NaN"):
+            CodecTokenizer(8)(SAMPLE, score_maps=np.full((132, 23, 40), np.nan))
+
+    def test_readiness_honours_the_anchor_and_tells_its_candidates(self):
+        canvases = CodecTokenizer(8, preset="release", anchor="mid")(SAMPLE).validate()
+        for group in canvases.provenance["groups"]:
+            assert group["frames"][0] < group["anchor"] < group["frames"][1] - 1
+        told = CodecTokenizer(8, grouping="readiness")(SAMPLE).provenance["options"]
+        assert (told["candidates"], told["map_kind"], told["resize_rule"]) == ("uniform", "bits", "image")
+
     def test_unknown_options_are_named(self):
         with pytest.raises(ValueError, match=r"unknown preset 'papers'; known: paper, release"):
             CodecTokenizer(preset="papers")

@@ -42,11 +42,7 @@ def choose_candidates(
     """
     frames = np.arange(start, stop)
     is_key = table.display("is_entry")[start:stop]
-    first = start
-    if anchor == "mid":
-        first = (start + stop) // 2
-    elif anchor == "keyframe" and is_key.any():
-        first = start + int(np.argmax(is_key))
+    first = choose_anchor(frames, is_key, anchor)
     others = frames[(frames != first) & ~is_key]
     if len(others) < count - 1:  # all-intra video, or a short group: keyframes are better than nothing
         others = frames[frames != first]
@@ -55,6 +51,15 @@ def choose_candidates(
     if kind != "all" and len(others) > count - 1:
         others = others[_spread(table, others, count - 1, even=kind == "uniform")]
     return np.sort(np.append(others, first)), first
+
+
+def choose_anchor(frames: np.ndarray, is_key: np.ndarray, anchor: Anchor) -> int:
+    """The one of (n,) display indices that is shown whole; "sharpest" is the first for now."""
+    if anchor == "mid":
+        return int(frames[len(frames) // 2])
+    if anchor == "keyframe" and is_key.any():
+        return int(frames[np.argmax(is_key)])
+    return int(frames[0])
 
 
 def _spread(table: PacketTable, frames: np.ndarray, count: int, *, even: bool) -> np.ndarray:

@@ -7,6 +7,7 @@ public front end (codec-video-prep 0.2.5) runs. docs/paper_and_release.md tells 
 from typing import Literal, TypedDict
 
 from ov2kit.codec.candidates import Candidates
+from ov2kit.codec.compensate import Sampling
 from ov2kit.codec.saliency import Normalize
 from ov2kit.geometry import ResizeRule
 
@@ -21,6 +22,7 @@ class SaliencyChoices(TypedDict, total=False):
     weights: tuple[float, float]
     normalize: Normalize
     bit_cost_weight: float
+    sampling: Sampling
 
 
 class PresetChoices(TypedDict):
@@ -29,7 +31,8 @@ class PresetChoices(TypedDict):
     The saliency of ``"paper"`` keeps its signals (motion, residual, bit-cost prior); their weights and
     the scale over the group are chosen by what agrees with the bits really spent, see
     docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not tell: the
-    packet's bytes shared out by residual stand in for them.
+    packet's bytes shared out by residual stand in for them. Both sample the nearest pixel of the
+    reference, at half the work of four.
     """
 
     saliency: SaliencyChoices
@@ -41,14 +44,14 @@ class PresetChoices(TypedDict):
 
 PRESETS: dict[Preset, PresetChoices] = {
     "paper": {
-        "saliency": {"weights": (0.25, 1.0), "normalize": "group", "bit_cost_weight": 4.0},
+        "saliency": {"weights": (0.25, 1.0), "normalize": "group", "bit_cost_weight": 4.0, "sampling": "nearest"},
         "grouping": "bitcost",
         "selection": "stratified",
         "candidates": "bitcost",
         "resize_rule": "image",
     },
     "release": {
-        "saliency": {"normalize": "bytes"},
+        "saliency": {"normalize": "bytes", "sampling": "nearest"},
         "grouping": "readiness",
         "selection": "topk",
         "candidates": "uniform",

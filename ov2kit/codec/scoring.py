@@ -103,6 +103,8 @@ class BlockScorer(nn.Module):
             given = torch.as_tensor(np.asarray(maps[frame.index]), dtype=torch.float32)
             if given.ndim != 2:
                 raise ValueError(f"a score map must be (rows, cols), got {tuple(given.shape)} for frame {frame.index}")
+            if not given.isfinite().all():
+                raise ValueError(f"the score map of frame {frame.index} holds NaN or infinity")
             if self.map_kind == "bits":
                 given = normalized(given.clamp(min=0).log1p(), _MAP_PERCENTILE, 1e-6)[0]
             rows.append(cell_sums(given, pixels, grid))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import CanvasBudget, plan_budget, share_canvases
-from ov2kit.codec.candidates import Anchor, Candidates, uniform_off_keyframes
+from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
 from ov2kit.codec.energy import Cost
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
@@ -54,7 +54,7 @@ class CodecTokenizer(nn.Module):
         grouping: "bitcost", "readiness", "fixed", "container", or a module with their interface.
         selection: "stratified" (damped, by quantiles of time) or "topk".
         candidates: which frames are decoded: "bitcost", "uniform" or "all" (slow, and the whole
-            group's pictures are held).
+            group's pictures are held). Readiness grouping samples evenly whatever this says.
         candidates_per_canvas: frames decoded per canvas of the budget.
         canvases_per_group: I and P canvases of an ordinary group.
         anchor: which frame of a group is shown whole.
@@ -219,9 +219,13 @@ class CodecTokenizer(nn.Module):
         names = (
             "budget_canvases", "budget_tokens", "selection", "candidates", "candidates_per_canvas",
             "canvases_per_group", "anchor", "patch", "merge", "block", "min_pixels", "max_pixels", "canvas_size",
-            "rank_damping", "peak_weight", "bin_seconds", "min_seconds", "max_seconds", "smooth_bins", "cost",
+            "resize_rule", "rank_damping", "peak_weight", "bin_seconds", "min_seconds", "max_seconds", "smooth_bins",
+            "cost",
         )  # fmt: skip
         options = {name: getattr(self, name) for name in names}
+        options["map_kind"] = self.scorer.map_kind
+        if isinstance(self.grouping, ReadinessGrouping):  # it samples evenly: it cannot know groups before scores
+            options["candidates"] = "uniform"
         options["grouping"] = self._by_budget if self.grouping is None else repr(self.grouping)
         options["saliency"] = repr(self.scorer.saliency)
         return options
@@ -343,6 +347,11 @@ class _Run:
         sampled = uniform_off_keyframes(table, count)
         if self.score_maps is not None:
             sampled = mapped_frames(self.score_maps, sampled)
+            if len(sampled) == 0:
+                raise ValueError(
+                    f"readiness grouping needs score maps of the frames it samples, {count} evenly over the video; "
+                    f"none of them has one. Pass a map for every frame, or grouping='bitcost'"
+                )
         frames = list(self._decoded(sampled))
         indices = np.array([frame.index for frame in frames])
         scores = self._score(frames, None)
@@ -358,7 +367,8 @@ class _Run:
                 np.array([nbytes[a:b].sum() for a, b in spans]),
             )
         for (a, b), share in zip(spans, shares.tolist(), strict=True):
-            plan = GroupPlan(int(indices[a]), int(indices[b - 1]) + 1, share, indices[a:b], int(indices[a]))
+            anchor = choose_anchor(indices[a:b], table.display("is_entry")[indices[a:b]], options.anchor)
+            plan = GroupPlan(int(indices[a]), int(indices[b - 1]) + 1, share, indices[a:b], anchor)
             yield _Scored(plan, frames[a:b], scores[a:b])
 
     def _score(self, frames: list[Frame], before: Frame | None) -> Tensor:
