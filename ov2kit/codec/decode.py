@@ -2,7 +2,7 @@
 
 FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on
 each run, without an error), so both cores are used by decoding keyframe intervals next to each
-other. One demuxer feeds all decoders; queues are bounded, so memory does not grow with the video.
+other; a single interval of a codec without vectors may use frame threads. One demuxer feeds all decoders; queues are bounded, so memory does not grow with the video.
 """
 
 import heapq
@@ -139,6 +139,7 @@ def decode_jobs(
     motion: bool,
     threads: int,
     losses: DecodeLosses,
+    frame_threads: int = 1,
     on_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[T]:
     """Decode `jobs` and yield ``emit(frame)`` for each wanted frame, in job and output order.
@@ -154,6 +155,7 @@ def decode_jobs(
         motion: export motion vectors.
         threads: decoders at work at the same time; at least 1.
         losses: counted into.
+        frame_threads: threads inside each decoder; more than 1 only where no vectors are wanted.
         on_idle: called by each decoding thread once there is no job left for it.
 
     Raises:
@@ -185,7 +187,7 @@ def decode_jobs(
                 job.packets.close()
 
     def run(decoder: VideoCodecContext) -> None:
-        _prepare(decoder, motion)
+        _prepare(decoder, motion, frame_threads)
         while not room.stopped:
             try:
                 job = pending.get_nowait()
@@ -261,12 +263,12 @@ def _put(results: "queue.Queue[Any]", item: Any, room: _Room) -> None:
             continue
 
 
-def _prepare(context: VideoCodecContext, motion: bool) -> None:
-    """Options that count only before the first decode: vectors, one thread, packet identity."""
+def _prepare(context: VideoCodecContext, motion: bool, frame_threads: int) -> None:
+    """Options that count only before the first decode: vectors, threads, packet identity."""
     if motion:
         context.options = {"flags2": "+export_mvs"}
-    context.thread_type = "NONE"
-    context.thread_count = 1
+    context.thread_type = "NONE" if frame_threads == 1 else "FRAME"
+    context.thread_count = frame_threads
     context.copy_opaque = True
 
 

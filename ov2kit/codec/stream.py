@@ -326,6 +326,7 @@ class VideoStream:
             motion=motion and info.exports_motion,
             threads=self._threads,
             losses=lost,
+            frame_threads=1 if info.exports_motion or len(jobs) > 1 or table.is_corrupt.any() else self._threads,
             on_idle=idle.release,
         )
         try:
