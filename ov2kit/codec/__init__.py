@@ -1,6 +1,7 @@
 """ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
 
 from ov2kit.codec.assets import load_assets, save_assets
+from ov2kit.codec.frame import Frame
 from ov2kit.codec.frame_tokenizer import FrameTokenizer
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.image_tokenizer import ImageTokenizer
@@ -9,7 +10,7 @@ from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
-from ov2kit.codec.stream import Frame, VideoStream
+from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizer import CodecTokenizer
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on
 each run, without an error), so both cores are used by decoding keyframe intervals next to each
-other; a single interval of a codec without vectors may use frame threads. One demuxer feeds all decoders; queues are bounded, so memory does not grow with the video.
+other; a single interval of a codec without vectors may use frame threads. One demuxer feeds all
+decoders; queues are bounded, so memory does not grow with the video.
 """
 
 import heapq

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.estimate import estimate_motion
+from ov2kit.codec.frame import Frame
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.score_maps import cell_sums, normalized
 from ov2kit.codec.signals import collect_signals
-from ov2kit.codec.stream import Frame
 
 Motion = Literal["auto", "stream", "estimate", "none"]
 MapKind = Literal["bits", "scores"]

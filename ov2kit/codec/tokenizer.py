@@ -18,6 +18,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import CanvasBudget, plan_budget, share_canvases
 from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
 from ov2kit.codec.energy import Cost
+from ov2kit.codec.frame import Frame
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
 from ov2kit.codec.packing import CanvasPacker
@@ -27,7 +28,7 @@ from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, ScoreMaps, describe_signal, mapped_frames
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.source import VideoSource
-from ov2kit.codec.stream import Frame, VideoStream
+from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
 
 # Blocks are scored on 10 pixels in the place of 28: as many of the blocks that cost most bits are
