@@ -99,45 +99,54 @@ def read_packets(
         look: shown each packet until it answers True (to decode a first picture on the way).
     """
     base = stream.time_base or Fraction(1)
-    rows: list[tuple[int | None, int | None, int, bool, bool, bool, bool, bool]] = []
+    # One list per column: a tuple per packet would have the garbage collector walk the heap again and
+    # again, which takes longer than the demuxing of an hour.
+    pts_ticks: list[int | None] = []
+    dts_ticks: list[int | None] = []
+    sizes: list[int] = []
+    keys: list[bool] = []
+    entries: list[int] = []
+    disposable: list[bool] = []
+    discard: list[bool] = []
+    corrupt: list[bool] = []
     duration = 0
     for packet in container.demux(stream):
         if look is not None and look(packet):
             look = None
-        if packet.size == 0 and packet.pts is None and packet.dts is None:
+        pts, size = packet.pts, packet.size
+        if size == 0 and pts is None and packet.dts is None:
             continue  # the flush packet at the end is not in the file
         key = packet.is_keyframe
-        rows.append(
-            (
-                packet.pts,
-                packet.dts,
-                packet.size,
-                key,
-                key and starts(memoryview(packet)),
-                packet.is_disposable,
-                packet.is_discard,
-                packet.is_corrupt,
-            )
-        )
-        duration = duration or packet.duration or 0
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
-    pts = _seconds(columns[0], base)
-    dts = _seconds(columns[1], base)
-    shown = ~np.array(columns[6], dtype=bool)
+        if key and starts(memoryview(packet)):
+            entries.append(len(keys))
+        pts_ticks.append(pts)
+        dts_ticks.append(packet.dts)
+        sizes.append(size)
+        keys.append(key)
+        disposable.append(packet.is_disposable)
+        discard.append(packet.is_discard)
+        corrupt.append(packet.is_corrupt)
+        if not duration:
+            duration = packet.duration or 0
+    pts_seconds = _seconds(pts_ticks, base)
+    dts_seconds = _seconds(dts_ticks, base)
+    is_entry = np.zeros(len(keys), dtype=bool)
+    is_entry[entries] = True
+    shown = ~np.array(discard, dtype=bool)
     nominal = float(duration * base) if duration else _nominal_duration(stream)
     reorders = bool(stream.codec_context.has_b_frames)
-    seconds, order, exact, source = _timeline(pts, dts, shown, nominal, reorders)
+    seconds, order, exact, source = _timeline(pts_seconds, dts_seconds, shown, nominal, reorders)
     frame_seconds = np.sort(seconds[order])
     steps = np.diff(frame_seconds)
     return PacketTable(
-        pts=pts,
+        pts=pts_seconds,
         seconds=seconds,
-        nbytes=np.array(columns[2], dtype=np.int64),
-        is_key=np.array(columns[3], dtype=bool),
-        is_entry=np.array(columns[4], dtype=bool),
-        is_disposable=np.array(columns[5], dtype=bool),
+        nbytes=np.array(sizes, dtype=np.int64),
+        is_key=np.array(keys, dtype=bool),
+        is_entry=is_entry,
+        is_disposable=np.array(disposable, dtype=bool),
         is_discard=~shown,
-        is_corrupt=np.array(columns[7], dtype=bool),
+        is_corrupt=np.array(corrupt, dtype=bool),
         order=order,
         exact=exact,
         times_from=source,
@@ -146,7 +155,7 @@ def read_packets(
     )
 
 
-def _seconds(ticks: tuple[int | None, ...], base: Fraction) -> np.ndarray:
+def _seconds(ticks: list[int | None], base: Fraction) -> np.ndarray:
     """Ticks to seconds, rounded once."""
     up, down = base.numerator, base.denominator
     return np.array([np.nan if tick is None else tick * up / down for tick in ticks], dtype=np.float64)
