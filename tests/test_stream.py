@@ -7,11 +7,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.stream import MOTION_CODECS, VideoStream
 from ov2kit.errors import DamagedVideoWarning, VideoError
-from tests.clips import SAMPLE, decoded, encode, shared_clip
+from tests.clips import SAMPLE, decoded, encode, picture, shared_clip
 
 av.logging.set_level(None)
 
@@ -180,10 +181,7 @@ class TestOrientation:
             stream = source.streams.video[0]
             copy = target.add_stream_from_template(stream)
             copy.set_display_rotation(degrees)
-            for packet in source.demux(stream):
-                if packet.dts is not None:
-                    packet.stream = copy
-                    target.mux(packet)
+            remux(source, stream, target, copy)
         with av.open(str(turned)) as container:
             rotation = next(container.decode(video=0)).rotation
         video = VideoStream(turned)
@@ -234,6 +232,49 @@ class TestInputs:
         assert VideoStream(shared_clip("nasa_streams.mp4")).info.coded_size == (270, 480)
         assert VideoStream(shared_clip("nasa_streams.mp4"), stream=0).info.coded_size == (180, 320)
 
+    @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+    def test_cover_picture_is_passed_by(self, tmp_path, suffix):
+        plain = encode(tmp_path / "plain.mp4")
+        path = tmp_path / f"cover.{suffix}"
+        with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+            cover = out.add_stream("mjpeg", rate=1)
+            cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+            cover.disposition = Disposition.attached_pic
+            stream = source.streams.video[0]
+            copy = out.add_stream_from_template(stream)
+            frame = av.VideoFrame.from_ndarray(picture(0, 64, 64), format="rgb24")
+            frame.pts = 0
+            out.mux(cover.encode(frame) + cover.encode(None))
+            remux(source, stream, out, copy)
+        assert VideoStream(path).info.codec == "h264"
+        assert_frames_match(VideoStream(path), decoded(plain), None)
+
+    def test_edit_list_hides_frames(self, tmp_path):
+        plain = encode(tmp_path / "plain.mp4")
+        path = tmp_path / "edited.mp4"
+        options = {"avoid_negative_ts": "disabled"}
+        with av.open(str(plain)) as source, av.open(str(path), "w", options=options) as out:
+            stream = source.streams.video[0]
+            remux(source, stream, out, out.add_stream_from_template(stream), shift=-7 * 512)
+        table = VideoStream(path).packets()
+        assert (len(table), table.num_frames, int(table.is_discard.sum())) == (30, 23, 7)
+        assert np.allclose(table.frame_seconds, np.arange(23) / 25)
+        assert_frames_match(VideoStream(path), decoded(plain)[7:], None)
+
+    def test_metadata_that_is_not_utf8_does_not_matter(self, tmp_path):
+        path = encode(tmp_path / "plain.mp4", frames=5)
+        titled = tmp_path / "titled.mp4"
+        with av.open(str(path)) as source, av.open(str(titled), "w") as out:
+            out.metadata["title"] = "QQQQQQ"
+            stream = source.streams.video[0]
+            remux(source, stream, out, out.add_stream_from_template(stream))
+        data = titled.read_bytes()
+        assert b"QQQQQQ" in data
+        titled.write_bytes(data.replace(b"QQQQQQ", b"\xff\xfe\xfd\xfc\xfb\xfa"))
+        with pytest.raises(UnicodeDecodeError):
+            av.open(str(titled)).close()
+        assert VideoStream(titled).num_frames == 5
+
     def test_size_change_inside_a_stream(self, tmp_path):
         parts = [
             encode(tmp_path / f"{i}.ts", frames=12, size=s).read_bytes() for i, s in enumerate(((96, 128), (64, 96)))
@@ -242,6 +283,15 @@ class TestInputs:
         frames = list(VideoStream(tmp_path / "both.ts").frames(size=(28, 56), motion=True))
         assert [f.coded_size for f in frames] == [(96, 128)] * 12 + [(64, 96)] * 12
         assert all(f.rgb.shape == (3, 28, 56) for f in frames)
+
+
+def remux(source, stream, out, copy, shift=0):
+    """Copy packets into another container, moved by `shift` ticks."""
+    for packet in source.demux(stream):
+        if packet.dts is not None:
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = copy
+            out.mux(packet)
 
 
 class _Pipe(io.RawIOBase):
@@ -303,8 +353,8 @@ class TestBadInput:
             frames = list(video.frames())
         assert video.losses
         assert 0 < len(frames) <= len(pictures) + 1
-        for frame, picture in list(zip(frames, pictures, strict=False))[:-3]:
-            assert np.array_equal(rgb_of(frame), picture)
+        for frame, expected in list(zip(frames, pictures, strict=False))[:-3]:
+            assert np.array_equal(rgb_of(frame), expected)
 
     def test_damage_never_crashes_and_is_counted(self, tmp_path):
         data = bytearray(SAMPLE.read_bytes())

@@ -44,7 +44,7 @@ class PresetChoices(TypedDict):
 
 PRESETS: dict[Preset, PresetChoices] = {
     "paper": {
-        "saliency": {"weights": (0.25, 1.0), "normalize": "group", "bit_cost_weight": 4.0, "sampling": "nearest"},
+        "saliency": {"weights": (0.5, 1.0), "normalize": "group", "bit_cost_weight": 4.0, "sampling": "nearest"},
         "grouping": "bitcost",
         "selection": "stratified",
         "candidates": "bitcost",
