@@ -98,7 +98,7 @@ def test_the_table_of_codecs_agrees_with_the_decoders_here():
 
 def test_pages_do_not_name_this_machine():
     for page in PAGES:
-        assert not re.search(r"/work/|/tmp/|/home/", page.read_text()), page.name
+        assert not re.search(r"/(?:work|tmp|home|root)/", page.read_text()), page.name
 
 
 def test_pages_with_code_are_found():
