@@ -31,8 +31,8 @@ from ov2kit.codec.source import VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
 
-# Blocks are scored on 10 pixels in the place of 28: as many of the blocks that cost most bits are
-# found as on 14, and three quarters of the pixels need not be looked at (docs/saliency.md).
+# Blocks are scored on 10 pixels in the place of 28: nearly as many of the blocks that cost most bits
+# are found as at canvas size, on an eighth of the pixels (docs/saliency.md).
 _SCORING_SHARE = 5 / 14
 
 
@@ -262,7 +262,8 @@ class _Run:
             with self.clock("select"):
                 anchor, blocks, canvas, p_canvases = self._select(scored)
             with self.clock("pack"):
-                yield self._pack(scored, anchor, blocks, canvas, p_canvases)
+                packed = self._pack(scored, anchor, blocks, canvas, p_canvases)
+            yield packed
 
     def _scored(self) -> Iterator[_Scored]:
         if isinstance(self.tokenizer.grouping, ReadinessGrouping):
