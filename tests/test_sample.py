@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.clips import SAMPLE
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.recipes import Sample, VisualLayout, collate, pack
+from tests.clips import SAMPLE
 
 
 @pytest.fixture(scope="module")
