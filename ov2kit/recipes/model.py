@@ -291,10 +291,11 @@ class LlavaOneVision2(nn.Module):
         if hasattr(self.encoder, "set_gradient_checkpointing"):
             cast(Any, self.encoder).set_gradient_checkpointing(enable)
         model = cast(Any, self.language_model)
+        kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # its older name
         if enable:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
         else:
-            model.gradient_checkpointing_disable()
+            getattr(model, f"{kind}_checkpointing_disable")()
 
     @classmethod
     def from_pretrained(
