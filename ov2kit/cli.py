@@ -48,7 +48,9 @@ def run(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _EXTRAS:
             raise
-        return _fail(f"'ov2kit {chosen}' needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'")
+        return _fail(
+            f"'ov2kit {chosen}' needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'"
+        )
     except ArgumentError as error:
         return _fail(_plain(error))
     except (Ov2kitError, ValueError) as error:

@@ -26,7 +26,11 @@ class BudgetError(Ov2kitError, ValueError):
 
 
 class CheckpointError(Ov2kitError, ValueError):
-    """A model directory or checkpoint is incomplete, unreadable, or does not fit the model."""
+    """A model, tokenizer or checkpoint is incomplete, unreadable, or does not fit."""
+
+
+class DataError(Ov2kitError, ValueError):
+    """A conversation, a subtitle file or a record of a data set is malformed."""
 
 
 class MissingExtraError(Ov2kitError, ImportError):
@@ -35,11 +39,3 @@ class MissingExtraError(Ov2kitError, ImportError):
 
 class DamagedVideoWarning(UserWarning):
     """A video was damaged or cut short; the message counts what was lost."""
-
-
-class CheckpointError(Ov2kitError, ValueError):
-    """A model, tokenizer or preprocessor directory is incomplete, inconsistent or of an unknown form."""
-
-
-class DataError(Ov2kitError, ValueError):
-    """A conversation, a subtitle file or a record of a data set is malformed."""

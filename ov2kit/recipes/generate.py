@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Source = Literal["codec", "frames"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+#: options of `CodecTokenizer` that say the same of sampled frames
+_SHARED = ("budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads")
 
 
 def load(
@@ -135,12 +137,10 @@ def answerer(
         decimals: of the time stamps; two, because events are told apart by tenths of a second.
         options: of `answer`.
     """
-    from ov2kit.codec import CodecTokenizer, FrameTokenizer
-
-    makers: dict[str, Any] = {}
-    if budget_canvases is not None:
-        makers = {"codec": CodecTokenizer(budget_canvases), "frames": FrameTokenizer(budget_canvases)}
-    net, processor = load(model, device=device, dtype=dtype, source=source, decimals=decimals, **makers)
+    budget = {} if budget_canvases is None else {"budget_canvases": budget_canvases}
+    net, processor = load(
+        model, device=device, dtype=dtype, source=source, decimals=decimals, codec=budget, frames=budget
+    )
 
     def ask(video: str | Path, question: str) -> str:
         content = [{"type": "video", "video": str(video)}, {"type": "text", "text": question}]
@@ -172,7 +172,7 @@ def parser() -> ArgumentParser:
     command.add_argument("--system", default=None, metavar="TEXT", help="system text; the tokenizer's own if omitted")
     command.add_argument("--source", default="codec", choices=get_args(Source), help="how videos are read")
     command.add_argument("--subtitles", default=None, metavar="FILE", help="srt or vtt file of the (only) video")
-    command.add_argument("--decimals", default=1, type=int, help="digits of the time stamps; 2 for sub-second tasks")
+    command.add_argument("--decimals", default=None, type=int | None, help="digits of the time stamps; 1 or 2")
     command.add_argument("--visibility", default="group", choices=get_args(Visibility), help="as it was trained")
     command.add_argument("--max_new_tokens", default=256, type=int, help="most tokens of the answer")
     command.add_argument("--temperature", default=0.0, type=float, help="0 takes the likeliest token always")
@@ -182,7 +182,8 @@ def parser() -> ArgumentParser:
     command.add_argument("--dtype", default="auto", choices=get_args(Dtype), help="of the weights")
     command.add_argument("--json", action="store_true", help="print one JSON object at the end instead of a stream")
     command.add_argument("--config", action="config", help="YAML file of these options")
-    command.add_class_arguments(CodecTokenizer, "codec")
+    names = command.add_class_arguments(CodecTokenizer, "codec", skip={"saliency", "patch", "merge"})
+    command.set_defaults(dict.fromkeys(names))  # None: as the model directory says
     return command
 
 
@@ -191,24 +192,20 @@ def run(parsed: Namespace) -> int:
     from transformers import TextStreamer
     from transformers.utils import logging
 
-    from ov2kit.codec import CodecTokenizer, FrameTokenizer
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # the stream is for the answer
     prompt = sys.stdin.read() if parsed.prompt == "-" else parsed.prompt
     if parsed.subtitles and len(parsed.video) != 1:
         raise ValueError(f"--subtitles needs exactly one --video, got {len(parsed.video)}")
-    choices = parsed.codec.as_dict()
-    shared = ("budget_canvases", "budget_tokens", "patch", "merge", "min_pixels", "max_pixels", "canvas_size", "threads")
-    system = {} if parsed.system is None else {"system": parsed.system}
+    chosen = {name: value for name, value in parsed.codec.as_dict().items() if value is not None}
     model, processor = load(
         parsed.model,
         device=parsed.device,
         dtype=parsed.dtype,
-        codec=CodecTokenizer(**choices),
-        frames=FrameTokenizer(**{name: choices[name] for name in shared}),
+        codec=chosen,
+        frames={name: value for name, value in chosen.items() if name in _SHARED},
         source=parsed.source,
-        decimals=parsed.decimals,
-        **system,
+        **({} if parsed.decimals is None else {"decimals": parsed.decimals}),
+        **({} if parsed.system is None else {"system": parsed.system}),
     )
     content: list[Mapping[str, Any]] = [{"type": "image", "image": image} for image in parsed.image]
     for video in parsed.video:
@@ -231,7 +228,6 @@ def run(parsed: Namespace) -> int:
         **(drawing if parsed.temperature > 0 else {}),
     )[0]
     if parsed.json:
-        facts = {"answer": text, "tokens": sample.stats, "seconds": {"input": seen - started}}
-        facts["seconds"]["answer"] = time.perf_counter() - seen
-        print(json.dumps(facts))
+        seconds = {"input": seen - started, "answer": time.perf_counter() - seen}
+        print(json.dumps({"answer": text, "input": sample.stats, "seconds": seconds}))
     return 0
