@@ -102,11 +102,10 @@ def test_code_of_a_directory_is_refused(tmp_path):
     mapped = {"auto_map": {"AutoTokenizer": ["tokenization_x.T", "tokenization_x.T"]}, "tokenizer_class": "T"}
     release_directory(tmp_path, **mapped)
     (tmp_path / "tokenization_x.py").write_text("open(__file__ + '.ran', 'w')\n")
-    try:
+    with pytest.raises(CheckpointError, match="custom code") as caught:
         load_tokenizer(tmp_path)
-    except CheckpointError as error:
-        assert str(tmp_path) in str(error)
-        assert "\n" not in str(error)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "tokenization_x.py.ran").exists()
 
 

@@ -33,7 +33,7 @@ from ov2kit.recipes.subtitles import interleave
 from ov2kit.recipes.tokenizer import check_tokenizer, load_tokenizer
 from ov2kit.recipes.tokenizer_options import build_tokenizer, describe_tokenizer
 
-_NEWLINE = Piece("\n")  # not `learn`, so no text of a message is ever taken for it
+_NEWLINE = Piece("\n")
 _OPTIONS = ("source", "decimals", "system", "supervise")
 
 
@@ -253,9 +253,11 @@ class Processor:
             raise DataError(f"message {len(read) - 1}: an answer is there already; leave it out to generate one")
         for index, message in enumerate(read):
             content: list[Piece] = []
+            has_newline = False  # of a codec video or a subtitle: one that follows in the text is swallowed
             for part in message.parts:
-                if isinstance(part, str):  # one newline after the runs of a codec video is theirs already
-                    text = part.removeprefix("\n") if content and content[-1] == _NEWLINE else part
+                if isinstance(part, str):
+                    text = part.removeprefix("\n") if has_newline else part
+                    has_newline = has_newline and not part
                     content += [Piece(text, learn=True)] if text else []
                     continue
                 try:
@@ -265,6 +267,7 @@ class Processor:
                 clips += new
                 content += shown
                 dropped += lost
+                has_newline = new[-1][0] == "codec" or shown[-1:] == [_NEWLINE]
             turns.append((message.role, content))
         return (
             chat_pieces(turns, system=self.system, supervise=self.supervise, generate=generate),

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.errors import CheckpointError
@@ -96,6 +97,8 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     whole, halves = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     if not whole.exists() and not all(path.exists() for path in halves):
         raise CheckpointError(f"{folder}: no tokenizer there; expected tokenizer.json, or vocab.json and merges.txt")
+    loudness = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # else it warns of a model type that it need not know
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, use_fast=True, trust_remote_code=False
@@ -103,6 +106,8 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     except Exception as error:  # whatever transformers meets in a broken directory
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder}: the tokenizer cannot be read ({type(error).__name__}: {reason})") from error
+    finally:
+        logging.set_verbosity(loudness)
     check_tokenizer(tokenizer, str(folder))
     return tokenizer
 
