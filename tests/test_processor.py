@@ -212,6 +212,9 @@ def test_the_system_text_comes_from_the_template():
     other.chat_template = "{% for m in messages %}[INST]{{ m.content }}[/INST]{% endfor %}"
     with pytest.raises(CheckpointError, match=r"not ChatML.*\[INST\]"):
         processor(tokenizer=other)
+    other.chat_template = "{{ raise_exception('lists only') }}"
+    with pytest.raises(CheckpointError, match=r"template fails \(lists only\); pass system="):
+        processor(tokenizer=other)
     assert processor(tokenizer=other, system=None).text([user("Hi.")]) == "<|im_start|>user\nHi.<|im_end|>\n"
 
 
@@ -331,6 +334,10 @@ def test_placeholders_are_filled_in_order_over_the_conversation():
     own = p.text([user("<video>\nC ", subtitled)])
     assert own == p.text([user(subtitled, "\nC ")])
     assert "Hello" in own
+    with_more = {"path": CODEC, "subtitles": [{"text": "Hello", "start": 0.5}]}
+    assert p.text([user("<video>\nC ")], videos=[with_more]) == own
+    with pytest.raises(DataError, match=r"videos, part 0: .* needs its source under 'video' or 'path'"):
+        p.text([user("<video>")], videos=[{"subtitles": []}])
 
 
 def test_placeholders_in_answers_count_too():
@@ -442,6 +449,8 @@ def test_tokens_out_is_told_the_patches_of_the_group_without_padding():
     p = processor(tokens_out=lambda n: asked.append(n) or 2)
     assert "<0.2 seconds>[2]\n<|im_end|>" in dots(p.text([user(video(padded))]))
     assert asked == [24 + 8]
+    canvas = processor(tokens_out=lambda n: 3, item="canvas")
+    assert "<0.3 seconds>[3]\n<0.2 seconds>[3]\n<|im_end|>" in dots(canvas.text([user(video(padded))]))
 
 
 # --- real inputs
@@ -524,7 +533,7 @@ def test_a_processor_goes_to_another_process(real):
         ([user(video("a.mp4", source="motion"))], r"message 0: unknown source 'motion' .*codec, frames"),
         ([user(video("https://example.org/a.mp4"))], r"message 0: https://example.org/a.mp4: addresses are not"),
         ([user(video(3.5))], r"message 0: "),
-        ([user("a"), user(image({}))], r"message 1: cannot be read as a picture or video: dict"),
+        ([user("a"), user(image({}))], r"message 1: an image must be a path, bytes, .* got dict"),
         ([user({"type": "image", "image": IMAGE, "subtitles": []})], r"message 0: subtitles need one video"),
         ([user(video(build([0], patch=4)))], r"message 0: the canvases have patch 4 and merge 2, expected 2 and 2"),
     ],
