@@ -262,6 +262,24 @@ class TestSeveralProcesses:
         assert evaluate_jumpscore(model, folder, out)["map"] == pytest.approx(sum(MAPS) / 4)
         assert model.asked == [key for k, key in enumerate(SAID) if k != 2]
 
+    def test_at_the_same_time(self, folder, tmp_path):
+        rows = [{"id": str(k), "video": "a.mp4", "question": str(k), "answer": f"[{k}.0]"} for k in range(40)]
+        (folder / "annotations.json").write_text(json.dumps(rows))
+        found = []
+
+        def work(rank):
+            said = lambda video, question: f"{question}.0s"  # noqa: E731
+            found.append(evaluate_jumpscore(said, folder, tmp_path / "out", rank=rank, world_size=4))
+
+        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 4
+        assert {scores["map"] for scores in found if scores is not None} == {1.0}
+        assert [line["id"] for line in lines_of(tmp_path / "out")] == [row["id"] for row in rows]
+
     def test_more_processes_than_questions(self, folder, tmp_path):
         found = [evaluate_jumpscore(Model(), folder, tmp_path / "out", rank=r, world_size=6) for r in range(6)]
         assert [scores is None for scores in found] == [True] * 3 + [False] * 3
