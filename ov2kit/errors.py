@@ -30,7 +30,7 @@ class CheckpointError(Ov2kitError, ValueError):
 
 
 class DataError(Ov2kitError, ValueError):
-    """A conversation, a subtitle file or a record of a data set is malformed."""
+    """Conversations, annotations, predictions or other data are missing, malformed or do not belong together."""
 
 
 class MissingExtraError(Ov2kitError, ImportError):
