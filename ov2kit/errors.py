@@ -26,7 +26,11 @@ class BudgetError(Ov2kitError, ValueError):
 
 
 class CheckpointError(Ov2kitError, ValueError):
-    """A model directory or checkpoint is incomplete, unreadable, or does not fit the model."""
+    """A model, tokenizer or checkpoint is incomplete, unreadable, or does not fit."""
+
+
+class DataError(Ov2kitError, ValueError):
+    """Conversations, annotations, predictions or other data are missing, malformed or do not belong together."""
 
 
 class MissingExtraError(Ov2kitError, ImportError):
