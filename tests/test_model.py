@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from ov2kit import Segments
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
@@ -325,6 +326,13 @@ class TestTraining:
         assert all(g.isfinite().all() for g in gradients(coarse, out.loss).values())
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(run(exact, batch).loss, run(exact, batch).loss)
+
+    def test_casting_leaves_the_rotary_frequencies_in_float32(self):
+        want = dict(tiny().named_buffers())
+        assert any("inv_freq" in name for name in want)
+        for name, buffer in nn.ModuleDict({"held": tiny()}).to(torch.bfloat16)["held"].named_buffers():
+            torch.testing.assert_close(buffer, want[name], atol=0, rtol=0)
+        assert tiny().to("meta").language_model.model.rotary_emb.inv_freq.is_meta
 
     def test_with_several_processes_rows_of_text_run_the_encoder_too(self, monkeypatch):
         model, batch = tiny().train(), collate([sample(2)], PAD)

@@ -72,6 +72,20 @@ class LlavaOneVision2(nn.Module):
         #: the directory the model was read from, whose tokenizer and processor files go with it
         self.source: Path | None = None
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        """Moves and casts the model. What is not stored keeps its dtype: rotary frequencies in bfloat16 are wrong."""
+        exact = {
+            (module, name): module._buffers[name]
+            for module in self.modules()
+            for name in module._non_persistent_buffers_set
+        }
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for (module, name), buffer in exact.items():
+            moved = module._buffers[name]
+            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
+                module._buffers[name] = buffer.to(moved.device)
+        return self
+
     @property
     def device(self) -> torch.device:
         return self._embeddings().weight.device
