@@ -8,6 +8,7 @@ import importlib
 from typing import Any
 
 _PLACES = {
+    "LlavaOneVision2": "ov2kit.recipes.model",
     "Batch": "ov2kit.recipes.sample",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
