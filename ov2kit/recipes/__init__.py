@@ -12,6 +12,8 @@ _PLACES = {
     "Batch": "ov2kit.recipes.sample",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
+    "build": "ov2kit.recipes.architecture",
+    "release_config": "ov2kit.recipes.architecture",
     "collate": "ov2kit.recipes.sample",
     "pack": "ov2kit.recipes.sample",
 }

@@ -6,14 +6,15 @@ Letters: B rows, S text length, N packed patches, M visual tokens, V vocabulary.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Connector
+from ov2kit.connectors import ConvAbstractor
+from ov2kit.connectors.interface import Connector, host_grids
 from ov2kit.recipes.sample import IGNORE
 from ov2kit.segments import Segments
 
@@ -57,7 +58,8 @@ class LlavaOneVision2(nn.Module):
         self, encoder: nn.Module, connector: nn.Module, language_model: "PreTrainedModel", *, image_token_id: int
     ) -> None:
         super().__init__()
-        narrow, wide = getattr(encoder, "width", None), language_model.get_input_embeddings().weight.shape[1]
+        narrow = getattr(encoder, "width", None)
+        wide = cast(nn.Embedding, language_model.get_input_embeddings()).embedding_dim
         if narrow is not None and narrow != connector.width:
             raise ValueError(f"the encoder gives {narrow} channels, the connector takes {connector.width}")
         if connector.out_width != wide:
@@ -70,6 +72,15 @@ class LlavaOneVision2(nn.Module):
     @property
     def device(self) -> torch.device:
         return self._embeddings().weight.device
+
+    @property
+    def tokens_out(self) -> Callable[[int], int] | None:
+        """None if every block of patches gives one token, else: real patches of an item -> its tokens.
+
+        What a `Processor` needs to know to put the right number of image pads into the text.
+        """
+        connector = cast(Connector, self.connector)
+        return connector.tokens_out if rows_per_token(connector) is None else None
 
     def _embeddings(self) -> nn.Embedding:
         return cast(nn.Embedding, self.language_model.get_input_embeddings())
@@ -112,13 +123,18 @@ class LlavaOneVision2(nn.Module):
         features = self.encoder(pixel_values, positions, segments, **extra)
         real = positions[:, 0] >= 0
         block = rows_per_token(cast(Connector, self.connector))
-        if block is not None:
+        if isinstance(self.connector, ConvAbstractor):  # sees canvases, so padding cannot be taken out before
+            if grid_thw is None:
+                raise ValueError("a connector with convolutions needs grid_thw to know the canvases, got None")
+            grids = grid_thw if block is not None else [(1, h, w) for t, h, w in host_grids(grid_thw) for _ in range(t)]
+            tokens, _ = self.connector(features, grids=grids)
+        elif block is not None:
             tokens = self.connector(features)
-            return cast(Tensor, tokens[real.view(-1, block).any(1)])
-        counts = (items or segments).lengths
-        kept = [int(part.sum()) for part in real.split(counts)]
-        tokens, _ = self.connector(features[real], [n for n in kept if n])
-        return cast(Tensor, tokens)
+        else:
+            counts = (items or segments).lengths
+            kept = [int(part.sum()) for part in torch.split(real, counts)]  # type: ignore[no-untyped-call]
+            tokens, _ = self.connector(features[real], [n for n in kept if n])
+        return cast(Tensor, tokens if block is None else tokens[real.view(-1, block).any(1)])
 
     def embed(self, input_ids: Tensor, tokens: Tensor | None) -> Tensor:
         """Text embeddings with the visual tokens put in.
