@@ -1,0 +1,156 @@
+"""What a run starts from: fresh weights of a size, a released model, or an earlier run."""
+
+import copy
+import importlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ov2kit.encoders import OneVisionEncoder
+from ov2kit.errors import CheckpointError
+from ov2kit.recipes.architecture import Positions, build, build_connector, connectors, position_module, release_config
+from ov2kit.recipes.model import LlavaOneVision2
+
+
+def fresh_model(
+    size: str | Mapping[str, Any],
+    *,
+    tokenizer: str | None = None,
+    connector: str | None = None,
+    connector_options: Mapping[str, Any] | None = None,
+    positions: Positions | None = None,
+) -> LlavaOneVision2:
+    """A model with fresh weights.
+
+    Args:
+        size: name of a size, whose vocabulary is made to fit the tokenizer, or a whole release config.
+        tokenizer: directory of the tokenizer; the small one when omitted. A released size without one
+            keeps its own vocabulary.
+        connector: name or class path, see `swap`.
+        connector_options: further arguments of the connector.
+        positions: see `ov2kit.recipes.architecture.build`.
+
+    Raises:
+        ValueError: an unknown size, connector or positions.
+        CheckpointError: the tokenizer cannot be read.
+    """
+    if isinstance(size, str):
+        known = None
+        if tokenizer is not None or size in ("tiny", "small"):
+            from ov2kit.recipes.small_tokenizer import load_tokenizer
+
+            known = load_tokenizer(tokenizer)
+        size = release_config(size, tokenizer=known)
+    if connector is None or connector in connectors():
+        return build(size, connector=connector, connector_options=connector_options, positions=positions)
+    return swap(build(size, positions=positions), connector, connector_options)
+
+
+def started_model(start: str) -> LlavaOneVision2:
+    """The model of a directory in the released format, or of a Lightning checkpoint.
+
+    Raises:
+        CheckpointError: neither, or it cannot be read.
+    """
+    path = Path(start).expanduser()
+    if path.is_dir():
+        return LlavaOneVision2.from_pretrained(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file or directory; give a model directory or a .ckpt file to start from"
+        )
+    checkpoint = read_checkpoint(path)
+    settings = checkpoint["hyper_parameters"]
+    model = fresh_model(
+        settings["size"],
+        connector=settings["connector"],
+        connector_options=settings["connector_options"],
+        positions=settings["positions"],
+    )
+    model.load_state_dict({k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()})
+    return model
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The plain content of a Lightning checkpoint of this project, tensors memory-mapped.
+
+    Raises:
+        CheckpointError: no such file, no checkpoint, one that holds more than tensors and plain
+            values, or one of another model.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds more than tensors and plain values, and is not read because that could run code"
+        ) from error
+    except Exception as error:  # whatever a broken file does to the reader
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+        raise CheckpointError(f"{path}: expected a checkpoint of `ov2kit fit`, with state_dict and hyper_parameters")
+    if "size" not in checkpoint["hyper_parameters"]:
+        raise CheckpointError(f"{path}: a checkpoint of another model than LitLlavaOneVision2")
+    return cast(dict[str, Any], checkpoint)
+
+
+def swap(
+    model: LlavaOneVision2,
+    connector: str | None = None,
+    connector_options: Mapping[str, Any] | None = None,
+    positions: Positions | None = None,
+) -> LlavaOneVision2:
+    """The model with a fresh connector or other positions; all other weights stay.
+
+    Args:
+        model: left without its parts.
+        connector: one of `connectors()`, or the class path of another one, which takes
+            (width, out_width, **connector_options); the one of the model when omitted.
+        connector_options: further arguments of the connector.
+        positions: those of the model when omitted.
+
+    Raises:
+        ValueError: an unknown connector, or one that does not take these arguments.
+    """
+    config = copy.deepcopy(model.release_config)
+    vision, swapped = config["vision_config"], dict(config.get("ov2kit", {}))
+    encoder, bridge = model.encoder, model.connector
+    if positions is not None and positions != swapped.get("positions", "release"):
+        swapped["positions"] = positions
+        encoder = OneVisionEncoder.from_config(
+            vision, position=position_module(positions, vision), **swapped.get("encoder", {})
+        )
+        encoder.load_state_dict(model.encoder.state_dict())
+    wanted = {"name": connector, **dict(connector_options or {})}
+    if connector is not None and wanted != swapped.get("connector", {"name": "merger"}):
+        width = model.language_model.get_input_embeddings().weight.shape[1]
+        if connector in connectors():
+            bridge = build_connector(connector, vision, width, **dict(connector_options or {}))
+            swapped["connector"] = wanted
+        else:
+            bridge = _own_connector(connector, vision["hidden_size"], width, dict(connector_options or {}))
+    config["ov2kit"] = swapped
+    if not swapped:
+        del config["ov2kit"]
+    result = LlavaOneVision2(encoder, bridge, model.language_model, image_token_id=model.image_token_id)
+    result.release_config = config
+    return result
+
+
+def _own_connector(path: str, width: int, out_width: int, options: dict[str, Any]) -> nn.Module:
+    known = f"known: {', '.join(connectors())}, or the class path of another one"
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ValueError(f"unknown connector {path!r}; {known}")
+    try:
+        made = getattr(importlib.import_module(module), name)(width, out_width, **options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"the connector {path!r} cannot be made ({error}); {known}") from error
+    if not isinstance(made, nn.Module) or not hasattr(made, "tokens_out"):
+        raise ValueError(f"{path!r} is not a connector: it must be an nn.Module with tokens_out")
+    return made
