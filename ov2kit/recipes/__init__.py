@@ -10,12 +10,16 @@ from typing import Any
 _PLACES = {
     "LlavaOneVision2": "ov2kit.recipes.model",
     "Batch": "ov2kit.recipes.sample",
+    "Processor": "ov2kit.recipes.processor",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
     "build": "ov2kit.recipes.architecture",
     "release_config": "ov2kit.recipes.architecture",
     "collate": "ov2kit.recipes.sample",
+    "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
+    "rewrite_prompt": "ov2kit.recipes.prompts",
+    "small_tokenizer": "ov2kit.recipes.tokenizer",
 }
 __all__ = list(_PLACES)
 _EXTRA = {"lightning", "torchmetrics", "transformers", "matplotlib", "tokenizers"}
