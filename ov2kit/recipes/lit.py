@@ -210,7 +210,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             sums[0].index_add_(0, kinds[samples], losses.detach().double())
             sums[1].index_add_(0, kinds[samples], torch.ones_like(losses, dtype=torch.float64))
         self._sums = sums if self._sums is None else self._sums + sums
-        return losses.sum() / _SCALE
+        return cast(Tensor, losses.sum() / _SCALE)
 
     def configure_gradient_clipping(
         self,
@@ -233,7 +233,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         self.log("loss", losses.sum() / total, prog_bar=True)
         self.log("supervised_tokens", counts.sum())
         self.log("gradient_norm", norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
             for kind, loss, count in zip(KINDS, losses.tolist(), counts.tolist(), strict=True):
                 if count:
                     self.log(f"loss/{kind}", loss / count)
@@ -245,11 +245,11 @@ class LitLlavaOneVision2(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._seen = torch.zeros(4, dtype=torch.float64, device=self.device)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Adds up the loss; for the first batches also writes answers.
 
         Returns:
-            For each answer: name, answer, expected, exact.
+            `answers`, for each: name, answer, expected, exact.
         """
         losses, _ = self(batch)
         answers = []
@@ -257,13 +257,14 @@ class LitLlavaOneVision2(pl.LightningModule):
             answers = [answer for answer in self.answer(batch) if answer["expected"] is not None]
         supervised = (batch.labels[:, 1:] != IGNORE).sum()
         right = sum(answer["exact"] for answer in answers)
+        assert self._seen is not None
         self._seen += torch.stack(
             [losses.sum().double(), supervised.double(), *self._seen.new_tensor([right, len(answers)])]
         )
-        return answers
+        return {"answers": answers}
 
     def on_validation_epoch_end(self) -> None:
-        seen = cast(Tensor, self.trainer.strategy.reduce(self._seen, reduce_op="sum"))
+        seen = cast(Tensor, self.trainer.strategy.reduce(cast(Tensor, self._seen), reduce_op="sum"))
         name = "test" if self.trainer.testing else "val"
         total, supervised, right, answers = seen.tolist()
         self.log(f"{name}/loss", total / max(1.0, supervised), prog_bar=True)

@@ -173,6 +173,7 @@ class LlavaOneVision2(nn.Module):
         position_ids: Tensor | None = None,
         items: Segments | None = None,
         grid_thw: Grid | None = None,
+        keep: Tensor | None = None,
     ) -> Output:
         """Logits of every position, and the loss where there are labels.
 
@@ -187,10 +188,14 @@ class LlavaOneVision2(nn.Module):
                 nothing of the one before.
             items: see `visual_tokens`.
             grid_thw: see `visual_tokens`.
+            keep: (kept,) int64 columns of the text to give logits for; all when omitted. Not with labels.
 
         Raises:
-            ValueError: image pads and visual tokens differ in number, or shapes do not fit.
+            ValueError: image pads and visual tokens differ in number, shapes do not fit, or both
+                labels and `keep`.
         """
+        if keep is not None and labels is not None:
+            raise ValueError("keep gives logits of some columns only; the loss of labels needs all of them")
         tokens = self._see(pixel_values, positions, segments, items, grid_thw)
         embeds = self.embed(input_ids, tokens)
         if position_ids is not None:
@@ -198,7 +203,11 @@ class LlavaOneVision2(nn.Module):
         elif attention_mask is not None:
             position_ids = positions_from_mask(attention_mask)
         found = self.language_model(
-            inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=False,
+            logits_to_keep=0 if keep is None else keep,
         )
         loss = None if labels is None else next_token_loss(found.logits, labels)
         return Output(loss, found.logits, 0 if tokens is None else len(tokens))

@@ -41,7 +41,7 @@ def fresh_model(
     if isinstance(size, str):
         known = None
         if tokenizer is not None or size in ("tiny", "small"):
-            from ov2kit.recipes.small_tokenizer import load_tokenizer
+            from ov2kit.recipes.tokenizer import load_tokenizer
 
             known = load_tokenizer(tokenizer)
         size = release_config(size, tokenizer=known)
@@ -128,7 +128,7 @@ def swap(
         encoder.load_state_dict(model.encoder.state_dict())
     wanted = {"name": connector, **dict(connector_options or {})}
     if connector is not None and wanted != swapped.get("connector", {"name": "merger"}):
-        width = model.language_model.get_input_embeddings().weight.shape[1]
+        width = cast(int, cast(Any, bridge).out_width)
         if connector in connectors():
             bridge = build_connector(connector, vision, width, **dict(connector_options or {}))
             swapped["connector"] = wanted

@@ -28,9 +28,8 @@ def prompts(batch: Batch, pad_id: int) -> Batch:
         raise ValueError("packed samples share a row and cannot be continued one by one; do not pack this split")
     real = [row.nonzero().flatten() for row in batch.attention_mask]
     rows = []
-    for ids, kept, (start, _) in zip(batch.input_ids, real, _runs(batch), strict=True):
-        kept = kept if start == len(ids) else kept[kept < start]
-        rows.append(ids[kept])
+    for ids, places, (start, _) in zip(batch.input_ids, real, _runs(batch), strict=True):
+        rows.append(ids[places[places < start]])
     longest = max(len(row) for row in rows)
     ids = torch.stack([torch.cat([row.new_full((longest - len(row),), pad_id), row]) for row in rows])
     mask = torch.stack([(torch.arange(longest) >= longest - len(row)).long() for row in rows]).to(ids.device)
