@@ -10,10 +10,12 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+import torch
 from torch import nn
 
 import ov2kit.connectors
 from ov2kit.encoders import OneVisionEncoder
+from ov2kit.errors import CheckpointError
 from ov2kit.positional import NoPositions, RoPE3D
 from ov2kit.recipes.model import LlavaOneVision2
 
@@ -173,6 +175,7 @@ def build(
     connector_options: Mapping[str, Any] | None = None,
     positions: Positions | None = None,
     encoder_options: Mapping[str, Any] | None = None,
+    attention: str | None = None,
 ) -> LlavaOneVision2:
     """A model with fresh weights.
 
@@ -184,6 +187,7 @@ def build(
         positions: "release" (rotary as released), "exact" (a true rotation), "2d" (rows and columns
             only) or "none"; what the config says when omitted.
         encoder_options: further arguments of `OneVisionEncoder` that a release config has no field for.
+        attention: `attn_implementation` of the language model; transformers chooses when omitted.
 
     Raises:
         ValueError: an unknown size, connector or positions, or sizes that do not fit.
@@ -199,19 +203,23 @@ def build(
     config["ov2kit"] = {key: value for key, value in swapped.items() if value not in _AS_RELEASED}
     if not config["ov2kit"]:
         del config["ov2kit"]
-    vision = config["vision_config"]
-    turning = swapped.get("positions", "release")
-    encoder = OneVisionEncoder.from_config(
-        vision, position=position_module(turning, vision), **swapped.get("encoder", {})
-    )
-    language_model = build_language_model(config["text_config"])
-    if not isinstance(connector, nn.Module):
-        options = dict(swapped.get("connector", {"name": "merger"}))
-        width = config["text_config"]["hidden_size"]
-        connector = build_connector(options.pop("name"), vision, width, **options)
+    encoder, made = build_vision(config, connector=not isinstance(connector, nn.Module))
+    language_model = build_language_model(config["text_config"], attention)
+    connector = connector if isinstance(connector, nn.Module) else cast(nn.Module, made)
     model = LlavaOneVision2(encoder, connector, language_model, image_token_id=config["image_token_id"])
     model.release_config = config
     return model
+
+
+def build_vision(config: Mapping[str, Any], *, connector: bool = True) -> tuple[OneVisionEncoder, nn.Module | None]:
+    """Encoder and connector of a release config, with fresh weights; the connector only if wanted."""
+    vision, swapped = config["vision_config"], config.get("ov2kit", {})
+    position = position_module(swapped.get("positions", "release"), vision)
+    encoder = OneVisionEncoder.from_config(vision, position=position, **swapped.get("encoder", {}))
+    if not connector:
+        return encoder, None
+    options = dict(swapped.get("connector", {"name": "merger"}))
+    return encoder, build_connector(options.pop("name"), vision, config["text_config"]["hidden_size"], **options)
 
 
 _AS_RELEASED: tuple[Any, ...] = ("release", {"name": "merger"}, {})
@@ -269,7 +277,7 @@ def build_connector(name: str, vision: Mapping[str, Any], out_width: int, **opti
     return known[name](vision["hidden_size"], out_width, **options)
 
 
-def build_language_model(text: Mapping[str, Any]) -> "PreTrainedModel":
+def build_language_model(text: Mapping[str, Any], attention: str | None = None) -> "PreTrainedModel":
     """The causal language model of transformers for a `text_config`, with fresh weights.
 
     Raises:
@@ -280,4 +288,57 @@ def build_language_model(text: Mapping[str, Any]) -> "PreTrainedModel":
     fields = copy.deepcopy(dict(text))
     kind = fields.pop("model_type", "qwen3")
     config = AutoConfig.for_model(kind, **fields)
-    return cast("PreTrainedModel", AutoModelForCausalLM.from_config(config))
+    options = {} if attention is None else {"attn_implementation": attention}
+    make = cast(Any, AutoModelForCausalLM).from_config
+    return cast("PreTrainedModel", make(config, **options))
+
+
+def describe(model: LlavaOneVision2) -> dict[str, Any]:
+    """The release config of a model: what it was built from, with what has changed since.
+
+    Raises:
+        CheckpointError: encoder or connector are not what a config can describe.
+    """
+    config = copy.deepcopy(model.release_config) or _derive(model)
+    text = config["text_config"]
+    embedding = cast(nn.Embedding, model.language_model.get_input_embeddings())
+    text["vocab_size"] = embedding.num_embeddings
+    config["image_token_id"] = model.image_token_id
+    _check_description(model, config)
+    return config
+
+
+def _derive(model: LlavaOneVision2) -> dict[str, Any]:
+    """A release config for a model that was put together by hand."""
+    import transformers
+
+    encoder, language = model.encoder, model.language_model.config
+    if not isinstance(encoder, OneVisionEncoder):
+        raise CheckpointError(
+            f"the released format has a OneVisionEncoder, got {type(encoder).__name__}; save the state dict instead"
+        )
+    width = cast(nn.Embedding, model.language_model.get_input_embeddings()).embedding_dim
+    text = {**language.to_dict(), "model_type": language.model_type}
+    return {
+        "architectures": ["LlavaOnevision2ForConditionalGeneration"],
+        "model_type": "llava_onevision2",
+        "vision_config": _VISION | encoder.config() | {"out_hidden_size": width},
+        "text_config": text,
+        "image_token_id": model.image_token_id,
+        "tie_word_embeddings": bool(text.get("tie_word_embeddings", False)),
+        "transformers_version": transformers.__version__,
+    }
+
+
+def _check_description(model: LlavaOneVision2, config: Mapping[str, Any]) -> None:
+    """Build encoder and connector from the config once more, without memory, and compare."""
+    with torch.device("meta"):
+        vision = build_vision(config)
+    for part, said, there in zip(("encoder", "connector"), vision, (model.encoder, model.connector), strict=True):
+        assert said is not None
+        shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (said, there)]
+        if str(said) != str(there) or shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"the {part} of this model is not the one its config describes, so no directory in the released format "
+                "can hold it; build the model with ov2kit.recipes.build, or save its state dict"
+            )

@@ -7,6 +7,7 @@ Letters: B rows, S text length, N packed patches, M visual tokens, V vocabulary.
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -68,6 +69,8 @@ class LlavaOneVision2(nn.Module):
         self.image_token_id = image_token_id
         #: `config.json` as it was read; what it says beyond the modules is written back by `save_pretrained`
         self.release_config: dict[str, Any] = {}
+        #: the directory the model was read from, whose tokenizer and processor files go with it
+        self.source: Path | None = None
 
     @property
     def device(self) -> torch.device:
@@ -126,13 +129,15 @@ class LlavaOneVision2(nn.Module):
         if isinstance(self.connector, ConvAbstractor):  # sees canvases, so padding cannot be taken out before
             if grid_thw is None:
                 raise ValueError("a connector with convolutions needs grid_thw to know the canvases, got None")
-            grids = grid_thw if block is not None else [(1, h, w) for t, h, w in host_grids(grid_thw) for _ in range(t)]
+            grids = host_grids(cast(Any, grid_thw))
+            if block is None:
+                grids = [(1, h, w) for t, h, w in grids for _ in range(t)]
             tokens, _ = self.connector(features, grids=grids)
         elif block is not None:
             tokens = self.connector(features)
         else:
             counts = (items or segments).lengths
-            kept = [int(part.sum()) for part in torch.split(real, counts)]  # type: ignore[no-untyped-call]
+            kept = torch.stack([part.sum() for part in real.split(list(counts))]).tolist()  # type: ignore[no-untyped-call]
             tokens, _ = self.connector(features[real], [n for n in kept if n])
         return cast(Tensor, tokens if block is None else tokens[real.view(-1, block).any(1)])
 
@@ -173,9 +178,9 @@ class LlavaOneVision2(nn.Module):
         position_ids: Tensor | None = None,
         items: Segments | None = None,
         grid_thw: Grid | None = None,
-        keep: Tensor | None = None,
+        supervised_only: bool = False,
     ) -> Output:
-        """Logits of every position, and the loss where there are labels.
+        """Logits, and the loss where there are labels.
 
         Args:
             input_ids: (B, S) int64.
@@ -185,32 +190,49 @@ class LlavaOneVision2(nn.Module):
             attention_mask: (B, S), 0 where padded.
             labels: (B, S) int64, the token itself where supervised, else -100; not shifted.
             position_ids: (B, S); where they start at 0 anew another packed sample begins, which sees
-                nothing of the one before.
+                nothing of the one before. Padding within such rows sees and is seen by nothing.
             items: see `visual_tokens`.
             grid_thw: see `visual_tokens`.
-            keep: (kept,) int64 columns of the text to give logits for; all when omitted. Not with labels.
+            supervised_only: give only the logits that the loss needs, of the positions at which some row
+                is supervised. Same loss; saves memory where few tokens are.
+
+        Returns:
+            The loss is 0 when no token is supervised.
 
         Raises:
-            ValueError: image pads and visual tokens differ in number, shapes do not fit, or both
-                labels and `keep`.
+            ValueError: image pads and visual tokens differ in number, or shapes do not fit.
         """
-        if keep is not None and labels is not None:
-            raise ValueError("keep gives logits of some columns only; the loss of labels needs all of them")
         tokens = self._see(pixel_values, positions, segments, items, grid_thw)
         embeds = self.embed(input_ids, tokens)
-        if position_ids is not None:
-            attention_mask = None
-        elif attention_mask is not None:
-            position_ids = positions_from_mask(attention_mask)
-        found = self.language_model(
-            inputs_embeds=embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            use_cache=False,
-            logits_to_keep=0 if keep is None else keep,
-        )
-        loss = None if labels is None else next_token_loss(found.logits, labels)
+        if tokens is None and several_processes():
+            embeds = embeds + 0 * self._idle(embeds.device).sum()
+        seeing = sight(self.language_model.config._attn_implementation, attention_mask, position_ids)
+        if labels is None:
+            found = self.language_model(inputs_embeds=embeds, use_cache=False, **seeing)
+            return Output(None, found.logits, 0 if tokens is None else len(tokens))
+        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE)
+        if supervised_only:
+            kept = (targets != IGNORE).any(0).nonzero().flatten()
+            kept = kept if len(kept) else kept.new_zeros(1)
+            targets, seeing["logits_to_keep"] = targets[:, kept], kept
+        found = self.language_model(inputs_embeds=embeds, use_cache=False, **seeing)
+        loss = mean_cross_entropy(found.logits, targets)
+        if getattr(found, "aux_loss", None) is not None:  # a mixture of experts that balances its load
+            loss = loss + self.language_model.config.router_aux_loss_coef * found.aux_loss.to(loss.device)
         return Output(loss, found.logits, 0 if tokens is None else len(tokens))
+
+    def _idle(self, device: torch.device) -> Tensor:
+        """Tokens of one black block.
+
+        With several processes every one must run every part, whether its rows hold pictures or not: a
+        sharded part is gathered by all, and gradients are averaged over all.
+        """
+        side: int = getattr(self.encoder, "merge", 2)
+        patch, channels = (getattr(self.encoder, name, n) for name, n in (("patch", 14), ("channels", 3)))
+        pixels = torch.zeros(side * side, channels * patch * patch, device=device)
+        positions = torch.zeros(side * side, 3, dtype=torch.int32, device=device)
+        segments = Segments.from_lengths([side * side], device)
+        return self.visual_tokens(pixels, positions, segments, grid_thw=[(1, side, side)])
 
     def _see(
         self,
@@ -248,10 +270,17 @@ class LlavaOneVision2(nn.Module):
 
         Returns:
             (B, new) int64 ids after the prompts; rows that end early are filled with the pad token.
+
+        Raises:
+            ValueError: prompts that are padded on the right, or as for `forward`.
         """
+        if attention_mask is not None and not bool(attention_mask[:, -1].all()):
+            raise ValueError("prompts must be padded on the left to be continued, got padding on the right")
         tokens = self._see(pixel_values, positions, segments, items, grid_thw)
         embeds = self.embed(input_ids, tokens)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if "generation_config" not in options:
+            options.setdefault("pad_token_id", _pad_token(self.language_model.generation_config))
         generated = cast(Any, self.language_model).generate(
             input_ids=input_ids, inputs_embeds=embeds, attention_mask=mask, **options
         )
@@ -260,12 +289,13 @@ class LlavaOneVision2(nn.Module):
     def set_gradient_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations of encoder and language model in the backward pass instead of keeping them."""
         if hasattr(self.encoder, "set_gradient_checkpointing"):
-            self.encoder.set_gradient_checkpointing(enable)
+            cast(Any, self.encoder).set_gradient_checkpointing(enable)
         model = cast(Any, self.language_model)
+        kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # its older name
         if enable:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
         else:
-            model.gradient_checkpointing_disable()
+            getattr(model, f"{kind}_checkpointing_disable")()
 
     @classmethod
     def from_pretrained(
@@ -296,12 +326,56 @@ def rows_per_token(connector: Connector) -> int | None:
     return n // once if twice == 2 * once and n % once == 0 else None
 
 
+def sight(attention: str | None, mask: Tensor | None, position_ids: Tensor | None) -> dict[str, Any]:
+    """What a language model of transformers takes so that tokens see what they should.
+
+    Rows with padding take the mask, and positions counted without it. Packed rows take the positions
+    alone: transformers makes a block-diagonal causal mask of them, of the kind its attention wants;
+    flash attention gets the lengths of the samples, ready made.
+
+    Args:
+        attention: its attention implementation.
+        mask: (B, S), 0 where padded.
+        position_ids: (B, S) of packed rows.
+    """
+    if position_ids is None:
+        return {} if mask is None else {"attention_mask": mask, "position_ids": positions_from_mask(mask)}
+    if mask is not None:  # out of step with what is beside it, so every padding token is a sample of its own
+        position_ids = position_ids.masked_fill(mask == 0, _OUT_OF_STEP)
+    seeing: dict[str, Any] = {"position_ids": position_ids}
+    if attention is not None and "flash" in attention:
+        jumps = position_ids.diff(prepend=position_ids[:, :1] - 2, dim=1) != 1
+        starts = jumps.flatten().nonzero().flatten()
+        ends = torch.cat([starts, starts.new_tensor([jumps.numel()])]).to(torch.int32)
+        longest = int(ends.diff().max())
+        seeing |= {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
+    return seeing
+
+
+#: a position that neither follows nor precedes another of a row
+_OUT_OF_STEP = -3
+
+
+def several_processes() -> bool:
+    """Whether this is one of several training processes."""
+    spread = torch.distributed
+    return spread.is_available() and spread.is_initialized() and spread.get_world_size() > 1
+
+
+def _pad_token(generation: Any) -> int:
+    """A token to fill rows that ended, for models that name none."""
+    if generation.pad_token_id is not None:
+        return int(generation.pad_token_id)
+    end = generation.eos_token_id
+    return int(end[0] if isinstance(end, list) else end or 0)
+
+
 def positions_from_mask(attention_mask: Tensor) -> Tensor:
     """(B, S) mask -> (B, S) int64 places among the tokens of the row; 1 where padded."""
     return (attention_mask.long().cumsum(-1) - 1).masked_fill(attention_mask == 0, 1)
 
 
-def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """() float32 mean cross entropy between logits (B, S, V) and the next label (B, S) that is not -100."""
-    targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
+def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """() float32 mean over the targets (B, S) that are not -100, of logits (B, S, V); 0 if there are none."""
+    total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    return total / (targets != IGNORE).sum().clamp(min=1)
