@@ -18,6 +18,8 @@ _PLACES = {
     "collate": "ov2kit.recipes.sample",
     "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
+    "plain_image_messages": "ov2kit.recipes.plain_images",
+    "read_subtitles": "ov2kit.recipes.subtitles",
     "rewrite_prompt": "ov2kit.recipes.prompts",
     "small_tokenizer": "ov2kit.recipes.tokenizer",
 }

@@ -4,7 +4,7 @@ A directory is read as canvases on disk: our own file or the public asset layout
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,13 +13,15 @@ from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets
 from ov2kit.errors import DataError, Ov2kitError
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
+from ov2kit.recipes.subtitles import Subtitle, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
+Clip = tuple[Kind, Canvases]
 
 
 def open_media(
     media: Media, *, codec: Callable[[Any], Canvases], frames: FrameTokenizer, image: ImageTokenizer, source: VideoKind
-) -> list[tuple[Kind, Canvases]]:
+) -> list[Clip]:
     """Canvases of one picture or video, with what they are, clip by clip.
 
     Args:
@@ -84,3 +86,24 @@ def _kind(kind: str, wanted: str | None, clip: Canvases) -> Kind:
     if wanted == "codec":
         return "codec"
     return "frames" if clip.signal == "none" and bool(clip.is_anchor.all()) else "codec"
+
+
+def part_subtitles(media: Media, clips: int) -> list[Subtitle]:
+    """Subtitles of a video part.
+
+    Raises:
+        DataError: they cannot be read, or there is no one video for them.
+    """
+    given = media.options.get("subtitles")
+    if given is None:
+        return []
+    if media.kind == "image" or clips != 1:
+        raise DataError(f"subtitles need one video to belong to, got {clips} clip(s) of an {media.kind} part")
+    return read_subtitles(given)
+
+
+def known_seconds(canvases: Canvases) -> float | None:
+    """Length of the video that canvases of one clip came from, None if they do not know it."""
+    source = canvases.provenance.get("source")
+    seconds = source.get("seconds") if isinstance(source, Mapping) else None
+    return float(seconds) if isinstance(seconds, int | float) else None
