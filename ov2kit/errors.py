@@ -31,3 +31,11 @@ class MissingExtraError(Ov2kitError, ImportError):
 
 class DamagedVideoWarning(UserWarning):
     """A video was damaged or cut short; the message counts what was lost."""
+
+
+class CheckpointError(Ov2kitError, ValueError):
+    """A model, tokenizer or preprocessor directory is incomplete, inconsistent or of an unknown form."""
+
+
+class DataError(Ov2kitError, ValueError):
+    """A conversation, a subtitle file or a record of a data set is malformed."""
