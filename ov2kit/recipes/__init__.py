@@ -9,10 +9,14 @@ from typing import Any
 
 _PLACES = {
     "Batch": "ov2kit.recipes.sample",
+    "Processor": "ov2kit.recipes.processor",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
     "collate": "ov2kit.recipes.sample",
+    "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
+    "rewrite_prompt": "ov2kit.recipes.prompts",
+    "small_tokenizer": "ov2kit.recipes.tokenizer",
 }
 __all__ = list(_PLACES)
 _EXTRA = {"lightning", "torchmetrics", "transformers", "matplotlib", "tokenizers"}
