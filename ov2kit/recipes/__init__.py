@@ -9,12 +9,17 @@ from typing import Any
 
 _PLACES = {
     "Batch": "ov2kit.recipes.sample",
+    "ConversationData": "ov2kit.recipes.data.datamodule",
+    "ConversationIndex": "ov2kit.recipes.data.index",
     "Processor": "ov2kit.recipes.processor",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
+    "build_tokenizers": "ov2kit.recipes.data.tokenizers",
     "collate": "ov2kit.recipes.sample",
     "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
+    "pack_bins": "ov2kit.recipes.data.packing",
+    "parse_lengths": "ov2kit.recipes.data.packing",
     "rewrite_prompt": "ov2kit.recipes.prompts",
     "small_tokenizer": "ov2kit.recipes.tokenizer",
 }

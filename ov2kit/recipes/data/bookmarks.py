@@ -21,11 +21,16 @@ class Bookmarks:
         self.facts = dict(facts)
         #: how many of the batches since `begin` were used; all that were handed out when None
         self.used: Callable[[], int] | None = None
+        #: states of all ranks, in order, where each rank has its own; else None
+        self.gather: Callable[[State], list[State]] | None = None
+        self.rank = 0
+        #: batches since `begin` that training took, as far as someone counts them here
+        self.taken = 0
         self.begin(start)
 
     def begin(self, start: State) -> None:
         """A new row of batches begins here."""
-        self.handed = 0
+        self.handed = self.taken = 0
         self._marks = {0: start}
 
     def hand(self, after: State) -> None:
@@ -46,7 +51,8 @@ class Bookmarks:
     def state_dict(self) -> State:
         """Where the first batch that was not used begins, as plain numbers and text."""
         used = self.handed if self.used is None else min(self.used(), self.handed)
-        return {"facts": self.facts, "at": self._marks[used]}
+        at = self._marks[used]
+        return {"facts": self.facts, "at": [at] if self.gather is None else self.gather(at)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where `state_dict` was taken.
@@ -65,4 +71,4 @@ class Bookmarks:
                 f"the checkpoint cannot be continued in the middle of its data: {'; '.join(changed)}. Set it as it "
                 "was, or start a new run from the weights alone"
             )
-        self.begin(dict(state["at"]))
+        self.begin(dict(state["at"][self.rank if self.gather else 0]))

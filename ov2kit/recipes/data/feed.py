@@ -53,8 +53,8 @@ class Feed:
                 if "DataLoader worker" not in str(error):
                     raise
                 raise DataError(
-                    f"a data worker died after {count} deliveries ({' '.join(str(error).split())}); it was killed, often "
-                    "for want of memory: use fewer workers, smaller canvases, or num_workers=0 to see the record"
+                    f"a data worker died after {count} deliveries ({' '.join(str(error).split())}); it was killed, "
+                    "often for want of memory: use fewer workers, smaller canvases, or num_workers=0 to see the record"
                 ) from error
             count += 1
             yield delivered

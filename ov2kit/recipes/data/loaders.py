@@ -36,7 +36,13 @@ class PlannedLoader:
     """
 
     def __init__(
-        self, feed: Feed, plan: Plan, faults: FaultLog, facts: Mapping[str, Any] | None = None, *, same_epoch: bool = False
+        self,
+        feed: Feed,
+        plan: Plan,
+        faults: FaultLog,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        same_epoch: bool = False,
     ) -> None:
         self.feed, self.plan, self.faults, self.same_epoch = feed, plan, faults, same_epoch
         self.bookmarks = Bookmarks({"epoch": 0, "batch": 0}, facts or {})
@@ -161,14 +167,16 @@ class StreamLoader:
                 given += 1
                 held = [list(own) for _, (own, _) in waiting.waiting]
                 following = [place[0], place[1] + (delivered is not None)]
-                self.bookmarks.hand({"next": following, "held": held, "row": given % (self.rows_per_epoch or given + 1)})
+                self.bookmarks.hand(
+                    {"next": following, "held": held, "row": given % (self.rows_per_epoch or given + 1)}
+                )
                 batch = pack([sample for _, sample in row], self.pad_id, self.length)
                 if delivered is None and not held:
                     self._finish(place[0])
                 yield batch.pin_memory() if self.pin_memory else batch
                 if given == self.rows_per_epoch:
                     return
-        self._finish(self.bookmarks.last["next"][0])
+        self._finish(place[0])
 
     def _finish(self, epoch: int) -> None:
         """Nothing of this epoch is left, whatever the last row said."""
@@ -181,7 +189,7 @@ class StreamLoader:
 
         def planned(epoch: int) -> list[Wanted]:
             if epoch not in plans:
-                plans.clear()
+                plans.pop(epoch - 2, None)
                 plans[epoch] = self.plan(epoch)
             return plans[epoch]
 
