@@ -8,18 +8,24 @@ import importlib
 from typing import Any
 
 _PLACES = {
-    "LlavaOneVision2": "ov2kit.recipes.model",
     "Batch": "ov2kit.recipes.sample",
+    "ConversationData": "ov2kit.recipes.data.datamodule",
+    "ConversationIndex": "ov2kit.recipes.data.index",
+    "LitLlavaOneVision2": "ov2kit.recipes.lit",
+    "LlavaOneVision2": "ov2kit.recipes.model",
     "Processor": "ov2kit.recipes.processor",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
     "build": "ov2kit.recipes.architecture",
-    "release_config": "ov2kit.recipes.architecture",
+    "build_tokenizers": "ov2kit.recipes.data.tokenizers",
     "collate": "ov2kit.recipes.sample",
     "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
+    "pack_bins": "ov2kit.recipes.data.packing",
+    "parse_lengths": "ov2kit.recipes.data.packing",
     "plain_image_messages": "ov2kit.recipes.plain_images",
     "read_subtitles": "ov2kit.recipes.subtitles",
+    "release_config": "ov2kit.recipes.architecture",
     "rewrite_prompt": "ov2kit.recipes.prompts",
     "small_tokenizer": "ov2kit.recipes.tokenizer",
 }

@@ -177,40 +177,40 @@ class LitLlavaOneVision2(pl.LightningModule):
     # -- learning
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Losses of the supervised tokens.
+        """Sum of the losses of the supervised tokens, and what it is made of.
 
         Returns:
-            losses (T,) float32, and for each the sample it belongs to, (T,) int64.
+            loss: () float32, with gradient.
+            parts: (2, len(KINDS)) float64, sums of losses and counts of tokens by kind of sample.
         """
         targets = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORE)
-        columns = (targets != IGNORE).any(0).nonzero().flatten()
-        if not len(columns):  # nothing is supervised; the step still runs on every process
-            columns = columns.new_zeros(1)
-        logits = self.model(
+        chosen = targets != IGNORE
+        output = self.model(
             batch.input_ids,
             **self._visual(batch),
             attention_mask=batch.attention_mask,
             position_ids=batch.position_ids,
-            keep=columns,
-        ).logits
-        targets = targets[:, columns]
-        chosen = targets != IGNORE
-        losses = F.cross_entropy(logits[chosen].float(), targets[chosen], reduction="none")
-        if not len(losses):
-            losses = logits.float().sum()[None] * 0
-            return losses, columns[:1] * 0
-        return losses, samples_of(batch)[:, columns][chosen]
+            labels=batch.labels,
+            supervised_only=True,
+        )
+        kinds = [KINDS.index(kind_of(stats)) for stats in batch.stats] or [len(KINDS) - 1]
+        parts = torch.zeros(2, len(KINDS), dtype=torch.float64, device=chosen.device)
+        count = chosen.sum()
+        if len(set(kinds)) == 1:
+            parts[:, kinds[0]] = torch.stack([output.loss.detach() * count, count])
+        else:
+            columns = chosen.any(0)
+            kept = chosen[:, columns]
+            owner = torch.tensor(kinds, device=chosen.device)[samples_of(batch)[:, columns][kept]]
+            losses = _losses(output.logits[kept], targets[:, columns][kept])
+            parts[0].index_add_(0, owner, losses.double())
+            parts[1].index_add_(0, owner, torch.ones_like(owner, dtype=torch.float64))
+        return output.loss * count, parts
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses, samples = self(batch)
-        kinds = torch.tensor([KINDS.index(kind_of(stats)) for stats in batch.stats] or [3], device=losses.device)
-        supervised = (batch.labels[:, 1:] != IGNORE).sum()
-        sums = losses.new_zeros(2, len(KINDS), dtype=torch.float64)
-        if supervised > 0:
-            sums[0].index_add_(0, kinds[samples], losses.detach().double())
-            sums[1].index_add_(0, kinds[samples], torch.ones_like(losses, dtype=torch.float64))
-        self._sums = sums if self._sums is None else self._sums + sums
-        return cast(Tensor, losses.sum() / _SCALE)
+        loss, parts = self(batch)
+        self._sums = parts if self._sums is None else self._sums + parts
+        return cast(Tensor, loss / _SCALE)
 
     def configure_gradient_clipping(
         self,
@@ -251,16 +251,13 @@ class LitLlavaOneVision2(pl.LightningModule):
         Returns:
             `answers`, for each: name, answer, expected, exact.
         """
-        losses, _ = self(batch)
+        _, parts = self(batch)
         answers = []
         if batch_idx < self.answer_batches and batch.position_ids is None:
             answers = [answer for answer in self.answer(batch) if answer["expected"] is not None]
-        supervised = (batch.labels[:, 1:] != IGNORE).sum()
         right = sum(answer["exact"] for answer in answers)
         assert self._seen is not None
-        self._seen += torch.stack(
-            [losses.sum().double(), supervised.double(), *self._seen.new_tensor([right, len(answers)])]
-        )
+        self._seen += torch.cat([parts.sum(1), self._seen.new_tensor([right, len(answers)])])
         return {"answers": answers}
 
     def on_validation_epoch_end(self) -> None:
@@ -329,6 +326,13 @@ class LitLlavaOneVision2(pl.LightningModule):
         if options.setdefault("weights_only", True) is not True:
             raise ValueError("checkpoints are only read with weights_only=True")
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
+
+
+@torch.no_grad()
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """(T, V) logits and (T,) targets -> (T,) float32, a thousand at a time to stay small."""
+    pieces = zip(logits.split(1024), targets.split(1024), strict=True)
+    return torch.cat([F.cross_entropy(piece.float(), wanted, reduction="none") for piece, wanted in pieces])
 
 
 def samples_of(batch: Batch) -> Tensor:
