@@ -25,10 +25,6 @@ class BudgetError(Ov2kitError, ValueError):
     """A token or canvas budget cannot be met by any result."""
 
 
-class CheckpointError(Ov2kitError, ValueError):
-    """A model directory or checkpoint is incomplete, unreadable, or does not fit the model."""
-
-
 class MissingExtraError(Ov2kitError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 

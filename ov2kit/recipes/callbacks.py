@@ -17,7 +17,7 @@ from ov2kit.recipes.flops import step_operations
 from ov2kit.recipes.sample import Batch
 
 #: per sample, averaged over the samples of a window; see `Processor`
-_SHOWN = ("canvases", "p_canvases", "groups", "visual_tokens", "text_tokens", "p_share", "video_seconds")
+_SHOWN = ("canvases", "p_canvases", "groups", "visual_tokens", "tokens", "p_share", "video_seconds")
 
 
 class Throughput(Callback):
@@ -84,7 +84,7 @@ class Throughput(Callback):
         seconds = time.perf_counter() - self._start
         speed = {
             "samples_per_second": total["samples"] / seconds,
-            "tokens_per_second": total["text_tokens"] / seconds,
+            "tokens_per_second": total["tokens"] / seconds,
             "visual_tokens_per_second": total["visual_tokens"] / seconds,
             "seconds_per_step": seconds / (trainer.global_step - self._step),
             "data_wait_share": self._waited / seconds,
@@ -106,7 +106,7 @@ def _operations(module: Any, batch: Batch) -> float:
         module.model,
         runs,
         int(sum(s.get("visual_tokens", 0) for s in stats)),
-        [int(s.get("text_tokens", 0)) for s in stats],
+        [int(s.get("tokens", 0)) for s in stats],
         int(sum(s.get("supervised_tokens", 0) for s in stats)),
     )
 
@@ -191,10 +191,8 @@ def _append(path: Path, answers: list[dict[str, Any]], **more: Any) -> None:
 class Bar(TQDMProgressBar):
     """The progress bar without the version of the run, which says nothing."""
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics  # type: ignore[return-value]
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class Lines(Callback):

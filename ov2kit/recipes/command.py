@@ -3,6 +3,7 @@
 import difflib
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -12,21 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ov2kit.errors import Ov2kitError
 from ov2kit.recipes.callbacks import Answers, Bar, Lines, Throughput
+from ov2kit.recipes.checkpoints import PlainCheckpoints
 from ov2kit.recipes.command_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.lit import LitLlavaOneVision2
 from ov2kit.recipes.starting import read_checkpoint
-from ov2kit.recipes.stopping import Stopped, StopBetweenSteps
+from ov2kit.recipes.stopping import StopBetweenSteps, Stopped
 
 
 class RecipeCLI(LightningCLI):
@@ -91,9 +92,11 @@ class RecipeCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.command]
-        start = config.model.start
-        if start and config.data.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
-            config.data.tokenizer = start
+        start, data = config.model.start, config.data
+        if start and data.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
+            data.tokenizer = start
+        for name in ("path", "val_path", "test_path", "predict_path"):
+            data[name] = _beside_configs(data[name])
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         config = self.config_init[self.command]
@@ -102,17 +105,21 @@ class RecipeCLI(LightningCLI):
         if config.trainer.enable_progress_bar is None:
             config.trainer.enable_progress_bar = sys.stderr.isatty()
         config.trainer.default_root_dir = config.trainer.default_root_dir or config.out
-        own = [Answers(config.get("predictions"))]
+        own: list[Callback] = [Answers(config.get("predictions"))]
         if self.command == "fit":
             own += [Throughput(), StopBetweenSteps()]
             own += [] if config.trainer.enable_progress_bar else [Lines()]
         if config.trainer.enable_progress_bar:
             own.append(Bar())
-        config.trainer.callbacks = [*(config.trainer.callbacks or []), *own]
+        config.trainer.callbacks = [*_several(config.trainer.callbacks), *own]
+        config.trainer.plugins = [*_several(config.trainer.plugins), PlainCheckpoints()]
         return super().instantiate_trainer(**options)
 
     def after_instantiate_classes(self) -> None:
-        self.datamodule.tokens_out = self.model.tokens_out
+        vision, data = self.model.model.release_config["vision_config"], self.config[self.command].data
+        for option, field in (("patch", "patch_size"), ("merge", "spatial_merge_size")):
+            if vision[field] != data[option]:
+                raise ValueError(f"the model has {field} {vision[field]}; set --data.{option} {vision[field]}")
 
     def before_fit(self) -> None:
         parts = []
@@ -131,7 +138,7 @@ class RecipeCLI(LightningCLI):
         _say(f"{self.trainer.global_step} steps in {seconds:.0f} s{said}; everything is in {self.trainer.log_dir}")
 
     def _after_evaluation(self) -> None:
-        if rank_zero_only.rank == 0:
+        if _is_first():
             print(json.dumps({name: float(value) for name, value in self.trainer.callback_metrics.items()}))
 
     after_validate = _after_evaluation
@@ -191,8 +198,13 @@ def _fail(message: str) -> int:
     return 2
 
 
+def _is_first() -> bool:
+    """Whether this is the process that speaks; before processes have found each other too."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
 def _say(text: str) -> None:
-    if rank_zero_only.rank == 0:
+    if _is_first():
         print(text, file=sys.stderr, flush=True)
 
 
@@ -225,6 +237,19 @@ def _config(name: str) -> str:
     raise ArgumentError(None, f"{name}: no such config; {hint}")
 
 
+def _several(given: Any) -> list[Any]:
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _beside_configs(paths: Any) -> Any:
+    """Shipped data by its name alone, unless there is such a file where the command runs."""
+    if isinstance(paths, list):
+        return [_beside_configs(path) for path in paths]
+    if paths is None or Path(paths).exists() or Path(paths).name != paths or not (CONFIGS / paths).exists():
+        return paths
+    return str(CONFIGS / paths)
+
+
 def _checkpoint_of(arguments: Sequence[str]) -> Path | None:
     """The file that --ckpt_path names; of a folder of shards, the file with the settings."""
     for place, argument in enumerate(arguments):
@@ -238,10 +263,13 @@ def _checkpoint_of(arguments: Sequence[str]) -> Path | None:
 def _explained(error: ArgumentError, parser: LightningArgumentParser) -> str:
     """The parser's message on one line, with the key that was probably meant."""
     text = " ".join(str(error.message).split())
-    wrong = re.search(
-        r"[Kk]ey ['\"]([\w.]+)['\"] is not expected|[Uu]nrecognized arguments: --([\w.]+)|does not accept option ['\"]([\w.]+)",
-        text,
+    # the three ways in which the parser says it, for files, flags and subcommands
+    ways = (
+        r"ey ['\"]([\w.]+)['\"] is not expected",
+        r"nrecognized arguments: --([\w.]+)",
+        r"not accept option ['\"]([\w.]+)",
     )
+    wrong = re.search("|".join(ways), text)
     if not wrong:
         return text.replace("typing.", "")
     key = wrong[1] or wrong[2] or wrong[3]

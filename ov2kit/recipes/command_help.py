@@ -11,7 +11,7 @@ COMMANDS = {
     "predict": "Write the answers of a model as JSON lines.",
 }
 _OWN = {
-    "--config FILE": "YAML; a name alone is looked up among the shipped ones. Later ones and flags overrule earlier ones",
+    "--config FILE": "YAML; a name alone is looked up among the shipped ones. What comes later overrules",
     "--out DIR": "folder for runs; each gets version_N in it (runs)",
     "--ckpt_path FILE": "checkpoint to go on from; its model settings are the defaults",
     "--trainer.NAME": "max_steps, devices, precision, strategy, accumulate_grad_batches, ...",
@@ -72,8 +72,8 @@ def _arguments(path: Path, name: str) -> dict[str, tuple[str, str]]:
     init = next(node for node in made.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     arguments = init.args
     named = [*arguments.args[1:], *arguments.kwonlyargs]
-    defaults = [*arguments.defaults, *arguments.kw_defaults]
-    defaults = [None] * (len(named) - len(defaults)) + defaults
+    given = [*arguments.defaults, *arguments.kw_defaults]
+    defaults = [*[None] * (len(named) - len(given)), *given]
     meanings = _meanings(ast.get_docstring(made) or "")
     return {
         argument.arg: ("required" if default is None else ast.unparse(default), meanings.get(argument.arg, ""))

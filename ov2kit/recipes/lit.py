@@ -331,8 +331,8 @@ class LitLlavaOneVision2(pl.LightningModule):
 @torch.no_grad()
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:
     """(T, V) logits and (T,) targets -> (T,) float32, a thousand at a time to stay small."""
-    pieces = zip(logits.split(1024), targets.split(1024), strict=True)
-    return torch.cat([F.cross_entropy(piece.float(), wanted, reduction="none") for piece, wanted in pieces])
+    pieces = (slice(start, start + 1024) for start in range(0, len(targets), 1024))
+    return torch.cat([F.cross_entropy(logits[p].float(), targets[p], reduction="none") for p in pieces])
 
 
 def samples_of(batch: Batch) -> Tensor:
@@ -344,9 +344,5 @@ def samples_of(batch: Batch) -> Tensor:
 
 
 def kind_of(stats: Mapping[str, float]) -> str:
-    """What a sample shows, one of `KINDS`, from its counts of canvases, videos and images."""
-    if stats.get("p_canvases"):
-        return "codec"
-    if stats.get("videos"):
-        return "frames"
-    return "image" if stats.get("images") else "text"
+    """What a sample shows, one of `KINDS`; the first where it shows several."""
+    return next((kind for kind in KINDS if stats.get(kind)), "text")
