@@ -264,12 +264,12 @@ def _explained(error: ArgumentError, parser: LightningArgumentParser) -> str:
     """The parser's message on one line, with the key that was probably meant."""
     text = " ".join(str(error.message).split())
     # the three ways in which the parser says it, for files, flags and subcommands
-    ways = (
+    unknown = (
         r"ey ['\"]([\w.]+)['\"] is not expected",
         r"nrecognized arguments: --([\w.]+)",
         r"not accept option ['\"]([\w.]+)",
     )
-    wrong = re.search("|".join(ways), text)
+    wrong = re.search("|".join(unknown), text)
     if not wrong:
         return text.replace("typing.", "")
     key = wrong[1] or wrong[2] or wrong[3]
