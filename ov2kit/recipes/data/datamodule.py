@@ -266,18 +266,20 @@ class ConversationData(LightningDataModule):
         return []
 
     def test_dataloader(self) -> PlannedLoader:
-        """Prompts, padded on the left, to generate answers from.
+        """Batches with labels, as `val_dataloader`; the answers to compare with are in them.
 
         Raises:
             DataError: there is neither `test_path` nor `val_path`.
         """
         if self.test_path is None:
             raise DataError("there is nothing to test on: give test_path or val_path")
-        return self._prompts(self.test_path)
+        index = self._index(self.test_path)
+        return self._eval_loader(index, np.arange(len(index)))
 
     def predict_dataloader(self) -> PlannedLoader:
-        """As `test_dataloader`, of `predict_path`."""
-        return self._prompts(self.predict_path)
+        """Prompts of `predict_path`, padded on the left, to generate answers from."""
+        index = self._index(self.predict_path, needs_answer=False)
+        return self._eval_loader(index, np.arange(len(index)), generate=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in its data."""
@@ -370,10 +372,6 @@ class ConversationData(LightningDataModule):
         feed = Feed(batches, self.num_workers, self.prefetch, self.pin_memory)
         plan = partial(records.batches, batch_size=self.eval_batch_size, group_by_length=False, keep_all=True)
         return PlannedLoader(feed, plan, self._log(index), same_epoch=True)
-
-    def _prompts(self, paths: str | list[str]) -> PlannedLoader:
-        index = self._index(paths, needs_answer=False)
-        return self._eval_loader(index, np.arange(len(index)), generate=True)
 
     def _facts(self, records: Records) -> dict[str, Any]:
         """What decides which batches come, by the names of the options."""
