@@ -23,6 +23,8 @@ TRAINING = {
     "test": "the same on the test data",
     "predict": "answers as JSON lines",
 }
+_DTYPES = ("bfloat16", "float16", "float32")
+_CONVERT = "Lightning checkpoint <-> released format; or a released encoder and a language model -> a start checkpoint."
 _FORMATS = ("png", "npy", "jpg", "safetensors")
 
 
@@ -39,6 +41,7 @@ def run(arguments: Sequence[str]) -> int:
         "report": _report,
         "demo": _demo,
         "doctor": _doctor,
+        "convert": _convert,
     }
     try:
         parsed = _parser().parse_args(list(arguments))
@@ -72,7 +75,7 @@ def _plain(error: ArgumentError) -> str:
     """The parser's message on one line, with arguments as they are typed."""
     text = " ".join(str(error).split())
     text = re.sub(r"\b(tokenize|report)\.videos?\b", "VIDEO", text)
-    return re.sub(r"\b(tokenize|report|demo|doctor)\.(\w+)", r"--\2", text)
+    return re.sub(r"\b(tokenize|report|demo|doctor|convert)\.(\w+)", r"--\2", text)
 
 
 def _fail(message: str) -> int:
@@ -116,9 +119,21 @@ def _parser() -> ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
+    convert = ArgumentParser(description=_CONVERT, exit_on_error=False)
+    convert.add_argument("source", metavar="SOURCE", help="checkpoint to read: a .ckpt file or a directory")
+    convert.add_argument("target", metavar="TARGET", help="directory to write, or a file ending in .ckpt")
+    convert.add_argument("--llm", metavar="DIR", help="language model to join SOURCE, an encoder, with")
+    convert.add_argument("--files_from", metavar="DIR", help="take the files of tokenizer and processor from here")
+    convert.add_argument("--dtype", choices=_DTYPES, help="of the weights written; the source's when omitted")
+    convert.add_argument("--max_shard_gb", type=float, default=5.0, help="begin another file at this size")
+    convert.add_argument("--merge", type=int, default=2, help="with --llm: patches per edge that become one token")
+    convert.add_argument("--seed", type=int, default=0, help="with --llm: of the new connector's weights")
+    convert.add_argument("--overwrite", action="store_true", help="replace what is at TARGET")
+
     commands.add_subcommand("tokenize", tokenize, help="videos -> directories of codec canvases")
     commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
     commands.add_subcommand("demo", demo, help="both, on the bundled clip")
+    commands.add_subcommand("convert", convert, help="checkpoints from one format into another")
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
     for name, description in TRAINING.items():  # shown in the help; `run` hands them on before parsing
         commands.add_subcommand(name, ArgumentParser(exit_on_error=False), help=description)
@@ -259,4 +274,26 @@ def _doctor(parsed: Namespace) -> int:
 
     findings = examine()
     print(json.dumps(findings, indent=2) if parsed.json else render(findings))
+    return 0
+
+
+def _convert(parsed: Namespace) -> int:
+    import torch
+
+    from ov2kit.recipes.convert import convert
+
+    if parsed.max_shard_gb <= 0:
+        return _fail(f"--max_shard_gb must be above 0, got {parsed.max_shard_gb}")
+    done = convert(
+        parsed.source,
+        parsed.target,
+        llm=parsed.llm,
+        files_from=parsed.files_from,
+        dtype=None if parsed.dtype is None else getattr(torch, parsed.dtype),
+        max_shard_bytes=int(parsed.max_shard_gb * 10**9),
+        merge=parsed.merge,
+        seed=parsed.seed,
+        overwrite=parsed.overwrite,
+    )
+    print(f"{parsed.source} -> {parsed.target}: {done}")
     return 0

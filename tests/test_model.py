@@ -248,11 +248,11 @@ class TestPackedRows:
             return torch.cat(out, dim=2).transpose(1, 2), None
 
         monkeypatch.setitem(AttentionInterface._global_mapping, "flash_attention_2", varlen)
-        model, row = tiny(), pack(MIXED, PAD, length=60)
+        model, row = tiny(), pack(MIXED, PAD, length=50)
         want = run(model, row).logits
         model.language_model.config._attn_implementation = "flash_attention_2"  # without asking whether it is installed
         torch.testing.assert_close(run(model, row).logits, want, atol=1e-5, rtol=1e-5)
-        ends = [0, *torch.tensor([len(one) for one in MIXED]).cumsum(0).tolist(), 60]
+        ends = [0, *torch.tensor([len(one) for one in MIXED]).cumsum(0).tolist(), 50]
         assert calls == [(ends, max(len(one) for one in MIXED), None)] * 2
 
 
@@ -340,7 +340,7 @@ class TestTraining:
     def test_compiled_it_gives_the_same_loss(self):
         model, batch = tiny(), collate(MIXED[:1], PAD)
         want = run(model, batch).loss
-        compiled = torch.compile(model, backend="aot_eager")
+        compiled = torch.compile(model, backend="eager")
         got = run(compiled, batch).loss
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
         assert set(gradients(model, got)) == {name for name, _ in model.named_parameters()}

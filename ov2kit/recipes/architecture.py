@@ -15,7 +15,7 @@ from torch import nn
 
 import ov2kit.connectors
 from ov2kit.encoders import OneVisionEncoder
-from ov2kit.errors import CheckpointError
+from ov2kit.errors import CheckpointError, MissingExtraError
 from ov2kit.positional import NoPositions, RoPE3D
 from ov2kit.recipes.model import LlavaOneVision2
 
@@ -282,9 +282,14 @@ def build_language_model(text: Mapping[str, Any], attention: str | None = None) 
 
     Raises:
         ValueError: transformers knows no such model type.
+        MissingExtraError: transformers is not installed.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+    try:
+        from transformers import AutoConfig, AutoModelForCausalLM
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the language model needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'"
+        ) from error
     fields = copy.deepcopy(dict(text))
     kind = fields.pop("model_type", "qwen3")
     config = AutoConfig.for_model(kind, **fields)

@@ -69,15 +69,11 @@ def from_pretrained(
     folder = Path(path)
     config = read_config(folder)
     store = TensorStore(folder)
-    model = _empty(config, folder, attention)
-    wanted = places(model)
-    separate = _check(wanted, store, folder)
-    fill(model, wanted, lambda name: store.read(name, dtype, device))
-    for place in separate:
-        _untie(model, cast(tuple[str, str], place.alias), store, dtype, device)
+    model = empty_model(config, folder, attention=attention)
+    load(model, places(model), store, dtype, device)
     _to_device(model, device)
     if (folder / GENERATION).is_file():
-        model.language_model.generation_config = _generation(folder)
+        model.language_model.generation_config = read_generation(folder)
     model.source = folder.absolute()
     return model.eval()
 
@@ -150,7 +146,7 @@ def from_lightning_entry(entry: Mapping[str, Any], *, fresh: bool = True) -> Lla
         raise CheckpointError("the checkpoint says nothing under 'ov2kit' about its model; was it written by ov2kit?")
     from transformers import GenerationConfig
 
-    model = _empty(entry["config"], Path("checkpoint"), None, fresh=fresh)
+    model = empty_model(entry["config"], Path("checkpoint"), fresh=fresh)
     if entry.get("generation_config"):
         model.language_model.generation_config = GenerationConfig.from_dict(dict(entry["generation_config"]))
     return model
@@ -211,20 +207,45 @@ def without_memory() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def fill(model: nn.Module, wanted: Iterable[Place], read: Callable[[str], Tensor]) -> None:
-    """Put tensors into a model, as they are; `read` gives one by its name in the release."""
+def load(
+    model: LlavaOneVision2,
+    wanted: list[Place],
+    store: TensorStore,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> None:
+    """Fill `wanted` parts of a model from files that hold these and nothing else.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape.
+    """
+    check_tensors(wanted, store.names, store.shape, str(store.path))
+    separate = [place for place in wanted if _differs_from_twin(place, store)]
+
+    def read(place: Place) -> Tensor:
+        parts = [store.read(part, dtype, device) for part in place.parts]
+        return place.join(parts, model.get_parameter(place.name).shape) if len(parts) > 1 else parts[0]
+
+    fill(model, wanted, read)
+    for place in separate:
+        assert place.alias is not None
+        owner, _, leaf = place.alias[0].rpartition(".")
+        setattr(model.get_submodule(owner), leaf, nn.Parameter(store.read(place.alias[1], dtype, device)))
+        model.language_model.config.tie_word_embeddings = False
+
+
+def fill(model: nn.Module, wanted: Iterable[Place], read: Callable[[Place], Tensor]) -> None:
+    """Put tensors into a model, as they are; what is tied stays tied."""
     for place in wanted:
         owner_name, _, leaf = place.name.rpartition(".")
         owner = model.get_submodule(owner_name)
         old = getattr(owner, leaf)
-        tensor = place.join([read(part) for part in place.parts], old.shape)
-        if isinstance(old, nn.Parameter):
-            setattr(owner, leaf, nn.Parameter(tensor, old.requires_grad))
-        else:
-            setattr(owner, leaf, tensor)
+        tensor = read(place)
+        new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+        setattr(owner, leaf, new)
         if place.alias is not None:
             other, _, tail = place.alias[0].rpartition(".")
-            setattr(model.get_submodule(other), tail, getattr(owner, leaf))
+            setattr(model.get_submodule(other), tail, new)
 
 
 def check_tensors(
@@ -253,36 +274,28 @@ def check_tensors(
         raise CheckpointError(f"{where}: the tensors do not fit the config; " + "; ".join(complaints))
 
 
-def _check(wanted: list[Place], store: TensorStore, folder: Path) -> list[Place]:
-    """Check names and shapes; gives the places whose tied twin is stored with values of its own."""
-    check_tensors(wanted, store.names, store.shape, str(folder))
-    separate = []
-    for place in wanted:
-        if place.alias is None or place.alias[1] not in store.names:
-            continue
-        if not torch.equal(store.read(place.parts[0]), store.read(place.alias[1])):
-            warnings.warn(
-                f"{folder}: the config ties {place.alias[1]} to {place.parts[0]}, but both are stored and differ; "
-                "they are kept apart",
-                stacklevel=3,
-            )
-            separate.append(place)
-    return separate
+def _differs_from_twin(place: Place, store: TensorStore) -> bool:
+    """Whether the tensor that this one is tied to is stored with values of its own."""
+    if place.alias is None or place.alias[1] not in store.names:
+        return False
+    if torch.equal(store.read(place.parts[0]), store.read(place.alias[1])):
+        return False
+    warnings.warn(
+        f"{store.path}: the config ties {place.alias[1]} to {place.parts[0]}, but both are stored and differ; "
+        "they are kept apart",
+        stacklevel=4,
+    )
+    return True
 
 
-def _untie(
-    model: LlavaOneVision2,
-    alias: tuple[str, str],
-    store: TensorStore,
-    dtype: torch.dtype | None,
-    device: torch.device | str | None,
-) -> None:
-    owner, _, leaf = alias[0].rpartition(".")
-    setattr(model.get_submodule(owner), leaf, nn.Parameter(store.read(alias[1], dtype, device)))
-    model.language_model.config.tie_word_embeddings = False
+def empty_model(
+    config: Mapping[str, Any], where: Path, *, attention: str | None = None, fresh: bool = False
+) -> LlavaOneVision2:
+    """A model of a release config whose weights have no memory yet, or are drawn if `fresh`.
 
-
-def _empty(config: Mapping[str, Any], where: Path, attention: str | None, *, fresh: bool = False) -> LlavaOneVision2:
+    Raises:
+        CheckpointError: the config cannot be built; the message names `where` it stood.
+    """
     config = copy.deepcopy(dict(config))
     try:
         if fresh:
@@ -301,7 +314,8 @@ def _to_device(model: nn.Module, device: torch.device | str | None) -> None:
                 setattr(module, name, buffer.to(device))
 
 
-def _generation(folder: Path) -> Any:
+def read_generation(folder: Path) -> Any:
+    """The `GenerationConfig` of a directory that has one."""
     from transformers import GenerationConfig
 
     return GenerationConfig.from_dict(read_json(folder / GENERATION))
@@ -314,7 +328,7 @@ def _plain(generation: Any) -> dict[str, Any]:
 def _write_generation(model: LlavaOneVision2, scratch: Path) -> None:
     now = model.language_model.generation_config
     source = model.source
-    if source is not None and (source / GENERATION).is_file() and _generation(source).to_dict() == now.to_dict():
+    if source is not None and (source / GENERATION).is_file() and read_generation(source).to_dict() == now.to_dict():
         shutil.copyfile(source / GENERATION, scratch / GENERATION)
         return
     (scratch / GENERATION).write_text(json.dumps(_plain(now), indent=2) + "\n")

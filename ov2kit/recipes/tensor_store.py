@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,15 +22,16 @@ class TensorStore:
 
     Args:
         path: a .safetensors file, or a directory with model.safetensors or an index of shards.
+        rename: what a tensor of the files is called here; None leaves it out.
 
     Raises:
         CheckpointError: there are no safetensors, a shard is missing or damaged, or index and shards
             disagree.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], rename: Callable[[str], str | None] = lambda name: name) -> None:
         self.path = Path(path)
-        self._files: dict[str, Path] = {}
+        self._places: dict[str, tuple[Path, str]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         try:
             files = tensor_files(self.path, lambda name: True)
@@ -42,9 +43,10 @@ class TensorStore:
                     there = list(opened.keys())
                     if listed is not None and (absent := sorted(set(listed) - set(there))):
                         raise CheckpointError(f"{file}: the index says it holds {_brief(absent)}, but it does not")
-                    for name in there if listed is None else listed:
-                        self._files[name] = file
-                        self._shapes[name] = tuple(opened.get_slice(name).get_shape())
+                    for stored in there if listed is None else listed:
+                        if (name := rename(stored)) is not None:
+                            self._places[name] = (file, stored)
+                            self._shapes[name] = tuple(opened.get_slice(stored).get_shape())
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(
                     f"{file}: not a readable safetensors file ({error}); it may be cut short, copy it again"
@@ -52,7 +54,7 @@ class TensorStore:
 
     @property
     def names(self) -> set[str]:
-        return set(self._files)
+        return set(self._places)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
@@ -63,8 +65,9 @@ class TensorStore:
         On the host in the file's dtype it is a private mapping of the file: pages are read when touched
         and copied when written.
         """
-        with safe_open(self._files[name], framework="pt") as opened:
-            tensor: Tensor = opened.get_tensor(name)
+        file, stored = self._places[name]
+        with safe_open(file, framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(stored)
         return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
 
