@@ -8,15 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+import torch
+from PIL import Image
+
 from ov2kit.canvases import Canvases
 from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets
-from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.errors import DataError
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
 from ov2kit.recipes.subtitles import Subtitle, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
 Clip = tuple[Kind, Canvases]
+_PICTURES = (str, os.PathLike, bytes, Image.Image, np.ndarray, torch.Tensor)
 
 
 def open_media(
@@ -44,13 +49,17 @@ def open_media(
     if wanted not in (None, *get_args(VideoKind)):
         raise DataError(f"unknown source {wanted!r} of a video; known: {', '.join(get_args(VideoKind))}")
     if isinstance(given, Canvases):
-        canvases = given
+        canvases = given if given.images.device.type == "cpu" else given.to("cpu")
     elif media.kind == "image":
-        canvases = _checked(image, given)
+        if not (isinstance(given, _PICTURES) or hasattr(given, "read")):
+            raise DataError(
+                f"an image must be a path, bytes, a PIL image, an array or Canvases, got {type(given).__name__}"
+            )
+        canvases = image(given)
     elif isinstance(given, str | os.PathLike) and Path(given).expanduser().is_dir():
         canvases = load_canvases(given)
     else:
-        canvases = _checked(frames if (wanted or source) == "frames" else codec, given)
+        canvases = (frames if (wanted or source) == "frames" else codec)(given)
     if len(canvases) == 0:
         raise DataError(f"the {media.kind} has no canvas")
     return [(_kind(media.kind, wanted, clip), clip) for clip in canvases.split()]
@@ -66,15 +75,6 @@ def load_canvases(directory: str | os.PathLike[str]) -> Canvases:
     if (folder / "canvases.safetensors").exists():
         return Canvases.load(folder)
     return load_assets(folder)
-
-
-def _checked(tokenizer: Callable[[Any], Canvases], given: Any) -> Canvases:
-    try:
-        return tokenizer(given)
-    except Ov2kitError:
-        raise
-    except (TypeError, AttributeError) as error:
-        raise DataError(f"cannot be read as a picture or video: {type(given).__name__} ({error})") from error
 
 
 def _kind(kind: str, wanted: str | None, clip: Canvases) -> Kind:

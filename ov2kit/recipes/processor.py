@@ -27,13 +27,13 @@ from ov2kit.recipes.chat import (
 from ov2kit.recipes.layout import VisualLayout
 from ov2kit.recipes.media import Clip, VideoKind, known_seconds, open_media, part_subtitles
 from ov2kit.recipes.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
-from ov2kit.recipes.prompts import Run, TokensOut, canvas_runs
+from ov2kit.recipes.prompts import Item, Run, TokensOut, canvas_runs
 from ov2kit.recipes.sample import Sample
 from ov2kit.recipes.subtitles import interleave
 from ov2kit.recipes.tokenizer import check_tokenizer, load_tokenizer
 from ov2kit.recipes.tokenizer_options import build_tokenizer, describe_tokenizer
 
-_NEWLINE = Piece("\n")  # not `learn`, so no text of a message is ever taken for it
+_NEWLINE = Piece("\n")
 _OPTIONS = ("source", "decimals", "system", "supervise")
 
 
@@ -49,6 +49,7 @@ class Processor:
         decimals: digits of the seconds in time stamps; 2 for sub-second tasks.
         tokens_out: tokens that the connector makes of an item of so many patches; see `canvas_runs`.
             One per merged block by default.
+        item: what such a connector takes at a time: "group", or "canvas" (convolutions).
         system: system text of conversations that begin without one; "auto" takes what the
             tokenizer's chat template writes, None writes no system turn.
         supervise: which assistant turns have labels: "all", "last" or "none".
@@ -75,13 +76,18 @@ class Processor:
         source: VideoKind = "codec",
         decimals: int = 1,
         tokens_out: TokensOut | None = None,
+        item: Item = "group",
         system: str | None = "auto",
         supervise: Supervise = "all",
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
     ) -> None:
         check_tokenizer(tokenizer)
-        for name, value, known in (("source", source, VideoKind), ("supervise", supervise, Supervise)):
+        for name, value, known in (
+            ("source", source, VideoKind),
+            ("supervise", supervise, Supervise),
+            ("item", item, Item),
+        ):
             if value not in get_args(known):
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(get_args(known))}")
         if decimals not in range(10):
@@ -95,6 +101,7 @@ class Processor:
             raise ValueError(f"codec, frames and image must have one (patch, merge), got {sorted(sizes)}")
         self.patch, self.merge = sizes.pop()
         self.source, self.decimals, self.tokens_out, self.supervise = source, decimals, tokens_out, supervise
+        self.item = item
         self.system = default_system(tokenizer) if system == "auto" else system
         self.mean, self.std = tuple(mean), tuple(std)
         self.preprocessor = PreprocessorFacts()
@@ -144,7 +151,7 @@ class Processor:
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write tokenizer and preprocessor_config.json, which `from_pretrained` and public tools read.
 
-        Not written: `tokens_out`, which belongs to the connector, and modules that the tokenizers
+        Not written: `tokens_out` and `item`, which belong to the connector, and modules that the tokenizers
         were given (a grouping, a saliency); `from_pretrained` asks for those.
 
         Raises:
@@ -253,9 +260,11 @@ class Processor:
             raise DataError(f"message {len(read) - 1}: an answer is there already; leave it out to generate one")
         for index, message in enumerate(read):
             content: list[Piece] = []
+            has_newline = False  # of a codec video or a subtitle: one that follows in the text is swallowed
             for part in message.parts:
-                if isinstance(part, str):  # one newline after the runs of a codec video is theirs already
-                    text = part.removeprefix("\n") if content and content[-1] == _NEWLINE else part
+                if isinstance(part, str):
+                    text = part.removeprefix("\n") if has_newline else part
+                    has_newline = has_newline and not part
                     content += [Piece(text, learn=True)] if text else []
                     continue
                 try:
@@ -265,6 +274,7 @@ class Processor:
                 clips += new
                 content += shown
                 dropped += lost
+                has_newline = new[-1][0] == "codec" or shown[-1:] == [_NEWLINE]
             turns.append((message.role, content))
         return (
             chat_pieces(turns, system=self.system, supervise=self.supervise, generate=generate),
@@ -283,7 +293,9 @@ class Processor:
                     f"the canvases have patch {clip.patch} and merge {clip.merge}, expected {self.patch} and "
                     f"{self.merge}; tokenize them with the sizes of the model"
                 )
-            runs: Sequence[Run | str] = canvas_runs(clip, kind, decimals=self.decimals, tokens_out=self.tokens_out)
+            runs: Sequence[Run | str] = canvas_runs(
+                clip, kind, decimals=self.decimals, tokens_out=self.tokens_out, item=self.item
+            )
             if subtitles:
                 runs, dropped = interleave(
                     cast(Sequence[Run], runs), subtitles, decimals=self.decimals, end_seconds=known_seconds(clip)

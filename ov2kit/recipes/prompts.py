@@ -15,6 +15,7 @@ from ov2kit.errors import CanvasError
 from ov2kit.recipes.layout import VisualLayout
 
 Kind = Literal["image", "frames", "codec"]
+Item = Literal["group", "canvas"]
 TokensOut = Callable[[int], int]
 
 
@@ -61,15 +62,23 @@ def timestamp_runs(
     return runs
 
 
-def canvas_runs(canvases: Canvases, kind: Kind, *, decimals: int = 1, tokens_out: TokensOut | None = None) -> list[Run]:
+def canvas_runs(
+    canvases: Canvases,
+    kind: Kind,
+    *,
+    decimals: int = 1,
+    tokens_out: TokensOut | None = None,
+    item: Item = "group",
+) -> list[Run]:
     """The runs of the canvases of one clip.
 
     Args:
         canvases: one clip.
         kind: an image has no times.
         decimals: digits after the point of the seconds.
-        tokens_out: tokens a connector makes of a group of so many patches, padding left out. One run
-            per group then, under the earliest time in it. By default one token per merged block.
+        tokens_out: tokens a connector makes of an item of so many patches, padding left out. One run
+            per item then, under the earliest time in it. By default one token per merged block.
+        item: what such a connector takes at a time.
 
     Raises:
         CanvasError: several clips, or a frame without a time.
@@ -82,7 +91,7 @@ def canvas_runs(canvases: Canvases, kind: Kind, *, decimals: int = 1, tokens_out
         runs = timestamp_runs(positions, times[0], merge=canvases.merge, decimals=decimals)
     else:
         runs, at = [], 0
-        for length in VisualLayout.from_canvases(canvases).segments("group").lengths:
+        for length in VisualLayout.from_canvases(canvases).segments(item).lengths:
             inside = positions[at : at + length]
             at += length
             seconds = [run.seconds for run in timestamp_runs(inside, times[0], merge=1) if run.seconds is not None]
