@@ -13,6 +13,7 @@ from torch import nn
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes.architecture import Positions, build, build_connector, connectors, position_module, release_config
+from ov2kit.recipes.lightning_files import is_lightning, read_lightning
 from ov2kit.recipes.model import LlavaOneVision2
 
 
@@ -57,26 +58,22 @@ def started_model(start: str) -> LlavaOneVision2:
         CheckpointError: neither, or it cannot be read.
     """
     path = Path(start).expanduser()
-    if path.is_dir():
-        return LlavaOneVision2.from_pretrained(path)
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(
             f"{path}: no such file or directory; give a model directory or a .ckpt file to start from"
         )
-    checkpoint = read_checkpoint(path)
-    settings = checkpoint["hyper_parameters"]
-    model = fresh_model(
-        settings["size"],
-        connector=settings["connector"],
-        connector_options=settings["connector_options"],
-        positions=settings["positions"],
-    )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()})
+    if not is_lightning(path):
+        return LlavaOneVision2.from_pretrained(path)
+    state, rest = read_lightning(path)
+    settings = _settings(rest, path)
+    parts: dict[str, Any] = {name: settings.get(name) for name in ("connector", "connector_options", "positions")}
+    model = fresh_model(settings["size"], **parts)
+    model.load_state_dict(state)
     return model
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The plain content of a Lightning checkpoint of this project, tensors memory-mapped.
+    """The plain content of a checkpoint file of `ov2kit fit`, optimizer included, tensors memory-mapped.
 
     Raises:
         CheckpointError: no such file, no checkpoint, one that holds more than tensors and plain
@@ -92,11 +89,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # whatever a broken file does to the reader
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
-        raise CheckpointError(f"{path}: expected a checkpoint of `ov2kit fit`, with state_dict and hyper_parameters")
-    if "size" not in checkpoint["hyper_parameters"]:
-        raise CheckpointError(f"{path}: a checkpoint of another model than LitLlavaOneVision2")
+    _settings(checkpoint, Path(path))
     return cast(dict[str, Any], checkpoint)
+
+
+def _settings(checkpoint: Any, path: Path) -> dict[str, Any]:
+    """What `LitLlavaOneVision2` was made with."""
+    if not isinstance(checkpoint, dict) or "size" not in checkpoint.get("hyper_parameters", {}):
+        raise CheckpointError(f"{path}: not a checkpoint of `ov2kit fit`: it does not say what its model is made of")
+    return cast(dict[str, Any], checkpoint["hyper_parameters"])
 
 
 def swap(

@@ -18,12 +18,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import Dataset
 
 from ov2kit.codec.presets import Grouping, Preset
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.conversations import KINDS
-from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Oversize, Processes, Wanted
+from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Oversize, Processes, Wanted
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
@@ -185,6 +186,7 @@ class ConversationData(LightningDataModule):
         self.train_faults: FaultLog | None = None
         self._indices: dict[str, ConversationIndex] = {}
         self._loader: PlannedLoader | StreamLoader | None = None
+        self._feeds: list[Feed] = []
         self._resume: Mapping[str, Any] | None = None
 
     def prepare_data(self) -> None:
@@ -221,7 +223,7 @@ class ConversationData(LightningDataModule):
                     "at different steps; or use pack 'offline'"
                 )
             self._loader = StreamLoader(
-                Feed(samples, self.num_workers, self.prefetch), records.samples, log,
+                self._feed(samples), records.samples, log,
                 pad_id=processor.pad_id, length=self.pack_length, buffer=self.pack_buffer,
                 max_samples=self.pack_samples, rows_per_epoch=self.rows_per_epoch, facts=facts,
                 pin_memory=self.pin_memory,
@@ -280,6 +282,15 @@ class ConversationData(LightningDataModule):
         """Prompts of `predict_path`, padded on the left, to generate answers from."""
         index = self._index(self.predict_path, needs_answer=False)
         return self._eval_loader(index, np.arange(len(index)), generate=True)
+
+    def teardown(self, stage: str) -> None:
+        """Let the workers end."""
+        for feed in self._feeds:
+            feed.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Let the workers end."""
+        self.teardown("")
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in its data."""
@@ -369,10 +380,22 @@ class ConversationData(LightningDataModule):
             max_length=self.max_length, oversize=self.oversize,
         )  # fmt: skip
         batches = BatchDataset(samples, numbers, side="left" if generate else "right")
-        feed = Feed(batches, self.num_workers, self.prefetch, self.pin_memory)
+        feed = self._feed(batches)
         plan = partial(records.batches, batch_size=self.eval_batch_size, group_by_length=False, keep_all=True)
         return PlannedLoader(feed, plan, self._log(index), same_epoch=True)
 
+<<<<<<< HEAD
+=======
+    def _prompts(self, paths: str | list[str]) -> PlannedLoader:
+        index = self._index(paths, needs_answer=False)
+        return self._eval_loader(index, np.arange(len(index)), generate=True)
+
+    def _feed(self, dataset: Dataset[Delivered]) -> Feed:
+        feed = Feed(dataset, self.num_workers, self.prefetch, self.pin_memory and isinstance(dataset, BatchDataset))
+        self._feeds.append(feed)
+        return feed
+
+>>>>>>> data
     def _facts(self, records: Records) -> dict[str, Any]:
         """What decides which batches come, by the names of the options."""
         facts: dict[str, Any] = {
@@ -417,9 +440,10 @@ class ConversationData(LightningDataModule):
                 wanted.append(Wanted((record,), (CHOICES.index(choice),)))
                 names.append(f"{index.place(record)}@{choice}")
         samples = ConversationDataset(index, self._processor(), CanvasCache(self.cache))
-        delivered = Feed(samples, self.num_workers, self.prefetch)(wanted)
-        counted = (0 if found.content is None else len(found.content) for found in delivered)
+        feed = self._feed(samples)
+        counted = (0 if found.content is None else len(found.content) for found in feed(wanted))
         write_lengths(place, zip(names, counted, strict=True))
+        feed.close()
 
 
 def _digest(value: Any) -> str:

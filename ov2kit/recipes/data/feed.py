@@ -59,6 +59,16 @@ class Feed:
             count += 1
             yield delivered
 
+    def close(self) -> None:
+        """Let the workers end now; the next call starts new ones.
+
+        Left to garbage collection they may end late: torch waits seconds for each of them.
+        """
+        running, self._loader._iterator = self._loader._iterator, None
+        end = getattr(running, "_shutdown_workers", None)
+        if end is not None:
+            end()
+
 
 class _List(Sampler[Wanted]):
     """What is wanted next; changed between epochs."""

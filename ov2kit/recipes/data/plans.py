@@ -74,12 +74,26 @@ class Records:
     ) -> list[Wanted]:
         """This rank's packed rows: bins by exact lengths, in random order.
 
-        What is left after every rank has as many is left out, fewer rows than ranks; other records
-        every epoch.
+        Every epoch has as many rows as epoch 0 gives each rank. Where a mix makes a few more of
+        them, or ranks do not share them evenly, those over are left out, others every epoch; where it
+        makes a few less, the first ones come again at the end.
 
         Raises:
             DataError: fewer rows than ranks.
         """
+        steps = len(self._bins(0, length, max_samples, oversize, None)[1]) // self.world_size
+        order, bins = self._bins(epoch, length, max_samples, oversize, faults)
+        if not steps or not bins:
+            raise DataError(
+                f"{len(order)} samples make {len(bins)} rows of {length} tokens, fewer than the {self.world_size} ranks"
+            )
+        mine = range(self.rank, steps * self.world_size, self.world_size)
+        return [_wanted(order, bins[place % len(bins)]) for place in mine]
+
+    def _bins(
+        self, epoch: int, length: int, max_samples: int | None, oversize: Oversize, faults: FaultLog | None
+    ) -> tuple[EpochOrder, list[np.ndarray]]:
+        """Rows of all ranks, as places in the order of the epoch."""
         order = self.order(epoch)
         lengths = self.lengths_of(order)
         if oversize == "truncate":
@@ -93,12 +107,7 @@ class Records:
         bins = [fits[np.sort(bin_)] for bin_ in pack_bins(lengths[fits].tolist(), length, max_samples)]
         if self.shuffle:
             bins = [bins[i] for i in np.random.default_rng((self.seed, epoch, 5)).permutation(len(bins))]
-        steps = len(bins) // self.world_size
-        if not steps:
-            raise DataError(
-                f"{len(order)} samples make {len(bins)} rows of {length} tokens, fewer than {self.world_size} ranks"
-            )
-        return [_wanted(order, bins[step * self.world_size + self.rank]) for step in range(steps)]
+        return order, bins
 
 
 def _wanted(order: EpochOrder, places: np.ndarray) -> Wanted:
