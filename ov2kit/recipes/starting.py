@@ -59,9 +59,7 @@ def started_model(start: str) -> LlavaOneVision2:
     """
     path = Path(start).expanduser()
     if not path.exists():
-        raise CheckpointError(
-            f"{path}: no such file or directory; give a model directory or a .ckpt file to start from"
-        )
+        raise CheckpointError(f"{path}: no such file or directory; a start is a model directory or a checkpoint")
     if not is_lightning(path):
         return LlavaOneVision2.from_pretrained(path)
     state, rest = read_lightning(path)

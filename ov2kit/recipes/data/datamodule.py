@@ -384,18 +384,11 @@ class ConversationData(LightningDataModule):
         plan = partial(records.batches, batch_size=self.eval_batch_size, group_by_length=False, keep_all=True)
         return PlannedLoader(feed, plan, self._log(index), same_epoch=True)
 
-<<<<<<< HEAD
-=======
-    def _prompts(self, paths: str | list[str]) -> PlannedLoader:
-        index = self._index(paths, needs_answer=False)
-        return self._eval_loader(index, np.arange(len(index)), generate=True)
-
     def _feed(self, dataset: Dataset[Delivered]) -> Feed:
         feed = Feed(dataset, self.num_workers, self.prefetch, self.pin_memory and isinstance(dataset, BatchDataset))
         self._feeds.append(feed)
         return feed
 
->>>>>>> data
     def _facts(self, records: Records) -> dict[str, Any]:
         """What decides which batches come, by the names of the options."""
         facts: dict[str, Any] = {
