@@ -18,6 +18,12 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from ov2kit.errors import DamagedVideoWarning, Ov2kitError
 
 SAMPLE = Path(__file__).parent / "codec" / "sample" / "bbb_360p.mp4"
+TRAINING = {
+    "fit": "train a model, or go on with a run",
+    "validate": "loss and answers on the validation data",
+    "test": "the same on the test data",
+    "predict": "answers as JSON lines",
+}
 _FORMATS = ("png", "npy", "jpg", "safetensors")
 #: command -> (module with `parser()` and `run(parsed)`, what it does)
 _RECIPES = {
@@ -35,6 +41,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 2 for bad input (one line ``error: ...`` on stderr), 130 when interrupted.
     """
+    if arguments and arguments[0] in TRAINING:
+        return _training(arguments)
     commands: dict[str, Callable[[Namespace], int]] = {
         "tokenize": _tokenize,
         "report": _report,
@@ -63,6 +71,20 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
         return 130
+
+
+def _training(arguments: Sequence[str]) -> int:
+    """fit, validate, test, predict: LightningCLI parses what follows them, unless it is --help alone."""
+    from ov2kit.recipes.command_help import short_help
+
+    if {"-h", "--help"} & set(arguments):
+        print(short_help(arguments[0]))
+        return 0
+    try:
+        from ov2kit.recipes.command import run as run_recipe
+    except ModuleNotFoundError as error:
+        return _fail(f"{arguments[0]} needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'")
+    return run_recipe(arguments)
 
 
 def _plain(error: ArgumentError) -> str:
@@ -124,6 +146,8 @@ def _parser(chosen: str) -> ArgumentParser:
     for name, (module, what) in _RECIPES.items():
         command = importlib.import_module(module).parser() if name == chosen else ArgumentParser(exit_on_error=False)
         commands.add_subcommand(name, command, help=what)
+    for name, description in TRAINING.items():  # shown in the help; `run` hands them on before parsing
+        commands.add_subcommand(name, ArgumentParser(exit_on_error=False), help=description)
     return parser
 
 
