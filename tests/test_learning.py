@@ -15,6 +15,15 @@ QUESTION = "<video>\nWhat is this?"
 ANSWERS = ("A rabbit stretches its arms.", "The same, upside down.", "It looks to the other side.", "At first, a hill.")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small only wait for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def write_clip(path, pictures):
     """H.264 at 25 frames a second."""
     with av.open(str(path), "w") as out:
@@ -54,7 +63,7 @@ def clips(tmp_path_factory):
 
 def data(clips, tmp_path, **options):
     return ConversationData(
-        str(clips), val_path=str(clips), budget_canvases=4, max_pixels=16_000, batch_size=4, cache=str(tmp_path / "c"),
+        str(clips), val_path=str(clips), budget_canvases=4, max_pixels=8_000, batch_size=4, cache=str(tmp_path / "c"),
         **options,
     )  # fmt: skip
 
