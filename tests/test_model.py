@@ -232,6 +232,16 @@ class TestPackedRows:
         got = model(rows, *twice, layout.segments(), mask, position_ids=positions).logits
         torch.testing.assert_close(got[:, place], want.expand(2, -1, -1), atol=1e-5, rtol=1e-5)
 
+    @torch.no_grad()
+    @pytest.mark.parametrize("padding", [1, 3])
+    def test_padding_stays_unseen_when_positions_run_on_through_it(self, padding):
+        model, ids = tiny(), torch.arange(1, 20)[None]
+        padded = torch.cat([torch.full((1, padding), 7), ids], dim=1)
+        mask, positions = torch.ones_like(padded), torch.arange(padded.shape[1])[None]
+        mask[:, :padding] = 0
+        got = model(padded, attention_mask=mask, position_ids=positions).logits[:, padding:]
+        torch.testing.assert_close(got, model(ids).logits, atol=1e-4, rtol=1e-4)  # rotary: only distances count
+
     def test_flash_attention_gets_the_lengths_of_the_samples(self, monkeypatch):
         from transformers import AttentionInterface
 
