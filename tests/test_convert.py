@@ -268,6 +268,8 @@ class TestStartCheckpoint:
         assert model.language_model.generation_config.max_length == 55
         tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "start", trust_remote_code=False)
         assert tokenizer("a <|image_pad|>")["input_ids"] == [1, 3]
+        pictures = transformers.AutoImageProcessor.from_pretrained(tmp_path / "start", trust_remote_code=False)
+        assert (pictures.patch_size, pictures.merge_size, pictures.temporal_patch_size) == (14, 2, 1)
         pixels = cases["pixel_pool"][:8]
         prompt = torch.tensor([[1, 3, 3, 2]])
         grid = [(1, 2, 4)]

@@ -85,6 +85,7 @@ def save_pretrained(
     *,
     state: Mapping[str, Tensor] | None = None,
     files_from: str | os.PathLike[str] | None = None,
+    also: Callable[[Path], None] | None = None,
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = False,
 ) -> None:
@@ -96,10 +97,11 @@ def save_pretrained(
     Args:
         model: what to write.
         path: the directory.
-        tokenizer: of transformers, written in place of the one that was read.
+        tokenizer: of transformers, or a `Processor`; written in place of the one that was read.
         state: its state dict, if the weights to write are not those in the module (gathered ones).
         files_from: directory to take the files of tokenizer and processor from; the one that the model
             was read from when omitted.
+        also: called with the directory before it is put in its place, to add files of one's own.
         max_shard_bytes: size at which another file of weights is begun.
         overwrite: replace a model directory that is there. Anything else in its place stays.
 
@@ -121,6 +123,8 @@ def save_pretrained(
             tokenizer.save_pretrained(scratch)
         (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         _write_generation(model, scratch)
+        if also is not None:
+            also(scratch)
         write_shards(tensors, scratch, max_shard_bytes)
         _put(scratch, target)
     finally:
