@@ -143,6 +143,10 @@ def test_prompt_of_each_kind():
     )
 
 
+def test_codec_canvases_without_p_canvases_are_still_codec():
+    assert dots(processor(system=None).text([user(video(build([3])))])).endswith("<0.3 seconds>[6]\n<|im_end|>\n")
+
+
 def test_media_stand_in_any_role_and_several_in_a_message():
     p = processor(decimals=2)
     talk = [
