@@ -658,6 +658,7 @@ def test_a_release_directory_gives_its_sizes(tmp_path):
     assert written["codec"]["target_canvas"] == 48
     newer = {"min_pixels": None, "max_pixels": None, "size": {"shortest_edge": 784, "longest_edge": 7840}}
     q = Processor.from_pretrained(release(tmp_path, **newer), image={"max_pixels": 6000}, frames=FrameTokenizer(7))
+    assert Processor.from_pretrained(tmp_path).frames.max_pixels == 7840
     assert (q.image.min_pixels, q.image.max_pixels, q.frames.budget_canvases) == (784, 6000, 7)
 
 
