@@ -131,7 +131,7 @@ def _parser(chosen: str) -> ArgumentParser:
         command.add_argument("--config", action="config", help="YAML file of the options below")
         command.add_class_arguments(CodecTokenizer)
 
-    demo = ArgumentParser(description="Tokenize the bundled clip and draw its report.", exit_on_error=False)
+    demo = ArgumentParser(description="Tokenize the bundled clip, draw its report, fit a tiny model on it and ask it.", exit_on_error=False)
     demo.add_argument("--out", default="demo_out", metavar="DIR", help="where the results go")
 
     doctor = ArgumentParser(
@@ -141,7 +141,7 @@ def _parser(chosen: str) -> ArgumentParser:
 
     commands.add_subcommand("tokenize", tokenize, help="videos -> directories of codec canvases")
     commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
-    commands.add_subcommand("demo", demo, help="both, on the bundled clip")
+    commands.add_subcommand("demo", demo, help="all of it on the bundled clip, in a few minutes")
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
     for name, (module, what) in _RECIPES.items():
         command = importlib.import_module(module).parser() if name == chosen else ArgumentParser(exit_on_error=False)
@@ -277,7 +277,13 @@ def _demo(parsed: Namespace) -> int:
     print(f"  pixel_values {tuple(canvases.pixel_values().shape)}, positions {tuple(canvases.flat_positions().shape)}")
     page = write_report(folder / "report.html", SAMPLE, canvases)
     print(f"  open {page} in a browser to see what was chosen and why")
-    return 0
+    try:
+        from ov2kit.recipes.demo import fit_and_ask
+        from ov2kit.recipes.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
+    except ModuleNotFoundError as error:
+        print(f"no model is trained: {error.name} is not installed; pip install 'ov2kit[recipes]'")
+        return 0
+    return fit_and_ask(folder, run)
 
 
 def _doctor(parsed: Namespace) -> int:

@@ -17,12 +17,11 @@ from torch import Tensor
 from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes.architecture import fit_tokenizer, release_config
+from ov2kit.recipes.companions import CONFIG, GENERATION
 from ov2kit.recipes.lightning_files import PREFIX, is_lightning, read_lightning
 from ov2kit.recipes.model import LlavaOneVision2
 from ov2kit.recipes.preprocessor import FILE, PreprocessorFacts, write_preprocessor
 from ov2kit.recipes.release import (
-    CONFIG,
-    GENERATION,
     check_tensors,
     empty_model,
     fill,
@@ -139,12 +138,14 @@ def write_lightning(model: LlavaOneVision2, target: Path, *, overwrite: bool = F
         lightning = version("lightning")
     except PackageNotFoundError:
         lightning = "2.5.0"
+    entry = lightning_entry(model)
     content = {
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": lightning,
         "state_dict": {PREFIX + name: tensor for name, tensor in model.state_dict().items()},
-        "ov2kit": lightning_entry(model),
+        "hyper_parameters": {"size": entry["config"]},
+        "ov2kit": entry,
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")

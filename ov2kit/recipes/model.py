@@ -71,6 +71,8 @@ class LlavaOneVision2(nn.Module):
         self.release_config: dict[str, Any] = {}
         #: the directory the model was read from, whose tokenizer and processor files go with it
         self.source: Path | None = None
+        #: texts of tokenizer and processor by file name, where a checkpoint brought them
+        self.files: dict[str, str] = {}
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         """Moves and casts the model. What is not stored keeps its dtype: rotary frequencies in bfloat16 are wrong."""
