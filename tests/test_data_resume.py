@@ -55,7 +55,8 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def data(path: Path, **options: Any) -> ConversationData:
-    small: dict[str, Any] = {"budget_canvases": 3, "max_pixels": 56 * 84, "max_bad_share": 0.2, "seed": 3, "source": "mix"}
+    small: dict[str, Any] = {"budget_canvases": 3, "max_pixels": 56 * 84, "max_bad_share": 0.2, "seed": 3}
+    small["source"] = "mix"
     small["cache"] = str(path.parent / "cache")  # the same clips again and again
     return ConversationData(str(path), **(small | options))
 
