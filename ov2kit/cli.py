@@ -131,7 +131,10 @@ def _parser(chosen: str) -> ArgumentParser:
         command.add_argument("--config", action="config", help="YAML file of the options below")
         command.add_class_arguments(CodecTokenizer)
 
-    demo = ArgumentParser(description="Tokenize the bundled clip, draw its report, fit a tiny model on it and ask it.", exit_on_error=False)
+    demo = ArgumentParser(
+        description="Tokenize the bundled clip, draw its report, fit a tiny model on it and ask it.",
+        exit_on_error=False,
+    )
     demo.add_argument("--out", default="demo_out", metavar="DIR", help="where the results go")
 
     doctor = ArgumentParser(
