@@ -128,7 +128,7 @@ AXES = {  # flag -> (value, where it must have arrived, what is there)
     "model.connector": ("resampler", lambda c: type(c.model.model.connector).__name__, "PerceiverResampler"),
     "model.train.encoder": ("0", lambda c: any(p.requires_grad for p in c.model.model.encoder.parameters()), False),
     "data.source": ("frames", lambda c: c.datamodule.shares, {"frames": 1.0}),
-    "data.grouping": ("readiness", lambda c: c.datamodule.codec.options()["grouping"], "readiness"),
+    "data.grouping": ("fixed", lambda c: c.datamodule.codec.options()["grouping"], "fixed"),
     "data.saliency": ("random", lambda c: "Random" in saliency(c), True),
     "data.rank_damping": ("0.7", lambda c: c.datamodule.codec.options()["rank_damping"], 0.7),
     "data.peak_weight": ("0.1", lambda c: c.datamodule.codec.options()["peak_weight"], 0.1),

@@ -102,13 +102,14 @@ class Throughput(Callback):
 def _operations(module: Any, batch: Batch) -> float:
     runs = batch.layout.segments(module.visibility, module.window).lengths
     stats = batch.stats
-    return step_operations(
+    products, attention = step_operations(
         module.model,
         runs,
         int(sum(s.get("visual_tokens", 0) for s in stats)),
         [int(s.get("tokens", 0)) for s in stats],
         int(sum(s.get("supervised_tokens", 0) for s in stats)),
     )
+    return products + attention
 
 
 class Answers(Callback):

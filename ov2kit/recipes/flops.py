@@ -27,11 +27,14 @@ def attention_operations(lengths: Iterable[int], width: int, layers: int, causal
     return 4.0 * width * layers * sum(n * n for n in lengths) * (0.5 if causal else 1.0)
 
 
-def step_operations(model: nn.Module, patches: Iterable[int], tokens: int, text: Iterable[int], rows: int) -> float:
-    """Operations of forward and backward.
+def step_operations(
+    model: nn.Module, patches: Iterable[int], tokens: int, text: Iterable[int], rows: int
+) -> tuple[float, float]:
+    """Operations of forward and backward, in matrix products with weights and in attention.
 
-    The backward pass costs once the forward for gradients of the activations, wherever something
-    before or inside the part learns, and once for those of the weights that learn.
+    The backward pass of a product costs as much as the forward for the gradient of the weights, if
+    they learn, and for that of the input, if something of this part or before it learns. Attention
+    has two inputs for each of its products, and no weights.
 
     Args:
         model: with `encoder`, `connector`, `language_model`.
@@ -42,22 +45,29 @@ def step_operations(model: nn.Module, patches: Iterable[int], tokens: int, text:
     """
     runs, samples = list(patches), list(text)
     parts = cast(Any, model)
-    encoder, language = parts.encoder, parts.language_model.config.get_text_config()
-    width, depth = getattr(encoder, "width", 0), len(getattr(encoder, "blocks", ())) or getattr(encoder, "depth", 0)
+    language = parts.language_model.config.get_text_config()
     heads = language.num_attention_heads
     channels = heads * (getattr(language, "head_dim", None) or language.hidden_size // heads)
     head = parts.language_model.get_output_embeddings()
     head_size = head.weight.numel() if head is not None else 0
     body = matrix_parameters(parts.language_model) - head_size
+    width, depth = getattr(parts.encoder, "width", 0), getattr(parts.encoder, "depth", 0)
     forward = {
-        "encoder": 2.0 * matrix_parameters(encoder) * sum(runs) + attention_operations(runs, width, depth),
-        "connector": 2.0 * matrix_parameters(parts.connector) * tokens,
-        "language_model": 2.0 * (body * sum(samples) + head_size * rows)
-        + attention_operations(samples, channels, language.num_hidden_layers, causal=True),
+        "encoder": (
+            2.0 * matrix_parameters(parts.encoder) * sum(runs),
+            attention_operations(runs, width, depth),
+        ),
+        "connector": (2.0 * matrix_parameters(parts.connector) * tokens, 0.0),
+        "language_model": (
+            2.0 * (body * sum(samples) + head_size * rows),
+            attention_operations(samples, channels, language.num_hidden_layers, causal=True),
+        ),
     }
-    total, upstream = 0.0, False
-    for part, cost in forward.items():
+    products = attention = 0.0
+    flows = False
+    for part, (weighted, unweighted) in forward.items():
         learns = any(p.requires_grad for p in getattr(model, part).parameters())
-        upstream = upstream or learns
-        total += cost * (1 + upstream + learns)
-    return total
+        flows = flows or learns
+        products += weighted * (1 + flows + learns)
+        attention += unweighted * (3 if flows else 1)
+    return products, attention

@@ -105,6 +105,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             else swap(started_model(start), **swapped)
         )
         freeze_all_but(self.model, self.train_parts)
+        self.train()
         self._sums: Tensor | None = None
         self._seen: Tensor | None = None
         self._prepared = False

@@ -65,6 +65,7 @@ class StopBetweenSteps(Callback):
         if signum:
             path = _folder(trainer) / "last.ckpt"
             trainer.save_checkpoint(path)
+            _log_now(trainer)
             raise Stopped(signum, path, trainer.global_step)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -77,6 +78,15 @@ class StopBetweenSteps(Callback):
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
         self._before = {}
+
+
+def _log_now(trainer: pl.Trainer) -> None:
+    """The line of this step, which would be written only after all that comes between two steps."""
+    if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        return
+    values = {name: float(value) for name, value in trainer.logged_metrics.items() if not name.startswith("val/")}
+    for logger in trainer.loggers:
+        logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
 
 
 def _folder(trainer: pl.Trainer) -> Path:
