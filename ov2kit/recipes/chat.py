@@ -76,8 +76,8 @@ def read_messages(
     Args:
         messages: each with "role" and "content"; content is text or a list of parts, a part is
             text or a mapping with "type" "text", "image" or "video".
-        images: pictures for the placeholders.
-        videos: videos for the placeholders.
+        images: pictures for the placeholders, each by itself or as a part without "type".
+        videos: videos for the placeholders, likewise.
 
     Raises:
         DataError: names the message: no messages, no role or an unknown one, no content, an unknown
@@ -146,7 +146,7 @@ def _fill(messages: list[Message], kind: Any, stock: Sequence[Any]) -> list[Mess
     wanted = _count(messages, kind)
     if wanted != len(stock):
         raise DataError(f"the messages have {wanted} {PLACEHOLDERS[kind]} placeholder(s) for {len(stock)} {kind}(s)")
-    media = [source if isinstance(source, Media) else Media(kind, source) for source in stock]
+    media = [_stocked(kind, number, source) for number, source in enumerate(stock)]
     filled = []
     for message in messages:
         parts: list[str | Media] = []
@@ -154,6 +154,15 @@ def _fill(messages: list[Message], kind: Any, stock: Sequence[Any]) -> list[Mess
             parts += _cut(part, PLACEHOLDERS[kind], media) if isinstance(part, str) else [part]
         filled.append(Message(message.role, tuple(parts)))
     return filled
+
+
+def _stocked(kind: Any, number: int, source: Any) -> Media:
+    """An entry of a list of media: the thing itself, or a part that has more to say."""
+    if not isinstance(source, Mapping):
+        return Media(kind, source)
+    part = _read_part(f"{kind}s", number, {**source, "type": kind})
+    assert isinstance(part, Media)
+    return part
 
 
 def _fill_own(index: int, message: Message, kinds: Sequence[str]) -> Message:
@@ -180,12 +189,16 @@ def default_system(tokenizer: Any) -> str | None:
     """The system text that the tokenizer's chat template writes when a conversation has none.
 
     Raises:
-        CheckpointError: its template is not ChatML.
+        CheckpointError: its template is not ChatML, or fails.
     """
     if not getattr(tokenizer, "chat_template", None):
         return None
     probe = "probe of the template"
-    text = tokenizer.apply_chat_template([{"role": "user", "content": probe}], tokenize=False)
+    try:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": probe}], tokenize=False)
+    except Exception as error:  # a template is a program of its own
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the tokenizer's chat template fails ({reason}); pass system=") from error
     turn = f"{IM_START}user\n{probe}{IM_END}\n"
     if text == turn:
         return None

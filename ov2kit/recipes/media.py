@@ -4,22 +4,29 @@ A directory is read as canvases on disk: our own file or the public asset layout
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+import torch
+from PIL import Image
+
 from ov2kit.canvases import Canvases
 from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets
-from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.errors import DataError
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
+from ov2kit.recipes.subtitles import Subtitle, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
+Clip = tuple[Kind, Canvases]
+_PICTURES = (str, os.PathLike, bytes, Image.Image, np.ndarray, torch.Tensor)
 
 
 def open_media(
     media: Media, *, codec: Callable[[Any], Canvases], frames: FrameTokenizer, image: ImageTokenizer, source: VideoKind
-) -> list[tuple[Kind, Canvases]]:
+) -> list[Clip]:
     """Canvases of one picture or video, with what they are, clip by clip.
 
     Args:
@@ -44,11 +51,15 @@ def open_media(
     if isinstance(given, Canvases):
         canvases = given
     elif media.kind == "image":
-        canvases = _checked(image, given)
+        if not (isinstance(given, _PICTURES) or hasattr(given, "read")):
+            raise DataError(
+                f"an image must be a path, bytes, a PIL image, an array or Canvases, got {type(given).__name__}"
+            )
+        canvases = image(given)
     elif isinstance(given, str | os.PathLike) and Path(given).expanduser().is_dir():
         canvases = load_canvases(given)
     else:
-        canvases = _checked(frames if (wanted or source) == "frames" else codec, given)
+        canvases = (frames if (wanted or source) == "frames" else codec)(given)
     if len(canvases) == 0:
         raise DataError(f"the {media.kind} has no canvas")
     return [(_kind(media.kind, wanted, clip), clip) for clip in canvases.split()]
@@ -66,15 +77,6 @@ def load_canvases(directory: str | os.PathLike[str]) -> Canvases:
     return load_assets(folder)
 
 
-def _checked(tokenizer: Callable[[Any], Canvases], given: Any) -> Canvases:
-    try:
-        return tokenizer(given)
-    except Ov2kitError:
-        raise
-    except (TypeError, AttributeError) as error:
-        raise DataError(f"cannot be read as a picture or video: {type(given).__name__} ({error})") from error
-
-
 def _kind(kind: str, wanted: str | None, clip: Canvases) -> Kind:
     """What canvases are, by what was asked for, else by themselves: sampled frames are all anchors."""
     if kind == "image":
@@ -84,3 +86,24 @@ def _kind(kind: str, wanted: str | None, clip: Canvases) -> Kind:
     if wanted == "codec":
         return "codec"
     return "frames" if clip.signal == "none" and bool(clip.is_anchor.all()) else "codec"
+
+
+def part_subtitles(media: Media, clips: int) -> list[Subtitle]:
+    """Subtitles of a video part.
+
+    Raises:
+        DataError: they cannot be read, or there is no one video for them.
+    """
+    given = media.options.get("subtitles")
+    if given is None:
+        return []
+    if media.kind == "image" or clips != 1:
+        raise DataError(f"subtitles need one video to belong to, got {clips} clip(s) of an {media.kind} part")
+    return read_subtitles(given)
+
+
+def known_seconds(canvases: Canvases) -> float | None:
+    """Length of the video that canvases of one clip came from, None if they do not know it."""
+    source = canvases.provenance.get("source")
+    seconds = source.get("seconds") if isinstance(source, Mapping) else None
+    return float(seconds) if isinstance(seconds, int | float) else None

@@ -15,6 +15,7 @@ from ov2kit.errors import CanvasError
 from ov2kit.recipes.layout import VisualLayout
 
 Kind = Literal["image", "frames", "codec"]
+Item = Literal["group", "canvas"]
 TokensOut = Callable[[int], int]
 
 
@@ -61,15 +62,23 @@ def timestamp_runs(
     return runs
 
 
-def canvas_runs(canvases: Canvases, kind: Kind, *, decimals: int = 1, tokens_out: TokensOut | None = None) -> list[Run]:
+def canvas_runs(
+    canvases: Canvases,
+    kind: Kind,
+    *,
+    decimals: int = 1,
+    tokens_out: TokensOut | None = None,
+    item: Item = "group",
+) -> list[Run]:
     """The runs of the canvases of one clip.
 
     Args:
         canvases: one clip.
         kind: an image has no times.
         decimals: digits after the point of the seconds.
-        tokens_out: tokens a connector makes of a group of so many patches. One run per group then,
-            under the earliest time in it. By default one token per merged block.
+        tokens_out: tokens a connector makes of an item of so many patches, padding left out. One run
+            per item then, under the earliest time in it. By default one token per merged block.
+        item: what such a connector takes at a time.
 
     Raises:
         CanvasError: several clips, or a frame without a time.
@@ -82,11 +91,13 @@ def canvas_runs(canvases: Canvases, kind: Kind, *, decimals: int = 1, tokens_out
         runs = timestamp_runs(positions, times[0], merge=canvases.merge, decimals=decimals)
     else:
         runs, at = [], 0
-        for length in VisualLayout.from_canvases(canvases).segments("group").lengths:
-            inside = timestamp_runs(positions[at : at + length], times[0], merge=canvases.merge)
-            seconds = min((run.seconds for run in inside if run.seconds is not None), default=0.0)
-            runs.append(Run(tokens_out(length), seconds, timestamp(seconds, decimals)))
+        for length in VisualLayout.from_canvases(canvases).segments(item).lengths:
+            inside = positions[at : at + length]
             at += length
+            seconds = [run.seconds for run in timestamp_runs(inside, times[0], merge=1) if run.seconds is not None]
+            if seconds:
+                tokens = tokens_out(int((inside[:, 0] >= 0).sum()))
+                runs.append(Run(tokens, min(seconds), timestamp(min(seconds), decimals)))
     return [Run(run.tokens) for run in runs] if kind == "image" else runs
 
 
@@ -106,10 +117,10 @@ def rewrite_prompt(text: str, runs: Sequence[Run] | Sequence[tuple[str, int]]) -
         runs: what to put there: `Run`s, or pairs of (stamp, tokens).
 
     Returns:
-        The text as it was if it has no start token or no end token.
+        The text as it was if it has no start token, or no end token after it.
     """
     first, last = text.find(VISION_START), text.rfind(VISION_END)
-    if first < 0 or last < 0:
+    if first < 0 or last < first:
         return text
     rest = text[last + len(VISION_END) :].removeprefix("\n")
     listed = [run if isinstance(run, Run) else Run(run[1], None, run[0]) for run in runs]

@@ -4,12 +4,15 @@ No hub is asked for anything: the small one is built here from code, for tests, 
 models; a real one is read from a directory. Both are fast tokenizers of transformers.
 """
 
+import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging as hf_logging
 
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.errors import CheckpointError
@@ -96,6 +99,8 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     whole, halves = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     if not whole.exists() and not all(path.exists() for path in halves):
         raise CheckpointError(f"{folder}: no tokenizer there; expected tokenizer.json, or vocab.json and merges.txt")
+    loudness = hf_logging.get_verbosity()
+    hf_logging.set_verbosity(logging.ERROR)  # else it warns of a model type that it need not know
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, use_fast=True, trust_remote_code=False
@@ -103,8 +108,22 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     except Exception as error:  # whatever transformers meets in a broken directory
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder}: the tokenizer cannot be read ({type(error).__name__}: {reason})") from error
+    finally:
+        hf_logging.set_verbosity(loudness)
     check_tokenizer(tokenizer, str(folder))
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = _older_template(folder / "chat_template.json")
     return tokenizer
+
+
+def _older_template(path: Path) -> str | None:
+    """A chat template that lies in a file of its own, as processors of vision models wrote it."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["chat_template"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{path}: no chat template can be read from it ({type(error).__name__})") from error
 
 
 def check_tokenizer(tokenizer: Any, name: str = "tokenizer") -> None:
