@@ -118,7 +118,7 @@ def test_stages_have_the_shares_and_rates_of_the_recipe():
 
 
 def saliency(cli):
-    return repr(cli.datamodule.codec.saliency)
+    return repr(cli.datamodule.codec.scorer.saliency)
 
 
 AXES = {  # flag -> (value, where it must have arrived, what is there)
