@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 
 import lightning.pytorch as pl
@@ -21,6 +22,7 @@ from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LitLlavaOneVision2, LlavaOneVision2, Processor, collate, load_tokenizer, pack
 from ov2kit.recipes.callbacks import Answers
 from ov2kit.recipes.command import RecipeCLI
+from ov2kit.recipes.command_help import CONFIGS
 from ov2kit.recipes.flops import step_operations
 from ov2kit.recipes.lit import KINDS, kind_of, samples_of
 from ov2kit.recipes.sample import IGNORE
@@ -256,7 +258,7 @@ def fit(tmp_path, cache):
         fixed = ["--config", "debug.yaml", "--data.max_pixels", "4000", "--trainer.limit_val_batches", "0"]
         status = run(["fit", *fixed, "--data.cache", cache, "--out", str(out), *arguments])
         folder = out / "version_0"
-        return status, folder, curve(folder)
+        return status, folder, curve(folder) if status != 2 else {}
 
     return go
 
@@ -379,7 +381,7 @@ def test_no_checkpoint_runs_code(how, tmp_path, monkeypatch, capsys):
     else:
         flag = {"resume": "--ckpt_path", "start": "--model.start"}[how]
         assert run(["fit", "--config", "debug.yaml", flag, "bad.ckpt"]) == 2
-        assert "holds more than tensors and plain values" in capsys.readouterr().err
+        assert re.search(r"bad\.ckpt: holds (more|something other) than tensors and plain", capsys.readouterr().err)
     assert not (tmp_path / "evil").exists()
 
 
@@ -430,24 +432,26 @@ def test_own_connector_by_class_path(samples, processor):
 
 
 def test_validate_test_and_predict_from_a_checkpoint_alone(fit, cache, tmp_path, capsys):
-    status, folder, losses = fit(
-        "a", "--trainer.max_steps", "45", "--model.min_lr", "1e-3", "--model.train.language_model", "3e-3",
-        "--model.answer_tokens", "24", "--data.batch_size", "6",
-    )  # fmt: skip
+    questions = [json.loads(line) for line in (CONFIGS / "sample.jsonl").read_text().splitlines()[:3]]
+    path = tmp_path / "three.jsonl"
+    path.write_text("".join(json.dumps({**record, "videos": [str(SAMPLE)]}) + "\n" for record in questions))
+    data = ["--data.path", str(path), "--data.val_path", str(path), "--model.answer_tokens", "24"]
+    status, folder, losses = fit("a", "--trainer.max_steps", "30", "--model.min_lr", "1e-3",
+                                 "--model.train.language_model", "3e-3", "--data.batch_size", "3", *data)  # fmt: skip
     assert status == 0
-    assert losses[44] < 0.2
+    assert losses[29] < 0.5
     last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
-    data = ["--data.path", "sample.jsonl", "--data.val_path", "sample.jsonl", "--data.budget_canvases", "4"]
+    data += ["--data.budget_canvases", "4"]
     data += ["--data.max_pixels", "4000", "--data.cache", cache, "--trainer.accelerator", "cpu"]
     capsys.readouterr()
     for command, name in (("validate", "val"), ("test", "test")):
         assert run([command, *last, *data, "--out", str(tmp_path / command), "--data.batch_size", "2"]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert found[f"{name}/loss"] < 0.2
+        assert found[f"{name}/loss"] < 0.5
         written = lines(tmp_path / command / "version_0" / "answers.jsonl")
-        assert len(written) == 6
-        assert found[f"{name}/exact"] == pytest.approx(sum(line["exact"] for line in written) / 6)
-        assert found[f"{name}/exact"] >= 0.5
+        assert len(written) == 3
+        assert found[f"{name}/exact"] == pytest.approx(sum(line["exact"] for line in written) / 3)
+        assert found[f"{name}/exact"] >= 0.3
     target = tmp_path / "out" / "answers.jsonl"
     assert run(["predict", *last, *data, "--out", str(tmp_path / "p"), "--predictions", str(target)]) == 0
     said = {line["name"]: line["answer"] for line in lines(target)}

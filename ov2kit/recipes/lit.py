@@ -61,7 +61,8 @@ class LitLlavaOneVision2(pl.LightningModule):
         recompute: recompute activations in the backward pass instead of keeping them.
         compile: torch.compile for the layers of encoder and language model.
         answer_tokens: longest answer written in validation and prediction.
-        answer_batches: batches of each validation for which answers are written and compared.
+        answer_batches: batches of each validation within a fit for which answers are written and compared;
+            otherwise that is done for all.
 
     Raises:
         ValueError: an unknown size, connector, part or option.
@@ -257,7 +258,8 @@ class LitLlavaOneVision2(pl.LightningModule):
         """
         _, parts = self(batch)
         answers = []
-        if batch_idx < self.answer_batches and batch.position_ids is None:
+        wanted = batch_idx < self.answer_batches or self.trainer.state.fn != "fit"
+        if wanted and batch.position_ids is None:
             answers = [answer for answer in self.answer(batch) if answer["expected"] is not None]
         right = sum(answer["exact"] for answer in answers)
         assert self._seen is not None
