@@ -1,9 +1,10 @@
 """The command line: parse, run one command, turn every expected failure into one line.
 
-Commands are functions of this file; anything heavier than parsing is imported inside them, so that
-`ov2kit --help` is quick and a missing extra says which one it is.
+Commands of the codec are functions of this file. Those of the recipes are modules with `parser()` and
+`run(parsed)`, imported only when they are asked for, so that `ov2kit --help` is quick and needs no extra.
 """
 
+import importlib
 import json
 import re
 import sys
@@ -23,9 +24,15 @@ TRAINING = {
     "test": "the same on the test data",
     "predict": "answers as JSON lines",
 }
-_DTYPES = ("bfloat16", "float16", "float32")
-_CONVERT = "Lightning checkpoint <-> released format; or a released encoder and a language model -> a start checkpoint."
 _FORMATS = ("png", "npy", "jpg", "safetensors")
+#: command -> (module with `parser()` and `run(parsed)`, what it does)
+_RECIPES = {
+    "generate": ("ov2kit.recipes.commands.generate", "a question about a video -> an answer"),
+    "convert": ("ov2kit.recipes.commands.convert", "checkpoints from one format into another"),
+    "evaluate": ("ov2kit.recipes.commands.evaluate", "a model and a folder of questions -> scores"),
+    "compare": ("ov2kit.recipes.commands.compare", "two prediction files -> a paired test"),
+}
+_EXTRAS = {"transformers", "tokenizers", "lightning", "torchmetrics", "matplotlib"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,11 +48,20 @@ def run(arguments: Sequence[str]) -> int:
         "report": _report,
         "demo": _demo,
         "doctor": _doctor,
-        "convert": _convert,
     }
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
-        parsed = _parser().parse_args(list(arguments))
+        parsed = _parser(chosen).parse_args(list(arguments))
+        if parsed.command in _RECIPES:
+            status: int = importlib.import_module(_RECIPES[parsed.command][0]).run(parsed[parsed.command])
+            return status
         return commands[parsed.command](parsed[parsed.command])
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _EXTRAS:
+            raise
+        return _fail(
+            f"'ov2kit {chosen}' needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'"
+        )
     except ArgumentError as error:
         return _fail(_plain(error))
     except (Ov2kitError, ValueError) as error:
@@ -75,7 +91,10 @@ def _plain(error: ArgumentError) -> str:
     """The parser's message on one line, with arguments as they are typed."""
     text = " ".join(str(error).split())
     text = re.sub(r"\b(tokenize|report)\.videos?\b", "VIDEO", text)
-    return re.sub(r"\b(tokenize|report|demo|doctor|convert)\.(\w+)", r"--\2", text)
+    text = re.sub(r"\bcompare\.([ab])\b", lambda name: name[1].upper(), text)
+    text = re.sub(r"\bconvert\.(source|target)\b", lambda name: name[1].upper(), text)
+    known = "|".join(["tokenize", "report", "demo", "doctor", *_RECIPES])
+    return re.sub(rf"(?<![\w.-])({known})\.(\w+)", r"--\2", text)
 
 
 def _fail(message: str) -> int:
@@ -83,7 +102,8 @@ def _fail(message: str) -> int:
     return 2
 
 
-def _parser() -> ArgumentParser:
+def _parser(chosen: str) -> ArgumentParser:
+    """The whole command line; of the recipes' commands only `chosen` has its options."""
     from ov2kit.codec.tokenizer import CodecTokenizer
 
     parser = ArgumentParser(
@@ -111,7 +131,10 @@ def _parser() -> ArgumentParser:
         command.add_argument("--config", action="config", help="YAML file of the options below")
         command.add_class_arguments(CodecTokenizer)
 
-    demo = ArgumentParser(description="Tokenize the bundled clip and draw its report.", exit_on_error=False)
+    demo = ArgumentParser(
+        description="Tokenize the bundled clip, draw its report, fit a tiny model on it and ask it.",
+        exit_on_error=False,
+    )
     demo.add_argument("--out", default="demo_out", metavar="DIR", help="where the results go")
 
     doctor = ArgumentParser(
@@ -119,22 +142,13 @@ def _parser() -> ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
-    convert = ArgumentParser(description=_CONVERT, exit_on_error=False)
-    convert.add_argument("source", metavar="SOURCE", help="checkpoint to read: a .ckpt file or a directory")
-    convert.add_argument("target", metavar="TARGET", help="directory to write, or a file ending in .ckpt")
-    convert.add_argument("--llm", metavar="DIR", help="language model to join SOURCE, an encoder, with")
-    convert.add_argument("--files_from", metavar="DIR", help="take the files of tokenizer and processor from here")
-    convert.add_argument("--dtype", choices=_DTYPES, help="of the weights written; the source's when omitted")
-    convert.add_argument("--max_shard_gb", type=float, default=5.0, help="begin another file at this size")
-    convert.add_argument("--merge", type=int, default=2, help="with --llm: patches per edge that become one token")
-    convert.add_argument("--seed", type=int, default=0, help="with --llm: of the new connector's weights")
-    convert.add_argument("--overwrite", action="store_true", help="replace what is at TARGET")
-
     commands.add_subcommand("tokenize", tokenize, help="videos -> directories of codec canvases")
     commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
-    commands.add_subcommand("demo", demo, help="both, on the bundled clip")
-    commands.add_subcommand("convert", convert, help="checkpoints from one format into another")
+    commands.add_subcommand("demo", demo, help="all of it on the bundled clip, in a few minutes")
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
+    for name, (module, what) in _RECIPES.items():
+        command = importlib.import_module(module).parser() if name == chosen else ArgumentParser(exit_on_error=False)
+        commands.add_subcommand(name, command, help=what)
     for name, description in TRAINING.items():  # shown in the help; `run` hands them on before parsing
         commands.add_subcommand(name, ArgumentParser(exit_on_error=False), help=description)
     return parser
@@ -266,7 +280,13 @@ def _demo(parsed: Namespace) -> int:
     print(f"  pixel_values {tuple(canvases.pixel_values().shape)}, positions {tuple(canvases.flat_positions().shape)}")
     page = write_report(folder / "report.html", SAMPLE, canvases)
     print(f"  open {page} in a browser to see what was chosen and why")
-    return 0
+    try:
+        from ov2kit.recipes.demo import fit_and_ask
+        from ov2kit.recipes.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
+    except ModuleNotFoundError as error:
+        print(f"no model is trained: {error.name} is not installed; pip install 'ov2kit[recipes]'")
+        return 0
+    return fit_and_ask(folder, run)
 
 
 def _doctor(parsed: Namespace) -> int:
@@ -274,26 +294,4 @@ def _doctor(parsed: Namespace) -> int:
 
     findings = examine()
     print(json.dumps(findings, indent=2) if parsed.json else render(findings))
-    return 0
-
-
-def _convert(parsed: Namespace) -> int:
-    import torch
-
-    from ov2kit.recipes.convert import convert
-
-    if parsed.max_shard_gb <= 0:
-        return _fail(f"--max_shard_gb must be above 0, got {parsed.max_shard_gb}")
-    done = convert(
-        parsed.source,
-        parsed.target,
-        llm=parsed.llm,
-        files_from=parsed.files_from,
-        dtype=None if parsed.dtype is None else getattr(torch, parsed.dtype),
-        max_shard_bytes=int(parsed.max_shard_gb * 10**9),
-        merge=parsed.merge,
-        seed=parsed.seed,
-        overwrite=parsed.overwrite,
-    )
-    print(f"{parsed.source} -> {parsed.target}: {done}")
     return 0

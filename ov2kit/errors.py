@@ -25,17 +25,17 @@ class BudgetError(Ov2kitError, ValueError):
     """A token or canvas budget cannot be met by any result."""
 
 
+class CheckpointError(Ov2kitError, ValueError):
+    """A model, tokenizer or checkpoint is incomplete, unreadable, or does not fit."""
+
+
+class DataError(Ov2kitError, ValueError):
+    """Conversations, annotations, predictions or other data are missing, malformed or do not belong together."""
+
+
 class MissingExtraError(Ov2kitError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 
 
 class DamagedVideoWarning(UserWarning):
     """A video was damaged or cut short; the message counts what was lost."""
-
-
-class CheckpointError(Ov2kitError, ValueError):
-    """A model, tokenizer or preprocessor directory is incomplete, inconsistent or of an unknown form."""
-
-
-class DataError(Ov2kitError, ValueError):
-    """A conversation, a subtitle file or a record of a data set is malformed."""

@@ -1,5 +1,6 @@
 """Interrupted and resumed training sees exactly the batches of an uninterrupted run."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,9 @@ class Notes(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1e-4)
 
 
-class StopAt(Callback):
-    def __init__(self, batches: int) -> None:
-        self.batches = batches
-
-    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
-        if len(module.seen) == self.batches:
-            trainer.should_stop = True
-
-
 def row(batch: Batch) -> Row:
     parts = [batch.input_ids, batch.labels, batch.positions, batch.pixel_values]
-    return batch.names, sum(hash(tuple(part.flatten().tolist())) for part in parts)
+    return batch.names, zlib.crc32(b"".join(part.numpy().tobytes() for part in parts))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +55,9 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def data(path: Path, **options: Any) -> ConversationData:
-    small = {"budget_canvases": 3, "max_pixels": 56 * 84, "max_bad_share": 0.2, "seed": 3, "source": "mix"}
+    small: dict[str, Any] = {"budget_canvases": 3, "max_pixels": 56 * 84, "max_bad_share": 0.2, "seed": 3}
+    small["source"] = "mix"
+    small["cache"] = str(path.parent / "cache")  # the same clips again and again
     return ConversationData(str(path), **(small | options))
 
 
@@ -85,14 +79,12 @@ CASES = {
     "stream": {"pack": "stream", "pack_length": 300, "pack_buffer": 4},
     "stream, two workers": {"pack": "stream", "pack_length": 300, "pack_buffer": 4, "num_workers": 2, "prefetch": 3},
     "endless stream": {"pack": "stream", "pack_length": 300, "pack_buffer": 5, "rows_per_epoch": 3},
-    "offline": {"pack": "offline", "pack_length": 300, "cache": "cache"},
+    "offline": {"pack": "offline", "pack_length": 300},
 }
 
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 def test_resume_gives_the_remaining_batches(conversations: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    if "cache" in options:
-        options = options | {"cache": str(tmp_path / "cache")}
     whole = Notes()
     trainer(tmp_path, keep_all(tmp_path)).fit(whole, data(conversations, **options))
     n = len(whole.seen)

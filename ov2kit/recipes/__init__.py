@@ -19,6 +19,8 @@ _PLACES = {
     "build": "ov2kit.recipes.architecture",
     "build_tokenizers": "ov2kit.recipes.data.tokenizers",
     "collate": "ov2kit.recipes.sample",
+    "compare_predictions": "ov2kit.recipes.paired",
+    "evaluate_jumpscore": "ov2kit.recipes.evaluate",
     "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
     "pack_bins": "ov2kit.recipes.data.packing",

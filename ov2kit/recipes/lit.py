@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ov2kit.recipes.architecture import Positions
+from ov2kit.recipes.companions import companions_of
 from ov2kit.recipes.layout import Visibility
 from ov2kit.recipes.model import rows_per_token
 from ov2kit.recipes.optim import adamw, cosine_with_warmup, freeze_all_but
 from ov2kit.recipes.parallel import compile_blocks, shard
+from ov2kit.recipes.release import lightning_entry
 from ov2kit.recipes.sample import IGNORE, Batch
 from ov2kit.recipes.starting import fresh_model, started_model, swap
 from ov2kit.recipes.turns import last_answers, prompts
@@ -108,6 +110,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         self._sums: Tensor | None = None
         self._seen: Tensor | None = None
         self._prepared = False
+        self._files: dict[str, str] | None = None
         # the start and the tokenizer are in the weights and the config now, and need not be there to load a checkpoint
         self.save_hyperparameters({
             "size": self.model.release_config,
@@ -321,7 +324,11 @@ class LitLlavaOneVision2(pl.LightningModule):
     # -- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["ov2kit"] = {"config": self.model.release_config}
+        """Adds what `ov2kit convert` needs to make a model directory of the checkpoint alone."""
+        data = getattr(cast(Any, self._trainer), "datamodule", None)
+        if self._files is None and data is not None and hasattr(data, "processor"):
+            self._files = companions_of(data.processor)
+        checkpoint["ov2kit"] = lightning_entry(self.model, self._files)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> "LitLlavaOneVision2":

@@ -137,7 +137,7 @@ def swap(
     if not swapped:
         del config["ov2kit"]
     result = LlavaOneVision2(encoder, bridge, model.language_model, image_token_id=model.image_token_id)
-    result.release_config = config
+    result.release_config, result.source, result.files = config, model.source, model.files
     return result
 
 

@@ -23,14 +23,13 @@ from torch.utils.data import Dataset
 from ov2kit.codec.presets import Grouping, Preset
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.canvas_cache import CanvasCache
-from ov2kit.recipes.data.conversations import KINDS
-from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Oversize, Processes, Wanted
+from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Oversize, Processes
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.data.lengths import KnownLengths, write_lengths
+from ov2kit.recipes.data.lengths import KnownLengths, measured_lengths, write_lengths
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
-from ov2kit.recipes.data.mixing import CHOICES, Source, check_mix
+from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.data.tokenizers import SaliencyName, build_tokenizers
 from ov2kit.recipes.processor import Processor
@@ -420,22 +419,10 @@ class ConversationData(LightningDataModule):
         return Path(self.cache) / f"lengths-{_digest(key)}.txt"
 
     def _measure(self, place: Path) -> None:
-        """Make every sample once and write its length down; 0 where it cannot be made."""
+        """Make every sample once and write its length down."""
         index = self._index(self.path)
-        wanted: list[Wanted] = []
-        names: list[str] = []
-        for record, kind in enumerate(index.kinds.tolist()):
-            if KINDS[kind] == "video":
-                shown = [name for name in ("codec", "frames") if self.shares.get(name)]
-            else:
-                shown = ["codec" if KINDS[kind] == "assets" else KINDS[kind]]
-            for choice in shown:
-                wanted.append(Wanted((record,), (CHOICES.index(choice),)))
-                names.append(f"{index.place(record)}@{choice}")
-        samples = ConversationDataset(index, self._processor(), CanvasCache(self.cache))
-        feed = self._feed(samples)
-        counted = (0 if found.content is None else len(found.content) for found in feed(wanted))
-        write_lengths(place, zip(names, counted, strict=True))
+        feed = self._feed(ConversationDataset(index, self._processor(), CanvasCache(self.cache)))
+        write_lengths(place, measured_lengths(index, self.shares, feed))
         feed.close()
 
 

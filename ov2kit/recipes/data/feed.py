@@ -1,5 +1,6 @@
 """Workers: a list of what is wanted -> what they deliver, in that order."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -7,6 +8,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.dataset import Delivered, Wanted, prepare_worker
+
+_SIGNAL_SECONDS = 0.2
 
 
 class Feed:
@@ -22,6 +25,7 @@ class Feed:
     def __init__(
         self, dataset: Dataset[Delivered], num_workers: int = 0, prefetch: int = 2, pin_memory: bool = False
     ) -> None:
+        self.num_workers = num_workers
         self._list = _List()
         self._loader: DataLoader[Delivered] = DataLoader(
             dataset,
@@ -49,15 +53,33 @@ class Feed:
                 delivered = next(deliveries)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if not self.num_workers or str(error).startswith("Caught "):  # raised by the dataset itself
                     raise
                 raise DataError(
-                    f"a data worker died after {count} deliveries ({' '.join(str(error).split())}); it was killed, "
-                    "often for want of memory: use fewer workers, smaller canvases, or num_workers=0 to see the record"
+                    f"a data worker died after {count} deliveries ({self._how_it_died(error)}); it was killed, often "
+                    "for want of memory: use fewer workers, smaller canvases, or num_workers=0 to see the record"
                 ) from error
             count += 1
             yield delivered
+
+    def _how_it_died(self, error: BaseException) -> str:
+        """End the other workers, and find the better of two reasons.
+
+        What a dead worker was handing over is lost as a broken connection, before or after torch
+        raises that the worker died, out of a signal handler and so wherever the program is.
+        """
+        try:
+            time.sleep(_SIGNAL_SECONDS)
+        except RuntimeError as late:
+            error = late
+        for _ in range(self.num_workers + 1):
+            try:
+                self.close()
+                break
+            except RuntimeError as late:
+                error = late
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
     def close(self) -> None:
         """Let the workers end now; the next call starts new ones.

@@ -1,12 +1,15 @@
-"""How many tokens samples have: estimated from the records, or known from a file of `name:count`."""
+"""How many tokens samples have: estimated from records, measured, or known from a file of `name:count`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ov2kit.errors import DataError
+from ov2kit.recipes.data.conversations import KINDS
+from ov2kit.recipes.data.dataset import Wanted
+from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.mixing import CHOICES, EpochOrder
 from ov2kit.recipes.data.packing import parse_lengths
@@ -81,6 +84,28 @@ class KnownLengths:
             f"{self.path}: no length of {place} ({identity}) as {CHOICES[choice]}; measure the lengths again, "
             "by removing the file or with another one"
         )
+
+
+def measured_lengths(index: ConversationIndex, shares: Mapping[str, float], feed: Feed) -> Iterator[tuple[str, int]]:
+    """(name, tokens) of every record in every way it may be shown; 0 where it cannot be made.
+
+    Args:
+        index: the records.
+        shares: see `epoch_order`; what has no share is not measured.
+        feed: delivers samples.
+    """
+    wanted: list[Wanted] = []
+    names: list[str] = []
+    for record, kind in enumerate(index.kinds.tolist()):
+        if KINDS[kind] == "video":
+            shown = [name for name in ("codec", "frames") if shares.get(name)]
+        else:
+            shown = ["codec" if KINDS[kind] == "assets" else KINDS[kind]]
+        for choice in shown:
+            wanted.append(Wanted((record,), (CHOICES.index(choice),)))
+            names.append(f"{index.place(record)}@{choice}")
+    for name, delivered in zip(names, feed(wanted), strict=True):
+        yield name, 0 if delivered.content is None else len(delivered.content)
 
 
 def write_lengths(path: Path, lengths: Iterable[tuple[str, int]]) -> None:

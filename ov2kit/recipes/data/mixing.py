@@ -111,18 +111,17 @@ def epoch_order(
 
 
 def _sampled(pictures: np.ndarray, wanted: int, videos: int, seed: int, epoch: int) -> np.ndarray:
-    """`wanted` pictures: the next of an endless row of them, shuffled anew every round."""
+    """`wanted` pictures: all of them as often as that goes, and the next few of a circle of them."""
     if wanted and not len(pictures):
         raise DataError("mix: there is a share for images, but no record of pictures; set mix.image to 0")
     if not videos:
         raise DataError("mix: the shares of images follow the number of videos, and there is none; use source=codec")
     if not wanted:
         return pictures[:0]
-    first = wanted * epoch
-    rounds = range(first // len(pictures), (first + wanted - 1) // len(pictures) + 1)
-    row = np.concatenate([pictures[np.random.default_rng((seed, r, 3)).permutation(len(pictures))] for r in rounds])
-    start = first - rounds[0] * len(pictures)
-    return row[start : start + wanted]
+    rounds, few = divmod(wanted, len(pictures))
+    circle = pictures[np.random.default_rng((seed, 3)).permutation(len(pictures))]
+    next_few = circle[(few * epoch + np.arange(few)) % len(pictures)]
+    return np.concatenate([np.tile(pictures, rounds), next_few])
 
 
 def _spread(choices: np.ndarray) -> np.ndarray:
