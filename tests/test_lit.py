@@ -33,6 +33,15 @@ from tests.clips import SAMPLE
 RATES = {"encoder": 1e-3, "connector": 1e-3, "language_model": 1e-3}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Tiny matrices gain nothing from threads, which on a busy machine wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def processor():
     return Processor(load_tokenizer(None), codec=CodecTokenizer(budget_canvases=4, max_pixels=4000))
@@ -183,7 +192,7 @@ def test_frozen_parts_do_not_move(learns, samples, processor, tmp_path):
 
 @pytest.mark.parametrize("switch", ["recompute", "compile"])
 def test_recomputing_and_compiling_change_no_number(switch, samples, processor, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     batch = [collate(samples, processor.pad_id)]
     plain, losses = trained(lit(), batch, tmp_path / "a")
     other, same = trained(lit(**{switch: True}), batch, tmp_path / "b")
@@ -436,10 +445,10 @@ def test_validate_test_and_predict_from_a_checkpoint_alone(fit, cache, tmp_path,
     path = tmp_path / "three.jsonl"
     path.write_text("".join(json.dumps({**record, "videos": [str(SAMPLE)]}) + "\n" for record in questions))
     data = ["--data.path", str(path), "--data.val_path", str(path), "--model.answer_tokens", "24"]
-    status, folder, losses = fit("a", "--trainer.max_steps", "30", "--model.min_lr", "1e-3",
+    status, folder, losses = fit("a", "--trainer.max_steps", "45", "--model.min_lr", "1e-3",
                                  "--model.train.language_model", "3e-3", "--data.batch_size", "3", *data)  # fmt: skip
     assert status == 0
-    assert losses[29] < 0.5
+    assert losses[44] < 0.3
     last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
     data += ["--data.budget_canvases", "4"]
     data += ["--data.max_pixels", "4000", "--data.cache", cache, "--trainer.accelerator", "cpu"]
@@ -447,7 +456,7 @@ def test_validate_test_and_predict_from_a_checkpoint_alone(fit, cache, tmp_path,
     for command, name in (("validate", "val"), ("test", "test")):
         assert run([command, *last, *data, "--out", str(tmp_path / command), "--data.batch_size", "2"]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert found[f"{name}/loss"] < 0.5
+        assert found[f"{name}/loss"] < 0.3
         written = lines(tmp_path / command / "version_0" / "answers.jsonl")
         assert len(written) == 3
         assert found[f"{name}/exact"] == pytest.approx(sum(line["exact"] for line in written) / 3)
