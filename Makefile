@@ -1,4 +1,4 @@
-# make demo   tokenize the bundled clip and draw what was chosen
+# make demo   tokenize the bundled clip, draw what was chosen, fit a tiny model on it and ask it
 # make test   run the test suite
 # Both make .venv first (the registry's torch is about 5 GB) and can be run again.
 PYTHON ?= python3
@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/ov2kit demo --out demo_out
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
