@@ -211,15 +211,17 @@ def test_prepared_directories_come_as_they_are(folder: Path, tmp_path: Path) -> 
 
 def test_prompts_are_padded_on_the_left_and_hold_no_answer(folder: Path) -> None:
     data = ConversationData(str(folder / "good.jsonl"), val_path=str(folder / "good.jsonl"), batch_size=4, **SMALL)
-    for loader in (data.predict_dataloader(), data.test_dataloader()):
-        batches = list(loader)
-        assert names(batches) == [r["id"] for r in mixed_records(6, 3, 2)]
-        for batch in batches:
-            assert bool(batch.attention_mask[:, -1].all())
-            assert bool((batch.labels == -100).all())
-            assert data.processor is not None
-            texts = data.processor.tokenizer.batch_decode(batch.input_ids)
-            assert all("answer" not in text and text.endswith("assistant\n") for text in texts)
+    batches = list(data.predict_dataloader())
+    assert names(batches) == [r["id"] for r in mixed_records(6, 3, 2)]
+    for batch in batches:
+        assert bool(batch.attention_mask[:, -1].all())
+        assert bool((batch.labels == -100).all())
+        assert data.processor is not None
+        texts = data.processor.tokenizer.batch_decode(batch.input_ids)
+        assert all("answer" not in text and text.endswith("assistant\n") for text in texts)
+    labelled = list(data.test_dataloader())  # a test compares answers with what was expected
+    assert names(labelled) == names(batches)
+    assert all(bool((batch.labels != -100).any(1).all()) for batch in labelled)
     assert names(data.val_dataloader()) == names(data.val_dataloader())
 
 
