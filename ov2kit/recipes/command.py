@@ -263,6 +263,7 @@ def _checkpoint_of(arguments: Sequence[str]) -> Path | None:
 def _explained(error: ArgumentError, parser: LightningArgumentParser) -> str:
     """The parser's message on one line, with the key that was probably meant."""
     text = " ".join(str(error.message).split())
+    text = re.sub(r"\b(fit|validate|test|predict)\.([\w.]+)", r"--\2", text)
     # the three ways in which the parser says it, for files, flags and subcommands
     unknown = (
         r"ey ['\"]([\w.]+)['\"] is not expected",

@@ -38,7 +38,8 @@ class Fault:
     action: Action = "skipped"
 
     def __str__(self) -> str:
-        return f"{self.place} ({self.name}): {self.reason} [{self.action}]"
+        known = "" if self.name == self.place else f" ({self.name})"
+        return f"{self.place}{known}: {self.reason} [{self.action}]"
 
 
 class FaultLog:
