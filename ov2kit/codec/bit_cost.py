@@ -7,6 +7,7 @@ Letters: T frames, R x C macroblocks of 16 coded pixels, F features of each, G f
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -50,6 +51,13 @@ class BitCostMap(nn.Module):
         >>> signals = macroblock_signals(frames)        # decoded frames of a `VideoStream`
         >>> BitCostMap()(*macroblock_features(signals), signals.bits)  # (T, R, C) bits
     """
+
+    local: Tensor  # (H, F)
+    whole: Tensor  # (H, G)
+    bias: Tensor  # (H,)
+    second: Tensor  # (K, H)
+    second_bias: Tensor  # (K,)
+    last: Tensor  # (K,)
 
     def __init__(
         self,
@@ -144,7 +152,7 @@ def _fresh(first: int, second: int) -> dict[str, Tensor]:
     inputs = NUM_MACROBLOCK_FEATURES + NUM_FRAME_FEATURES
 
     def normal(rows: int, cols: int, fan: int) -> Tensor:
-        return torch.randn(rows, cols) * (2 / fan) ** 0.5
+        return torch.randn(rows, cols) * math.sqrt(2 / fan)
 
     return {
         "local": normal(first, NUM_MACROBLOCK_FEATURES, inputs),
@@ -170,14 +178,16 @@ def bits_on_grid(maps: Tensor, picture: tuple[int, int], grid: tuple[int, int]) 
     """
     rows = _overlaps(maps.shape[-2], picture[0], grid[0], maps)
     cols = _overlaps(maps.shape[-1], picture[1], grid[1], maps)
-    return (rows / rows.sum(0)) @ (maps @ (cols / cols.sum(0)).T)
+    dealt: Tensor = (rows / rows.sum(0)) @ (maps @ (cols / cols.sum(0)).T)
+    return dealt
 
 
 def mean_on_grid(maps: Tensor, picture: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """As `bits_on_grid`, but (..., hb, wb) means over each block's area: for scores rather than amounts."""
     rows = _overlaps(maps.shape[-2], picture[0], grid[0], maps)
     cols = _overlaps(maps.shape[-1], picture[1], grid[1], maps)
-    return (rows / rows.sum(1, keepdim=True)) @ (maps @ (cols / cols.sum(1, keepdim=True)).T)
+    means: Tensor = (rows / rows.sum(1, keepdim=True)) @ (maps @ (cols / cols.sum(1, keepdim=True)).T)
+    return means
 
 
 def _overlaps(cells: int, length: int, blocks: int, like: Tensor) -> Tensor:
