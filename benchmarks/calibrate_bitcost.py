@@ -214,8 +214,8 @@ def main() -> int:
     save_file(tensors, args.out, metadata={key: json.dumps(value) for key, value in about.items()})
     print(f"{args.out}: {args.out.stat().st_size / 1000:.1f} KB", file=sys.stderr)
     if rows:
+        (cache / "bitcost.json").write_text(json.dumps([r._asdict() for r in rows], indent=0))
         write_report(args.report, rows, skipped, plan, about)
-        args.report.with_suffix(".json").write_text(json.dumps([r._asdict() for r in rows], indent=0))
     return 0
 
 

@@ -14,6 +14,7 @@ HIDDEN = (48, 24)
 BATCH = 24  # pieces of frames
 PIECE = (16, 20)  # macroblocks at most
 _RATE = 3e-3
+_AREAS = 0.4  # weight of the error over areas
 _WITHOUT_QUANTIZER = 0.15  # of the pieces are fitted as if it was not told
 _QUANTIZER = [i for i, name in enumerate(MACROBLOCK_FEATURES) if "quantiser" in name]
 _LOCAL = _QUANTIZER + [len(MACROBLOCK_FEATURES) + i for i, f in enumerate(AROUND) if f in _QUANTIZER]
@@ -100,4 +101,4 @@ def _loss(model: BitCostMap, pieces: list, local: tuple[Tensor, Tensor], whole: 
     count = int(ends[-1])
     sums = [torch.zeros(count).index_add_(0, area, v) for v in (found, truth, weight)]
     single = ((found.log1p() - truth.log1p()).square() * weight).sum()
-    return single + ((sums[0].log1p() - sums[1].log1p()).square() * sums[2]).sum()
+    return single + _AREAS * ((sums[0].log1p() - sums[1].log1p()).square() * sums[2]).sum()

@@ -53,7 +53,7 @@ def _means(rows: Sequence[Row]) -> list[str]:
     cells = []
     for name in ("correlation", "overlap", "moving_correlation", "moving_overlap"):
         values = [getattr(r, name) for r in rows if getattr(r, name) == getattr(r, name)]
-        cells += [f"{statistics.fmean(values):.3f}", f"{min(values):.2f}"]
+        cells += [f"{statistics.fmean(values):.3f}", f"{min(values):.2f}"] if values else ["", ""]
     return cells
 
 

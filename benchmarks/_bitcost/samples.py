@@ -77,7 +77,8 @@ def truth(python: Path, clip: Path, frames: int, cache: Path) -> tuple[np.ndarra
     with np.load(path) as data:
         if not np.array_equal(data["frame"], np.arange(len(data["frame"]))):
             raise NoTruthError("frames are missing from the export")
-        return data["bits"], data["type"], str(data["codec"])
+        # now and then the tool counts a few bits back, after it skipped to the end of a coding unit
+        return data["bits"].clip(min=0), data["type"], str(data["codec"])
 
 
 def _version() -> str:

@@ -9,6 +9,7 @@ Letters: T frames, R x C macroblocks of 16 coded pixels, F features of each, G f
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from ov2kit.codec.macroblocks import (
 COEFFICIENTS = Path(__file__).with_name("coefficients") / "bit_cost.safetensors"
 _PARTS = ("local", "whole", "bias", "second", "second_bias", "last")
 _STEPS_PER_BIT = 64  # maps are whole 64ths of a bit, so that they add up without rounding
-_MACROBLOCKS_AT_ONCE = 8192
+_MACROBLOCKS_AT_ONCE = 16384
 
 
 class BitCostMap(nn.Module):
@@ -106,24 +107,35 @@ class BitCostMap(nn.Module):
         steps.scatter_add_(-1, steps.argmax(-1, keepdim=True), total - steps.sum(-1, keepdim=True))
         return (steps / _STEPS_PER_BIT).float().view(*features.shape[:-3], *features.shape[-2:])
 
-    def of_frames(self, frames: Sequence[Frame], coded_size: tuple[int, int]) -> Tensor:
-        """(T, R, C) float32 bits of frames decoded as `macroblock_signals` says, on the grid of `coded_size`."""
-        rows, cols = macroblock_grid(coded_size)
-        step = max(1, _MACROBLOCKS_AT_ONCE // (rows * cols))
-        maps = []
-        for start in range(0, len(frames), step):
-            signals = macroblock_signals(frames[start : start + step], self.signal, coded_size).to(self.bias.device)
-            maps.append(self(*macroblock_features(signals), signals.bits))
-        return torch.cat(maps)
+    def of_frames(self, frames: Sequence[Frame], coded_size: tuple[int, int], *, threads: int = 1) -> Tensor:
+        """(T, R, C) float32 bits of frames decoded as `macroblock_signals` says, on the grid of `coded_size`.
+
+        Works on `threads` batches at a time; the result does not depend on it.
+        """
+        step = _frames_at_once(coded_size)
+        parts = [frames[start : start + step] for start in range(0, len(frames), step)]
+
+        def estimated(part: Sequence[Frame]) -> Tensor:
+            signals = macroblock_signals(part, self.signal, coded_size).to(self.bias.device)
+            bits: Tensor = self(*macroblock_features(signals), signals.bits)
+            return bits
+
+        if threads == 1 or len(parts) == 1:
+            return torch.cat([estimated(part) for part in parts])
+        with ThreadPoolExecutor(threads, thread_name_prefix="ov2kit-bits") as pool:
+            return torch.cat(list(pool.map(estimated, parts)))
 
     def stream(self, frames: Iterable[Frame], coded_size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
         """(frame index, (R, C) float32 bits) of each frame, in order; a few frames are held at a time."""
-        rows, cols = macroblock_grid(coded_size)
-        most = max(1, _MACROBLOCKS_AT_ONCE // (rows * cols))
         source = iter(frames)
-        while held := list(islice(source, most)):
+        while held := list(islice(source, _frames_at_once(coded_size))):
             for frame, bits in zip(held, self.of_frames(held, coded_size), strict=True):
                 yield frame.index, bits
+
+
+def _frames_at_once(coded_size: tuple[int, int]) -> int:
+    rows, cols = macroblock_grid(coded_size)
+    return max(1, _MACROBLOCKS_AT_ONCE // (rows * cols))
 
 
 def load_coefficients(signal: str, path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

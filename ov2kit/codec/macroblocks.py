@@ -22,22 +22,41 @@ EDGE = 4  # luma pixels per macroblock edge that features are measured on
 
 # Of each macroblock. "log" is log(1 + x); residual is |luma - reference moved along the vectors|.
 MACROBLOCK_FEATURES = (
-    "residual mean, log", "difference mean, log", "smaller of both, log", "residual rms, log",
-    "residual is 0, share", "difference is 0, share", "residual maximum, log / 2", "gradient, log",
-    "luma deviation, log", "gradient of residual, log", "intra share", "vector length, log",
-    "vector less its prediction, log", "vector is its prediction", "spread of vectors inside, log", "vectors / 4",
-    "future share", "steps between vectors, log", "quantiser changes", "change of quantiser / 8", "size of that / 8",
-    "quantiser less frame mean / 8", "quantiser changes after it", "quantiser changes, share of the 9 around in order",
-    "residual rms over quantiser step, log",
-)  # fmt: skip
+    "residual mean, log",
+    "difference mean, log",
+    "smaller of both, log",
+    "residual rms, log",
+    "residual is 0, share",
+    "residual maximum, log / 2",
+    "gradient, log",
+    "intra share",
+    "vector length, log",
+    "vector less its prediction, log",
+    "vector is its prediction",
+    "spread of vectors inside, log",
+    "vectors / 4",
+    "future share",
+    "steps between vectors, log",
+    "quantiser changes",
+    "change of quantiser / 8",
+    "size of that / 8",
+    "quantiser less frame mean / 8",
+    "quantiser changes after it",
+    "quantiser changes, share of the 9 around in order",
+    "residual rms over quantiser step, log / 2",
+)
 # Averaged over the 3 x 3 macroblocks around as well.
-AROUND = (2, 3, 4, 7, 10, 12, 13, 15, 17, 18)
+AROUND_NAMES = (
+    "smaller of both, log", "residual rms, log", "residual is 0, share", "gradient, log", "intra share",
+    "vector less its prediction, log", "vector is its prediction", "vectors / 4", "quantiser changes",
+)  # fmt: skip
+AROUND = tuple(MACROBLOCK_FEATURES.index(name) for name in AROUND_NAMES)
 # Of the whole frame; the last ones are means over its macroblocks.
 FRAME_FEATURES = (
     "packet bits per macroblock, log2 / 4", "is I", "is B", "is compared", "quantiser is known", "quantiser mean / 16",
     "frames to the reference, log2 / 4",
 )  # fmt: skip
-FRAME_MEANS = (2, 3, 4, 7, 10, 13, 15, 18)
+FRAME_MEANS = tuple(i for i in AROUND if MACROBLOCK_FEATURES[i] != "vector less its prediction, log")
 NUM_MACROBLOCK_FEATURES = len(MACROBLOCK_FEATURES) + len(AROUND)
 NUM_FRAME_FEATURES = len(FRAME_FEATURES) + len(FRAME_MEANS)
 
@@ -50,9 +69,9 @@ class MacroblockSignals:
 
     Args:
         luma: (T, R k, C k) uint8, as coded (not turned), its border repeated to whole macroblocks.
-        reference: the same of the frame each is compared with; anything where `compared` is False.
+        reference: the same of the frame each is compared with; `luma` itself where `compared` is False.
         motion: (T, 2 R, 2 C, 2) float32 coded pixels to the reference for cells of 8 pixels; NaN is
-            no vector.
+            no vector, as throughout where `compared` is False.
         vectors: (T, R, C) float32 how many vectors each macroblock has.
         future: (T, R, C) float32 how many of them point to the future.
         quantizer: (T, R, C) float32; 0 throughout for frames that do not tell it.
@@ -115,7 +134,9 @@ def macroblock_signals(
     quantizer = torch.zeros(count, rows, cols)
     moving: list[tuple[int, np.ndarray]] = []
     if moved == "vectors":
-        moving = [(t, f.motion) for t, f in enumerate(frames) if f.motion is not None and f.coded_size == size]
+        moving = [
+            (t, f.motion) for t, f in enumerate(frames) if f.motion is not None and compared[t] and f.coded_size == size
+        ]
         for t, frame in enumerate(frames):
             if frame.quantizer is not None and frame.coded_size == size:
                 quantizer[t] = torch.from_numpy(frame.quantizer)
@@ -179,7 +200,8 @@ def _vector_maps(
     size = count * rows * cols
     counted = np.bincount(place, minlength=size).astype(np.float32)
     future = np.bincount(place[joined["source"] > 0], minlength=size).astype(np.float32)
-    return motion, *(torch.from_numpy(x).view(count, rows, cols) for x in (counted, future))
+    shape = (count, rows, cols)
+    return motion, torch.from_numpy(counted).view(shape), torch.from_numpy(future).view(shape)
 
 
 def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
@@ -189,14 +211,12 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
         (T, F, R, C) float32 of `MACROBLOCK_FEATURES` and the means `AROUND`, and (T, G) float32 of
         `FRAME_FEATURES` and `FRAME_MEANS`.
     """
-    compared = signals.compared[:, None, None]
-    residual = residual_of(signals.luma, signals.reference, signals.motion * (EDGE / MACROBLOCK)) * compared
+    residual = residual_of(signals.luma, signals.reference, signals.motion * (EDGE / MACROBLOCK))
     difference = torch.maximum(signals.luma, signals.reference) - torch.minimum(signals.luma, signals.reference)
-    left, luma = residual.float(), signals.luma.float()
+    left = residual.float()
     pixels = EDGE * EDGE
     left_mean, plain_mean = _sums(left) / pixels, _sums(difference.float()) / pixels
     rms = (_sums(left.square()) / pixels).sqrt_()
-    deviation = (_sums(luma.square()) / pixels - (_sums(luma) / pixels).square()).clamp_(min=0).sqrt_()
     step = (signals.quantizer * (1 / 6)).exp2() / 4
     count, rows, cols = left_mean.shape
     maps = left.new_empty(count, NUM_MACROBLOCK_FEATURES, rows, cols)
@@ -205,12 +225,9 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
         plain_mean.log1p(),
         torch.minimum(left_mean, plain_mean).log1p_(),
         rms.log1p(),
-        _sums((residual == 0).float()) * (compared / pixels),
-        _sums((difference == 0).float()) * (compared / pixels),
+        _sums((residual == 0).float()) * (signals.compared[:, None, None] / pixels),
         _maxima(residual).float().log1p_() / 2,
-        (_gradient_sums(luma) / pixels).log1p_(),
-        deviation.log1p_(),
-        (_gradient_sums(left) / pixels).log1p_(),
+        (_gradient_sums(signals.luma.float()) / pixels).log1p_(),
         *_motion_features(signals),
         *_quantizer_features(signals.quantizer),
         (rms * 8 / step).log1p_() * (signals.quantizer > 0) / 2,

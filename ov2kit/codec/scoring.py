@@ -74,13 +74,16 @@ class BlockScorer(nn.Module):
             return "vectors"
         return "estimated" if self.motion == "estimate" else "difference"
 
-    def estimated_bits(self, frames: Sequence[Frame], info: StreamInfo, grid: tuple[int, int]) -> tuple[Tensor, str]:
+    def estimated_bits(
+        self, frames: Sequence[Frame], info: StreamInfo, grid: tuple[int, int], *, threads: int = 1
+    ) -> tuple[Tensor, str]:
         """Score frames by estimated bits.
 
         Args:
             frames: decoded with luma and reference at `macroblock_luma_size`, as coded.
             info: of their stream.
             grid: (rows, cols) of blocks, as shown.
+            threads: batches of frames that are worked on at a time.
 
         Returns:
             (T, rows, cols) float32 scores and the signal, "bit-cost, estimated".
@@ -88,7 +91,7 @@ class BlockScorer(nn.Module):
         moved = self.moved(info.exports_motion)
         if moved not in self.models:
             self.models[moved] = BitCostMap(moved)
-        bits = self.models[moved].of_frames(frames, info.coded_size)
+        bits = self.models[moved].of_frames(frames, info.coded_size, threads=threads)
         cost = normalized(bits.log1p(), _MAP_PERCENTILE, 1e-6)[0]
         scores = mean_on_grid(cost, info.coded_size, info.orientation.size(*grid)) * _MAP_PIXELS**2
         return torch.from_numpy(info.orientation.picture(scores.numpy())), "bit-cost, estimated"

@@ -86,6 +86,11 @@ class VideoStream:
         return self._scan[1]
 
     @property
+    def threads(self) -> int:
+        """Decoders that work at the same time."""
+        return self._threads
+
+    @property
     def num_frames(self) -> int:
         return self.packets().num_frames
 

@@ -395,7 +395,7 @@ class _Run:
             scores: Tensor
             scorer = self.tokenizer.scorer
             if self.by_bits:
-                scores, signal = scorer.estimated_bits(frames, self.stream.info, self.grid)
+                scores, signal = scorer.estimated_bits(frames, self.stream.info, self.grid, threads=self.stream.threads)
             else:
                 scores, signal = scorer(
                     frames, self.stream.info.orientation, self.grid, before=before, score_maps=self.score_maps
