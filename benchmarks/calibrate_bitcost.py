@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -97,6 +98,20 @@ def by_residual(sample: Sample) -> torch.Tensor:
     return (cost / cost.sum((1, 2), keepdim=True) * sample.packets[:, None, None]).float()
 
 
+def _kept(
+    out: Path, rows: Path, signals: set[str]
+) -> tuple[dict[str, torch.Tensor], list[Row], dict[str, list[str]], dict[str, str]]:
+    """Coefficients, rows, clips and what was skipped of the signals that are not fitted again."""
+    if not signals:
+        return {}, [], {}, {}
+    with safe_open(str(out), "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name.split(".")[0] in signals}  # noqa: SIM118
+        used = json.loads(file.metadata()["clips"])
+    told = json.loads(rows.read_text())
+    found = [Row(**row) for row in told["rows"] if row["signal"].split(":")[0] in signals]
+    return tensors, found, {name: used[name] for name in signals}, told["skipped"]
+
+
 class Held(NamedTuple):
     """What the processes that fit share."""
 
@@ -152,6 +167,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=COEFFICIENTS)
     parser.add_argument("--report", type=Path, default=Path(__file__).parent / "results" / "bitcost.md")
     parser.add_argument("--folds", type=int, default=4, help="of sources; 0 fits the shipped coefficients only")
+    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=SIGNALS, help="fit these, keep the others")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2000, help="of each fit with vectors; half as many without")
@@ -172,8 +188,8 @@ def main() -> int:
     encoded = {encode.name(index): encode for index, encode in enumerate(plan)}
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
         list(pool.map(make_encode, plan, [cache / "encodes" / name for name in encoded]))
-    tensors, rows, used, skipped = {}, [], {}, {}
-    for signal in SIGNALS:
+    tensors, rows, used, skipped = _kept(args.out, cache / "bitcost.json", set(SIGNALS) - set(args.signals))
+    for signal in args.signals:
         paths = [p for p in [*clips, *(cache / "encodes" / n for n in encoded)] if _fits(signal, encoded.get(p.name))]
         with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
             tried = list(pool.map(_load, [(python, path, FRAMES[signal], cache, signal) for path in paths]))
@@ -214,7 +230,7 @@ def main() -> int:
     save_file(tensors, args.out, metadata={key: json.dumps(value) for key, value in about.items()})
     print(f"{args.out}: {args.out.stat().st_size / 1000:.1f} KB", file=sys.stderr)
     if rows:
-        (cache / "bitcost.json").write_text(json.dumps([r._asdict() for r in rows], indent=0))
+        (cache / "bitcost.json").write_text(json.dumps({"rows": [r._asdict() for r in rows], "skipped": skipped}))
         write_report(args.report, rows, skipped, plan, about)
     return 0
 
