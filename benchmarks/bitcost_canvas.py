@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import sys
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,9 @@ def fold_of(name: str, folder: Path) -> Path:
     raise FileNotFoundError(f"no coefficients in {folder} that were fitted without {footage(name)}")
 
 
-def as_release(bits: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def as_release(bits: Tensor, size: tuple[int, int], grid: tuple[int, int], least: float = 1e-6) -> Tensor:
     """Scores that the release makes of bits: log1p over the 99th percentile of each frame."""
-    return mean_on_grid(normalized(bits.log1p(), 99.0, 1e-6)[0], size, grid)
+    return mean_on_grid(normalized(bits.log1p(), 99.0, least)[0], size, grid)
 
 
 def with_prior(scores: Tensor, bits: Tensor, weight: float) -> Tensor:
@@ -95,7 +96,7 @@ def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, flo
             signals, grid, **PRESETS["release"]["saliency"]
         ),
         "estimated bits": dealt,
-        "preset release: estimated bits, log, per frame": shown(as_release(bits, info.coded_size, coded)),
+        "preset release: estimated bits, log, per frame": shown(as_release(bits, info.coded_size, coded, log(9))),
         "true bits, log, per frame": shown(as_release(told, info.coded_size, coded)),
     }
     counted = truth.kinds[:count] != "I"

@@ -4,6 +4,7 @@ In order: an external map; estimated bits, where asked for; motion vectors with 
 motion with residual, plain luma difference. A stream without vectors is a normal state and never an error.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ ScoreMaps = Mapping[int, ScoreMap] | Sequence[ScoreMap] | np.ndarray | Tensor
 
 _MAP_PIXELS = 28  # pixels per block edge that an external map is spread over before it is summed
 _MAP_PERCENTILE = 99.0
+_LEAST_BITS = 8.0  # decoders count whole bytes: a frame whose blocks all cost less is not lifted to the scale of others
 
 
 class BlockScorer(nn.Module):
@@ -92,7 +94,7 @@ class BlockScorer(nn.Module):
         if moved not in self.models:
             self.models[moved] = BitCostMap(moved)
         bits = self.models[moved].of_frames(frames, info.coded_size, threads=threads)
-        cost = normalized(bits.log1p(), _MAP_PERCENTILE, 1e-6)[0]
+        cost = normalized(bits.log1p(), _MAP_PERCENTILE, math.log1p(_LEAST_BITS))[0]
         scores = mean_on_grid(cost, info.coded_size, info.orientation.size(*grid)) * _MAP_PIXELS**2
         return torch.from_numpy(info.orientation.picture(scores.numpy())), "bit-cost, estimated"
 
