@@ -90,8 +90,13 @@ def write_report(
     counts = {name: sum(e.encoder == name for e in plan) for name in dict.fromkeys(e.encoder for e in plan)}
     text = f"""# Calibration of the bit-cost map
 
-Written by {about["script"]["name"]}, version {about["script"]["version"]}, seed {about["seed"]}, {about["steps"]["vectors"]} steps
-per fit (a quarter without vectors), hidden layers of {about["hidden"][0]} and {about["hidden"][1]}. Truth: {about["truth"]}. Encodes made:
+Written by {about["script"]["name"]}, version {about["script"]["version"]}, seed {about["seed"]}, {
+        about["steps"]["vectors"]
+    } steps
+per fit (a quarter without vectors), hidden layers of {about["hidden"][0]} and {about["hidden"][1]}. Truth: {
+        about["truth"]
+    }.
+Encodes made:
 {", ".join(f"{n} {name}" for name, n in counts.items())}. Every clip below was measured by coefficients
 fitted without any clip of its footage.
 
