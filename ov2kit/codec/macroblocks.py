@@ -212,7 +212,7 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
         `FRAME_FEATURES` and `FRAME_MEANS`.
     """
     residual = residual_of(signals.luma, signals.reference, signals.motion * (EDGE / MACROBLOCK))
-    difference = torch.maximum(signals.luma, signals.reference) - torch.minimum(signals.luma, signals.reference)
+    difference = _distance(signals.luma, signals.reference)
     left = residual.float()
     pixels = EDGE * EDGE
     left_mean, plain_mean = _sums(left) / pixels, _sums(difference.float()) / pixels
@@ -227,7 +227,7 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
         rms.log1p(),
         _sums((residual == 0).float()) * (signals.compared[:, None, None] / pixels),
         _maxima(residual).float().log1p_() / 2,
-        (_gradient_sums(signals.luma.float()) / pixels).log1p_(),
+        (_gradient_sums(signals.luma) / pixels).log1p_(),
         *_motion_features(signals),
         *_quantizer_features(signals.quantizer),
         (rms * 8 / step).log1p_() * (signals.quantizer > 0) / 2,
@@ -280,11 +280,18 @@ def _maxima(x: Tensor) -> Tensor:
 
 
 def _gradient_sums(x: Tensor) -> Tensor:
-    """(T, R k, C k) -> (T, R, C) sums of |step to the right| + |step down|; 0 at the last column and row."""
+    """(T, R k, C k) uint8 -> (T, R, C) sums of |step to the right| + |step down|; 0 at the last column and row."""
     steps = torch.zeros_like(x)
-    steps[:, :, :-1] = (x[:, :, 1:] - x[:, :, :-1]).abs_()
-    steps[:, :-1] += (x[:, 1:] - x[:, :-1]).abs_()
-    return _sums(steps)
+    steps[:, :, :-1] = _distance(x[:, :, 1:], x[:, :, :-1])
+    across = _sums(steps.float())
+    steps[:, :-1] = _distance(x[:, 1:], x[:, :-1])
+    steps[:, -1] = 0
+    return across + _sums(steps.float())
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """|a - b| of uint8, without leaving it."""
+    return torch.maximum(a, b).sub_(torch.minimum(a, b))
 
 
 def _motion_features(signals: MacroblockSignals) -> tuple[Tensor, ...]:
