@@ -1,6 +1,7 @@
 """ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
 
 from ov2kit.codec.assets import load_assets, save_assets
+from ov2kit.codec.bit_cost import BitCostMap
 from ov2kit.codec.frame import Frame
 from ov2kit.codec.frame_tokenizer import FrameTokenizer
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
@@ -16,6 +17,7 @@ from ov2kit.codec.tokenizer import CodecTokenizer
 
 __all__ = [
     "BitCostGrouping",
+    "BitCostMap",
     "BlockScorer",
     "CanvasPacker",
     "CodecTokenizer",

@@ -141,6 +141,7 @@ def decode_jobs(
     threads: int,
     losses: DecodeLosses,
     frame_threads: int = 1,
+    quantizers: bool = False,
     on_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[T]:
     """Decode `jobs` and yield ``emit(frame)`` for each wanted frame, in job and output order.
@@ -157,6 +158,7 @@ def decode_jobs(
         threads: decoders at work at the same time; at least 1.
         losses: counted into.
         frame_threads: threads inside each decoder; more than 1 only where no vectors are wanted.
+        quantizers: export the quantiser of each block, where the decoder can.
         on_idle: called by each decoding thread once there is no job left for it.
 
     Raises:
@@ -188,7 +190,7 @@ def decode_jobs(
                 job.packets.close()
 
     def run(decoder: VideoCodecContext) -> None:
-        _prepare(decoder, motion, frame_threads)
+        _prepare(decoder, motion, quantizers, frame_threads)
         while not room.stopped:
             try:
                 job = pending.get_nowait()
@@ -264,10 +266,13 @@ def _put(results: "queue.Queue[Any]", item: Any, room: _Room) -> None:
             continue
 
 
-def _prepare(context: VideoCodecContext, motion: bool, frame_threads: int) -> None:
-    """Options that count only before the first decode: vectors, threads, packet identity."""
-    if motion:
-        context.options = {"flags2": "+export_mvs"}
+def _prepare(context: VideoCodecContext, motion: bool, quantizers: bool, frame_threads: int) -> None:
+    """Options that count only before the first decode: vectors, quantisers, threads, packet identity."""
+    options = {"flags2": "+export_mvs"} if motion else {}
+    if quantizers:
+        options["export_side_data"] = "venc_params"
+    if options:
+        context.options = options
     context.thread_type = "NONE" if frame_threads == 1 else "FRAME"
     context.thread_count = frame_threads
     context.copy_opaque = True

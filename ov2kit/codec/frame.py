@@ -48,7 +48,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame, its pictures as shown (turned, mirrored, square pixels).
+    """One decoded frame, its pictures as shown (turned, mirrored, square pixels) unless luma was asked for as coded.
 
     Args:
         index: position in display order, from 0.
@@ -65,6 +65,8 @@ class Frame:
             the frame has none (intra pictures, codecs that export none).
         coded_size: (height, width) of this frame before scaling; may change within a stream.
         corrupt: the decoder concealed damage in it.
+        quantizer: (rows, cols) int8 quantiser of each 16-pixel macroblock, as coded; None unless
+            asked for and told (H.264).
     """
 
     index: int
@@ -79,6 +81,7 @@ class Frame:
     motion: np.ndarray | None
     coded_size: tuple[int, int]
     corrupt: bool
+    quantizer: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Frame({self.index}, {self.seconds:.3f} s, {self.kind}, {self.nbytes} bytes)"

@@ -14,6 +14,7 @@ from ov2kit.geometry import ResizeRule
 Preset = Literal["paper", "release"]
 Grouping = Literal["bitcost", "readiness", "fixed", "container"]
 Selection = Literal["stratified", "topk"]
+Scores = Literal["saliency", "bit-cost"]
 
 
 class SaliencyChoices(TypedDict, total=False):
@@ -30,11 +31,12 @@ class PresetChoices(TypedDict):
 
     The saliency of ``"paper"`` keeps its signals (motion, residual, bit-cost prior); their weights and
     the scale over the group are chosen by what agrees with the bits really spent, see
-    docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not tell: the
-    packet's bytes shared out by residual stand in for them. Both sample the nearest pixel of the
-    reference, at half the work of four.
+    docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not tell:
+    `BitCostMap` estimates them, see docs/bitcost.md; the saliency is what it scores by with
+    ``scores="saliency"``. Both sample the nearest pixel of the reference, at half the work of four.
     """
 
+    scores: Scores
     saliency: SaliencyChoices
     grouping: Grouping
     selection: Selection
@@ -44,6 +46,7 @@ class PresetChoices(TypedDict):
 
 PRESETS: dict[Preset, PresetChoices] = {
     "paper": {
+        "scores": "saliency",
         "saliency": {"weights": (0.5, 1.0), "normalize": "group", "bit_cost_weight": 4.0, "sampling": "nearest"},
         "grouping": "bitcost",
         "selection": "stratified",
@@ -51,6 +54,7 @@ PRESETS: dict[Preset, PresetChoices] = {
         "resize_rule": "image",
     },
     "release": {
+        "scores": "bit-cost",
         "saliency": {"normalize": "bytes", "sampling": "nearest"},
         "grouping": "readiness",
         "selection": "topk",

@@ -1,9 +1,10 @@
 """Block scores of decoded frames, from whatever signal there is, with a record of which it was.
 
-In order: an external map, motion vectors with residual, estimated motion with residual, plain luma
-difference. A stream without vectors is a normal state and never an error.
+In order: an external map; estimated bits, where asked for; motion vectors with residual, estimated
+motion with residual, plain luma difference. A stream without vectors is a normal state and never an error.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ov2kit.codec.bit_cost import BitCostMap, mean_on_grid
 from ov2kit.codec.estimate import estimate_motion
-from ov2kit.codec.frame import Frame
+from ov2kit.codec.frame import Frame, StreamInfo
+from ov2kit.codec.macroblocks import Moved
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
@@ -28,6 +31,7 @@ ScoreMaps = Mapping[int, ScoreMap] | Sequence[ScoreMap] | np.ndarray | Tensor
 
 _MAP_PIXELS = 28  # pixels per block edge that an external map is spread over before it is summed
 _MAP_PERCENTILE = 99.0
+_LEAST_BITS = 8.0  # decoders count whole bytes: a frame whose blocks all cost less is not lifted to the scale of others
 
 
 class BlockScorer(nn.Module):
@@ -38,9 +42,18 @@ class BlockScorer(nn.Module):
         motion: which motion to use, see `CodecTokenizer`.
         map_kind: what external maps hold: "bits" are compressed by log1p and scaled by their 99th
             percentile, as the release does; "scores" are taken as they are.
+        bit_cost: score by the bits that `BitCostMap` estimates, compressed and scaled alike,
+            instead of by `saliency`.
     """
 
-    def __init__(self, saliency: Saliency, motion: Motion = "auto", map_kind: MapKind = "bits") -> None:
+    def __init__(
+        self,
+        saliency: Saliency,
+        motion: Motion = "auto",
+        map_kind: MapKind = "bits",
+        *,
+        bit_cost: bool = False,
+    ) -> None:
         super().__init__()
         if motion not in ("auto", "stream", "estimate", "none"):
             raise ValueError(f"unknown motion {motion!r}; known: auto, stream, estimate, none")
@@ -49,11 +62,43 @@ class BlockScorer(nn.Module):
         self.saliency = saliency
         self.motion: Motion = motion
         self.map_kind: MapKind = map_kind
+        self.bit_cost = bit_cost
+        self.models: dict[Moved, BitCostMap] = {}
 
     @property
     def needs_whole_clip(self) -> bool:
         """Scores are scaled over the clip, so no group can be scored before all are decoded."""
-        return self.saliency.normalize == "clip"
+        return self.saliency.normalize == "clip" and not self.bit_cost
+
+    def moved(self, exports_motion: bool) -> Moved:
+        """What bits are estimated from, for a stream that has vectors or not."""
+        if self.motion == "none":
+            return "difference"
+        if exports_motion:
+            return "vectors"
+        return "estimated" if self.motion == "estimate" else "difference"
+
+    def estimated_bits(
+        self, frames: Sequence[Frame], info: StreamInfo, grid: tuple[int, int], *, threads: int = 1
+    ) -> tuple[Tensor, str]:
+        """Score frames by estimated bits.
+
+        Args:
+            frames: decoded with luma and reference at `macroblock_luma_size`, as coded.
+            info: of their stream.
+            grid: (rows, cols) of blocks, as shown.
+            threads: batches of frames that are worked on at a time.
+
+        Returns:
+            (T, rows, cols) float32 scores and the signal, "bit-cost, estimated".
+        """
+        moved = self.moved(info.exports_motion)
+        if moved not in self.models:
+            self.models[moved] = BitCostMap(moved)
+        bits = self.models[moved].of_frames(frames, info.coded_size, threads=threads)
+        cost = normalized(bits.log1p(), _MAP_PERCENTILE, math.log1p(_LEAST_BITS))[0]
+        scores = mean_on_grid(cost, info.coded_size, info.orientation.size(*grid)) * _MAP_PIXELS**2
+        return torch.from_numpy(info.orientation.picture(scores.numpy())), "bit-cost, estimated"
 
     def forward(
         self,
@@ -125,10 +170,13 @@ def _has(maps: ScoreMaps, index: int) -> bool:
     return index in maps if isinstance(maps, Mapping) else index < len(maps)
 
 
-def describe_signal(counts: Mapping[str, int], motion: Motion, exports_motion: bool) -> dict[str, Any]:
-    """Provenance: the signal most frames were scored by, and how many frames each."""
+def describe_signal(
+    counts: Mapping[str, int], motion: Motion, exports_motion: bool, bits_from: Moved | None = None
+) -> dict[str, Any]:
+    """Provenance: the signal most frames were scored by, how many frames each, and what bits were estimated from."""
     used = max(counts, key=lambda name: counts[name]) if counts else "none"
-    return {
+    told: dict[str, Any] = {} if bits_from is None else {"bits_from": bits_from}
+    return told | {
         "used": used,
         "frames": dict(counts),
         "asked": motion,

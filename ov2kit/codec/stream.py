@@ -19,13 +19,16 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 from torch import Tensor
 
+from ov2kit.codec.bit_cost import BitCostMap
 from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs
 from ov2kit.codec.entry import starts_at
 from ov2kit.codec.frame import Frame, StreamInfo, StreamLosses
+from ov2kit.codec.macroblocks import macroblock_luma_size
 from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.packets import PacketTable, read_packets
 from ov2kit.codec.pictures import PictureScaler
 from ov2kit.codec.plan import plan_jobs
+from ov2kit.codec.quantizer import quantizer_map
 from ov2kit.codec.source import OPEN_ERRORS, AnyPacket, Source, VideoSource, choose_stream, reason
 from ov2kit.errors import DamagedVideoWarning, VideoError
 
@@ -83,6 +86,11 @@ class VideoStream:
         return self._scan[1]
 
     @property
+    def threads(self) -> int:
+        """Decoders that work at the same time."""
+        return self._threads
+
+    @property
     def num_frames(self) -> int:
         return self.packets().num_frames
 
@@ -116,6 +124,8 @@ class VideoStream:
         luma_size: tuple[int, int] | None = None,
         reference: bool = False,
         motion: bool = False,
+        quantizer: bool = False,
+        as_coded: bool = False,
     ) -> Iterator[Frame]:
         """Decode frames in display order, in one sequential pass.
 
@@ -130,6 +140,9 @@ class VideoStream:
             luma_size: (height, width) of `Frame.luma`; no luma when omitted.
             reference: also give the luma of the frame it is compared with.
             motion: also give motion vectors, where the codec exports them.
+            quantizer: also give the quantiser of each macroblock, where the codec tells it.
+            as_coded: luma and reference are neither turned nor mirrored, and `luma_size` is of the
+                picture as coded. RGB is always as shown.
 
         Raises:
             IndexError: an index is outside the video.
@@ -167,13 +180,14 @@ class VideoStream:
             return future
 
         keep = threading.Lock()
+        turn_of_luma = Orientation() if as_coded else info.orientation
         lumas: dict[int, Tensor] = {}  # of the last few packets: a candidate is often the next one's reference
 
         def luma_of(packet: int, frame: Any) -> Tensor:
             assert luma_size is not None
             found = lumas.get(packet)
             if found is None:
-                found = torch.from_numpy(self._scaler.luma(frame, luma_size, info.orientation))
+                found = torch.from_numpy(self._scaler.luma(frame, luma_size, turn_of_luma))
                 with keep:
                     lumas[packet] = found
                     if len(lumas) > _LUMAS_KEPT:
@@ -197,6 +211,7 @@ class VideoStream:
                 motion=_vectors(frame) if motion else None,
                 coded_size=(frame.height, frame.width),
                 corrupt=bool(frame.is_corrupt),
+                quantizer=quantizer_map(frame) if quantizer else None,
             )
 
         decoded = decode_jobs(
@@ -211,6 +226,7 @@ class VideoStream:
             losses=lost,
             frame_threads=1 if info.exports_motion or len(jobs) > 1 or table.is_corrupt.any() else self._threads,
             on_idle=idle.release,
+            quantizers=quantizer and info.codec == "h264",
         )
         try:
             for frame in decoded:
@@ -224,6 +240,35 @@ class VideoStream:
         finally:
             pool.shutdown(cancel_futures=True)
         self._account(lost, count - seen, count)
+
+    def bit_cost_maps(
+        self, frames: Iterable[int] | None = None, *, estimate: bool = True
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Estimate the bits that each macroblock cost, in display order, a few frames at a time.
+
+        A frame's map sums to the bits of its packet. docs/bitcost.md says how well it agrees with
+        the bits really spent.
+
+        Args:
+            frames: display indices; all frames when omitted. Order and repeats do not matter.
+            estimate: whether to search for motion where the codec gives no vectors; False takes the
+                plain difference between frames: less exact, several times quicker.
+
+        Yields:
+            Frame index and (rows, cols) float32 bits on the 16-pixel grid of the coded picture (not
+            turned); rows = ceil(height / 16), also for codecs with other blocks. In a stream that
+            changes its size the grid stays that of the first picture.
+
+        Raises:
+            IndexError, VideoError: as `frames`.
+        """
+        info = self.info
+        model = BitCostMap("vectors" if info.exports_motion else "estimated" if estimate else "difference")
+        decoded = self.frames(
+            frames, rgb=False, luma_size=macroblock_luma_size(info.coded_size),
+            reference=True, motion=True, quantizer=True, as_coded=True,
+        )  # fmt: skip
+        return model.stream(decoded, info.coded_size)
 
     def _wanted(self, indices: Iterable[int] | None) -> np.ndarray:
         total = self.num_frames

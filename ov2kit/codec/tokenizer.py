@@ -21,8 +21,9 @@ from ov2kit.codec.energy import Cost
 from ov2kit.codec.frame import Frame
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
+from ov2kit.codec.macroblocks import macroblock_luma_size
 from ov2kit.codec.packing import CanvasPacker
-from ov2kit.codec.presets import PRESETS, Grouping, Preset, Selection
+from ov2kit.codec.presets import PRESETS, Grouping, Preset, Scores, Selection
 from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, Saliency, ScoreMaps, describe_signal, mapped_frames
@@ -67,8 +68,11 @@ class CodecTokenizer(nn.Module):
         canvas_size: (height, width) in pixels instead.
         motion: "auto" (vectors of the stream, else luma difference), "stream" (the same), "estimate"
             (FFmpeg's motion search where the stream gives no vectors) or "none" (luma only).
-        saliency: module that scores blocks; a `MotionResidualSaliency` as the preset has it by
-            default. A `RandomSaliency` chooses blocks at random, to compare with.
+        scores: "saliency" (motion and residual) or "bit-cost" (the bits of each macroblock, estimated
+            by `BitCostMap`).
+        saliency: module that scores blocks; a `MotionResidualSaliency` as the preset has it by default.
+            A `RandomSaliency` chooses blocks at random, to compare with. Passing one implies
+            ``scores="saliency"``.
         map_kind: what external score maps hold, "bits" or "scores"; see `BlockScorer`.
         rank_damping: lambda of the stratified selection.
         peak_weight: alpha of the stratified selection.
@@ -107,6 +111,7 @@ class CodecTokenizer(nn.Module):
         max_pixels: int = 150_000,
         canvas_size: tuple[int, int] | None = None,
         motion: Motion = "auto",
+        scores: Scores | None = None,
         saliency: Saliency | None = None,
         map_kind: MapKind = "bits",
         rank_damping: float = 0.35,
@@ -144,7 +149,13 @@ class CodecTokenizer(nn.Module):
         self.smooth_bins, self.cost = smooth_bins, cost
         self.threads = threads
         self.grouping = grouping if isinstance(grouping, nn.Module) else self._built(grouping or choices["grouping"])
-        self.scorer = BlockScorer(saliency or MotionResidualSaliency(**choices["saliency"]), motion, map_kind)
+        if scores not in (None, "saliency", "bit-cost"):
+            raise ValueError(f"unknown scores {scores!r}; known: saliency, bit-cost")
+        if saliency is not None and scores == "bit-cost":
+            raise ValueError("scores='bit-cost' takes no saliency module; leave one of the two out")
+        self.scores: Scores = scores or ("saliency" if saliency is not None else choices["scores"])
+        saliency = saliency or MotionResidualSaliency(**choices["saliency"])
+        self.scorer = BlockScorer(saliency, motion, map_kind, bit_cost=self.scores == "bit-cost")
         self.packer = CanvasPacker(patch, merge)
 
     def _built(self, name: Grouping) -> nn.Module | None:
@@ -229,7 +240,8 @@ class CodecTokenizer(nn.Module):
         if isinstance(self.grouping, ReadinessGrouping):  # it samples evenly: it cannot know groups before scores
             options["candidates"] = "uniform"
         options["grouping"] = self._by_budget if self.grouping is None else repr(self.grouping)
-        options["saliency"] = repr(self.scorer.saliency)
+        options["scores"] = self.scores
+        options["saliency"] = "none" if self.scorer.bit_cost else repr(self.scorer.saliency)
         return options
 
 
@@ -251,7 +263,10 @@ class _Run:
         side = tokenizer._side
         self.grid = (budget.height // side, budget.width // side)
         scoring = max(4, round(side * _SCORING_SHARE))
+        self.by_bits = tokenizer.scorer.bit_cost and score_maps is None
         self.luma_size = (self.grid[0] * scoring, self.grid[1] * scoring)
+        if self.by_bits:
+            self.luma_size = macroblock_luma_size(stream.info.coded_size)
         self.times: dict[int, float] = {}
         self.signals: Counter[str] = Counter()
         self.trace: GroupTrace | None = None
@@ -321,6 +336,8 @@ class _Run:
             luma_size=self.luma_size,
             reference=self.score_maps is None,
             motion=self.score_maps is None and self.tokenizer.scorer.motion != "none",
+            quantizer=self.by_bits and self.tokenizer.scorer.motion != "none",
+            as_coded=self.by_bits,
         )
         for done in range(1, len(indices) + 2):
             with self.clock("decode"):
@@ -377,9 +394,13 @@ class _Run:
     def _score(self, frames: list[Frame], before: Frame | None) -> Tensor:
         with self.clock("score"):
             scores: Tensor
-            scores, signal = self.tokenizer.scorer(
-                frames, self.stream.info.orientation, self.grid, before=before, score_maps=self.score_maps
-            )
+            scorer = self.tokenizer.scorer
+            if self.by_bits:
+                scores, signal = scorer.estimated_bits(frames, self.stream.info, self.grid, threads=self.stream.threads)
+            else:
+                scores, signal = scorer(
+                    frames, self.stream.info.orientation, self.grid, before=before, score_maps=self.score_maps
+                )
         self.signals[signal] += len(frames)
         return scores
 
@@ -430,7 +451,12 @@ class _Run:
         return describe(
             self.stream,
             preset=options.preset,
-            signal=describe_signal(self.signals, options.scorer.motion, self.stream.info.exports_motion),
+            signal=describe_signal(
+                self.signals,
+                options.scorer.motion,
+                self.stream.info.exports_motion,
+                options.scorer.moved(self.stream.info.exports_motion) if self.by_bits else None,
+            ),
             options=options.options(),
             clock=self.clock,
             groups=self.groups,

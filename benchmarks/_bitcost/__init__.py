@@ -1,0 +1,1 @@
+"""Parts of calibrate_bitcost.py."""
