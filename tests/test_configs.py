@@ -190,6 +190,15 @@ def test_an_axis_changes_what_is_computed(axis, tmp_path, cache):
     assert plain != changed
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_half_precision_loses_little(precision, tmp_path, cache):
+    small = ["--config", "debug.yaml", "--trainer.limit_val_batches", "0"]
+    full = curve(fit(tmp_path / "full", cache, *small))
+    half = curve(fit(tmp_path / "half", cache, *small, "--trainer.precision", precision))
+    assert half == pytest.approx(full, rel=5e-3)
+    assert half != full
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

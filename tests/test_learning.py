@@ -105,7 +105,7 @@ def test_a_tiny_model_learns_real_clips_by_heart(clips, tmp_path):
     shuffled = torch.roll(batch.pixel_values, batch.layout.num_patches // 4, 0)
     with torch.no_grad():
         seeing, _ = model(batch)
-        confused, _ = model(type(batch)(**{**vars(batch), "pixel_values": shuffled}))
+        confused, _ = model(batch.replace(pixel_values=shuffled))
     assert confused > 20 * seeing, "the answers must come from the pictures"
 
 

@@ -4,7 +4,7 @@ Letters: S text tokens, B rows, N packed patches, p patch edge in pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -58,9 +58,10 @@ class Sample:
         return len(self.input_ids)
 
 
-@dataclass(frozen=True)
 class Batch:
-    """Several samples as the model takes them.
+    """Several samples as the model takes them. Treat it as a value: `replace` makes another one.
+
+    No dataclass: Lightning takes those apart to cast what is inside, positions and layout too.
 
     Args:
         input_ids: (B, S) int64.
@@ -74,29 +75,43 @@ class Batch:
         stats: of the samples, in order.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    pixel_values: Tensor
-    positions: Tensor
-    layout: VisualLayout
-    position_ids: Tensor | None = None
-    names: tuple[str, ...] = ()
-    stats: tuple[dict[str, float], ...] = ()
+    def __init__(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        pixel_values: Tensor,
+        positions: Tensor,
+        layout: VisualLayout,
+        position_ids: Tensor | None = None,
+        names: tuple[str, ...] = (),
+        stats: tuple[dict[str, float], ...] = (),
+    ) -> None:
+        self.input_ids, self.attention_mask, self.labels = input_ids, attention_mask, labels
+        self.pixel_values, self.positions, self.layout = pixel_values, positions, layout
+        self.position_ids, self.names, self.stats = position_ids, names, stats
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def _tensors(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}={tuple(tensor.shape)}" for name, tensor in self._tensors().items())
+        return f"Batch({shapes}, canvases={self.layout.num_canvases}, names={self.names})"
+
+    def replace(self, **parts: Any) -> "Batch":
+        """The same batch with other parts, named as in the constructor."""
+        return Batch(**(vars(self) | parts))
+
+    def _tensors(self) -> dict[str, Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def to(self, device: torch.device | str, **options: Any) -> "Batch":
         """The same batch with all tensors on `device`."""
-        return replace(self, **{name: tensor.to(device, **options) for name, tensor in self._tensors().items()})
+        return self.replace(**{name: tensor.to(device, **options) for name, tensor in self._tensors().items()})
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, as `DataLoader(pin_memory=True)` asks for."""
-        return replace(self, **{name: tensor.pin_memory() for name, tensor in self._tensors().items()})
+        return self.replace(**{name: tensor.pin_memory() for name, tensor in self._tensors().items()})
 
 
 def collate(samples: Sequence[Sample], pad_id: int, side: Literal["right", "left"] = "right") -> Batch:

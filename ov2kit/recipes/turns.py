@@ -1,7 +1,5 @@
 """Cutting supervised rows back into prompts and answers, to see what a model says by itself."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -33,7 +31,7 @@ def prompts(batch: Batch, pad_id: int) -> Batch:
     longest = max(len(row) for row in rows)
     ids = torch.stack([torch.cat([row.new_full((longest - len(row),), pad_id), row]) for row in rows])
     mask = torch.stack([(torch.arange(longest) >= longest - len(row)).long() for row in rows]).to(ids.device)
-    return replace(batch, input_ids=ids, attention_mask=mask, labels=torch.full_like(ids, IGNORE))
+    return batch.replace(input_ids=ids, attention_mask=mask, labels=torch.full_like(ids, IGNORE))
 
 
 def _runs(batch: Batch) -> list[tuple[int, int]]:
