@@ -1,6 +1,7 @@
 """Generating from a model directory: alone, in mixed batches, streamed, and from the command line."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -9,8 +10,9 @@ from transformers import TextStreamer
 
 from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
+from ov2kit.connectors import MLPConnector
 from ov2kit.errors import CheckpointError
-from ov2kit.recipes import Processor
+from ov2kit.recipes import LlavaOneVision2, Processor
 from ov2kit.recipes.architecture import build, release_config
 from ov2kit.recipes.generate import answer, answerer, load, visual_inputs
 from ov2kit.recipes.sample import collate
@@ -134,6 +136,39 @@ def test_bad_input_is_one_line(directory, tmp_path, capsys, arguments, message):
     assert printed.err.count("\n") == 1
     assert message.format(**places) in printed.err
     assert not printed.out
+
+
+def test_an_evaluation_asks_the_model_itself(directory, tmp_path, capsys):
+    folder = tmp_path / "jumps"
+    folder.mkdir()
+    shutil.copy(SAMPLE, folder / "a.mp4")
+    rows = [{"id": "a", "video": "a.mp4", "question": "When does it jump?", "answer": "[1.0]"}]
+    (folder / "annotations.json").write_text(json.dumps(rows))
+    options = ["--budget_canvases", "4", "--max_new_tokens", "6", "--device", "cpu", "--quiet"]
+    evaluate = ["evaluate", "--model", str(directory), "--data", str(folder), "--out", str(tmp_path / "out"), *options]
+    assert run(evaluate) == 0
+    line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text())
+    ask_model = answerer(directory, budget_canvases=4, max_new_tokens=6, device="cpu")
+    assert line["prediction"] == ask_model(SAMPLE, "When does it jump?")
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert (scores["scored"], scores["errors"]) == (1, 0)
+    assert "1 questions" in capsys.readouterr().out
+
+
+def test_a_connector_of_one_token_per_patch_gets_as_many_pads(loaded):
+    model, processor = loaded
+    width = model.language_model.config.hidden_size
+    finer = LlavaOneVision2(
+        model.encoder, MLPConnector(model.encoder.width, width, merge=1), model.language_model,
+        image_token_id=model.image_token_id,
+    )  # fmt: skip
+    wide = Processor(
+        processor.tokenizer, codec=processor.codec, frames=processor.frames, image=processor.image,
+        tokens_out=finer.tokens_out,
+    )  # fmt: skip
+    prompt = ask(wide, {"type": "video", "video": str(SAMPLE)})
+    assert prompt.stats["visual_tokens"] == int((prompt.positions[:, 0] >= 0).sum())
+    answer(finer, wide, [prompt], max_new_tokens=2)  # refuses another number of pads
 
 
 def test_a_file_in_the_place_of_a_model_is_refused(tmp_path):

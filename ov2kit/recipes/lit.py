@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 from ov2kit.recipes.architecture import Positions
 from ov2kit.recipes.companions import companions_of
 from ov2kit.recipes.layout import Visibility
-from ov2kit.recipes.model import rows_per_token
 from ov2kit.recipes.optim import adamw, cosine_with_warmup, freeze_all_but
 from ov2kit.recipes.parallel import compile_blocks, shard
 from ov2kit.recipes.release import lightning_entry
@@ -135,9 +134,8 @@ class LitLlavaOneVision2(pl.LightningModule):
 
     @property
     def tokens_out(self) -> Callable[[int], int] | None:
-        """Tokens of an item of so many patches; None for connectors that give one per block."""
-        connector = cast(Any, self.model.connector)
-        return None if rows_per_token(connector) is not None else connector.tokens_out
+        """See `LlavaOneVision2.tokens_out`."""
+        return self.model.tokens_out
 
     # -- building and freezing
 

@@ -94,12 +94,13 @@ class LlavaOneVision2(nn.Module):
 
     @property
     def tokens_out(self) -> Callable[[int], int] | None:
-        """None if every block of patches gives one token, else: real patches of an item -> its tokens.
+        """None if every merge x merge block of patches gives one token, else: real patches of an item -> its tokens.
 
         What a `Processor` needs to know to put the right number of image pads into the text.
         """
         connector = cast(Connector, self.connector)
-        return connector.tokens_out if rows_per_token(connector) is None else None
+        is_one_per_block = rows_per_token(connector) == getattr(self.encoder, "merge", 2) ** 2
+        return None if is_one_per_block else connector.tokens_out
 
     def _embeddings(self) -> nn.Embedding:
         return cast(nn.Embedding, self.language_model.get_input_embeddings())
