@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/ov2kit demo --out demo_out
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
