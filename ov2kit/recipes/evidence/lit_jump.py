@@ -1,0 +1,121 @@
+"""LitJumpReadout: train the small model on start times, score it by JumpScore mAP."""
+
+import json
+from typing import Any
+
+import lightning
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from ov2kit.recipes.evidence.readout import event_targets, peaks
+from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel
+from ov2kit.recipes.metrics import JumpScoreMAP
+
+STEP_SECONDS = 0.04
+_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+
+
+class LitJumpReadout(lightning.LightningModule):
+    """A `JumpModel` with its loss, optimiser, and scores.
+
+    The threshold above which a peak is a start is chosen on the validation clips after training, and used for test.
+
+    Args:
+        width: of the encoder.
+        depth: of the encoder.
+        positions: see `JumpModel`.
+        visibility: see `JumpModel`.
+        connector: see `JumpModel`.
+        canvas_tokens: merged tokens of a canvas.
+        lr: peak learning rate.
+        weight_decay: of AdamW.
+        warmup_share: share of the steps.
+        most_seconds: the longest clip.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 2,
+        *,
+        positions: str = "release",
+        visibility: str = "group",
+        connector: str = "merger",
+        canvas_tokens: int = 16,
+        lr: float = 3e-3,
+        weight_decay: float = 0.01,
+        warmup_share: float = 0.1,
+        most_seconds: float = 7.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = JumpModel(
+            width, depth, positions=positions, visibility=visibility, connector=connector, canvas_tokens=canvas_tokens
+        )
+        self.lr, self.weight_decay, self.warmup_share = lr, weight_decay, warmup_share
+        queries = torch.arange(round(most_seconds / STEP_SECONDS) + 1) * STEP_SECONDS
+        self.register_buffer("query_seconds", queries, persistent=False)
+        self.threshold = 0.3
+        self.scores: dict[str, float] = {}
+        self.per_clip: list[float] = []
+        self._seen: list[tuple[Tensor, tuple[float, ...]]] = []
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; linear warm-up, then a cosine to 0."""
+        optimizer = torch.optim.AdamW(self.parameters(), self.lr, betas=(0.9, 0.98), weight_decay=self.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warm = max(1, round(self.warmup_share * steps))
+
+        def share(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * (step - warm) / max(1, steps - warm)))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _inside(self, batch: ClipBatch) -> Tensor:
+        """(B, Q) bool: queries within each clip."""
+        return self.query_seconds[None] <= torch.tensor(batch.durations)[:, None]
+
+    def training_step(self, batch: ClipBatch, _: int) -> Tensor:
+        logits = self.model(batch, self.query_seconds)
+        inside = self._inside(batch)
+        target = event_targets(batch.starts, self.query_seconds)
+        loss = F.binary_cross_entropy_with_logits(logits[inside], target[inside])
+        self.log("loss", loss, batch_size=len(batch.starts))
+        return loss
+
+    def _score_step(self, batch: ClipBatch) -> None:
+        probability = self.model(batch, self.query_seconds).sigmoid() * self._inside(batch)
+        self._seen += list(zip(probability, batch.starts, strict=True))
+
+    def validation_step(self, batch: ClipBatch, _: int) -> None:
+        self._score_step(batch)
+
+    def test_step(self, batch: ClipBatch, _: int) -> None:
+        self._score_step(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        scored = {threshold: self._scored(threshold)[0] for threshold in _THRESHOLDS}
+        self.threshold = max(scored, key=lambda threshold: scored[threshold]["map"])
+        self.scores = {f"val_{name}": value for name, value in scored[self.threshold].items()}
+        self._seen = []
+
+    def on_test_epoch_end(self) -> None:
+        scores, self.per_clip = self._scored(self.threshold)
+        self.scores |= scores
+        self._seen = []
+
+    def _scored(self, threshold: float) -> tuple[dict[str, float], list[float]]:
+        """Scores over the clips seen, and the mAP of each."""
+        metric, each = JumpScoreMAP(), []
+        texts = [json.dumps([round(s, 2) for s in peaks(p, STEP_SECONDS, threshold)]) for p, _ in self._seen]
+        answers = [json.dumps(list(starts)) for _, starts in self._seen]
+        metric.update(texts, answers)
+        for text, answer in zip(texts, answers, strict=True):
+            one = JumpScoreMAP()
+            one.update([text], [answer])
+            each.append(float(one.compute()["map"]))
+        return {name: float(value) for name, value in metric.compute().items()}, each
