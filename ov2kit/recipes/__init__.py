@@ -1,1 +1,35 @@
-"""All parts put together: models, training, data, metrics, evidence. The only part that knows every other."""
+"""All of it put together: the full model, its data, training, checkpoints and metrics.
+
+Names are imported when they are first used, so that a module that needs only PyTorch and
+transformers (the model) does not bring Lightning in. What is missing is named with its extra.
+"""
+
+import importlib
+from typing import Any
+
+_PLACES = {
+    "Batch": "ov2kit.recipes.sample",
+    "Sample": "ov2kit.recipes.sample",
+    "VisualLayout": "ov2kit.recipes.layout",
+    "collate": "ov2kit.recipes.sample",
+    "pack": "ov2kit.recipes.sample",
+}
+__all__ = list(_PLACES)
+_EXTRA = {"lightning", "torchmetrics", "transformers", "matplotlib", "tokenizers"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _EXTRA:
+            raise
+        raise ModuleNotFoundError(
+            f"{name} needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'", name=error.name
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,57 @@
+"""Metrics: plain functions on Python values and tensors, and torchmetrics classes that add them up.
+
+Every state is a sum, so processes, epochs cut in two and merged files give the value of one pass.
+"""
+
+from ov2kit.errors import MissingExtraError
+
+try:
+    import torchmetrics as _torchmetrics  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        "ov2kit.recipes.metrics needs torchmetrics, which is not installed; run: pip install 'ov2kit[recipes]'"
+    ) from error
+
+from ov2kit.recipes.metrics.assignment import assign
+from ov2kit.recipes.metrics.hota import HOTA, HotaCounts, hota_counts
+from ov2kit.recipes.metrics.jumpscore import (
+    TOLERANCES,
+    JumpScoreMAP,
+    JumpScoreRow,
+    average_precision,
+    jumpscore_row,
+)
+from ov2kit.recipes.metrics.overlap import box_similarity, mask_similarity
+from ov2kit.recipes.metrics.spans import parse_spans
+from ov2kit.recipes.metrics.start_times import is_explicit_empty, parse_answer, parse_starts
+from ov2kit.recipes.metrics.temporal_iou import TemporalIoU, span_iou, temporal_row
+from ov2kit.recipes.metrics.token_accounting import TokenAccounting, TokenCount, count_tokens
+from ov2kit.recipes.metrics.video_masks import JAndF, boundaries, boundary_f, region_iou
+
+__all__ = [
+    "HOTA",
+    "TOLERANCES",
+    "HotaCounts",
+    "JAndF",
+    "JumpScoreMAP",
+    "JumpScoreRow",
+    "TemporalIoU",
+    "TokenAccounting",
+    "TokenCount",
+    "assign",
+    "average_precision",
+    "boundaries",
+    "boundary_f",
+    "box_similarity",
+    "count_tokens",
+    "hota_counts",
+    "is_explicit_empty",
+    "jumpscore_row",
+    "mask_similarity",
+    "parse_answer",
+    "parse_spans",
+    "parse_starts",
+    "region_iou",
+    "span_iou",
+    "temporal_row",
+]

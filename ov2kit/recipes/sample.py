@@ -1,0 +1,170 @@
+"""Sample and Batch: what the processor makes of one conversation, and what the model takes.
+
+Letters: S text tokens, B rows, N packed patches, p patch edge in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ov2kit.recipes.layout import VisualLayout
+
+#: label of a token that is not supervised
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One conversation as tensors.
+
+    Args:
+        input_ids: (S,) int64.
+        labels: (S,) int64, the token itself where it is supervised, else -100; not shifted.
+        pixel_values: (N, 3*p*p) float32 normalised patches in block layout; N may be 0.
+        positions: (N, 3) int32 source (frame, row, column), -1 for padding.
+        layout: how the patches lie; covers N patches.
+        name: says in reports which record this was.
+        stats: numbers worth logging, such as the canvases of each kind.
+
+    Raises:
+        ValueError: the parts disagree in length.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    pixel_values: Tensor
+    positions: Tensor
+    layout: VisualLayout
+    name: str = ""
+    stats: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.input_ids.ndim != 1 or self.labels.shape != self.input_ids.shape:
+            raise ValueError(
+                f"{self.name or 'sample'}: input_ids and labels must both be (S,), got "
+                f"{tuple(self.input_ids.shape)} and {tuple(self.labels.shape)}"
+            )
+        if not len(self.pixel_values) == len(self.positions) == self.layout.num_patches:
+            raise ValueError(
+                f"{self.name or 'sample'}: pixel_values, positions and layout must cover the same patches, got "
+                f"{len(self.pixel_values)}, {len(self.positions)} and {self.layout.num_patches}"
+            )
+
+    def __len__(self) -> int:
+        """Text tokens, image pads included: what it costs the language model."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several samples as the model takes them.
+
+    Args:
+        input_ids: (B, S) int64.
+        attention_mask: (B, S) int64, 0 where padded.
+        labels: (B, S) int64, -100 where not supervised.
+        pixel_values: (N, 3*p*p) float32, the samples' patches one after another.
+        positions: (N, 3) int32.
+        layout: of all patches, on the host.
+        position_ids: (B, S) int64 in a packed row, starting at 0 anew with every sample; else None.
+        names: of the samples, in order.
+        stats: of the samples, in order.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    pixel_values: Tensor
+    positions: Tensor
+    layout: VisualLayout
+    position_ids: Tensor | None = None
+    names: tuple[str, ...] = ()
+    stats: tuple[dict[str, float], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _tensors(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def to(self, device: torch.device | str, **options: Any) -> "Batch":
+        """The same batch with all tensors on `device`."""
+        return replace(self, **{name: tensor.to(device, **options) for name, tensor in self._tensors().items()})
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, as `DataLoader(pin_memory=True)` asks for."""
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in self._tensors().items()})
+
+
+def collate(samples: Sequence[Sample], pad_id: int, side: Literal["right", "left"] = "right") -> Batch:
+    """One row per sample, padded to the longest: on the right to train, on the left to generate.
+
+    Raises:
+        ValueError: no samples, or an unknown side.
+    """
+    _check(samples)
+    if side not in ("right", "left"):
+        raise ValueError(f"side must be 'right' or 'left', got {side!r}")
+    longest = max(len(sample) for sample in samples)
+    shape = (len(samples), longest)
+    ids, labels = torch.full(shape, pad_id), torch.full(shape, IGNORE)
+    mask = torch.zeros(shape, dtype=torch.int64)
+    for row, sample in enumerate(samples):
+        place = slice(0, len(sample)) if side == "right" else slice(longest - len(sample), longest)
+        ids[row, place], labels[row, place], mask[row, place] = sample.input_ids, sample.labels, 1
+    return Batch(ids, mask, labels, **_visual(samples), **_facts(samples))
+
+
+def pack(samples: Sequence[Sample], pad_id: int, length: int | None = None) -> Batch:
+    """All samples in one row, isolated from each other: their positions start at 0 anew.
+
+    The first token of a sample is never a target, because nothing of its own comes before it.
+
+    Args:
+        samples: in the order of the row.
+        pad_id: token to fill up with; the filling is a sample of its own that nothing is learned from.
+        length: tokens of the row; as long as the samples are when omitted.
+
+    Raises:
+        ValueError: no samples, or more tokens than `length`.
+    """
+    _check(samples)
+    total = sum(len(sample) for sample in samples)
+    if length is not None and total > length:
+        raise ValueError(
+            f"{len(samples)} samples of {total} tokens do not fit into a packed row of {length}; "
+            "make the row longer or the samples shorter"
+        )
+    filling = (length or total) - total
+    ids = torch.cat([*(sample.input_ids for sample in samples), torch.full((filling,), pad_id)])
+    labels = torch.cat([*(sample.labels for sample in samples), torch.full((filling,), IGNORE)])
+    starts = [0]
+    for sample in samples[:-1]:
+        starts.append(starts[-1] + len(sample))
+    labels[starts] = IGNORE
+    runs = [torch.arange(len(sample)) for sample in samples] + [torch.arange(filling)]
+    mask = torch.ones_like(ids)
+    return Batch(
+        ids[None], mask[None], labels[None], **_visual(samples), position_ids=torch.cat(runs)[None], **_facts(samples)
+    )
+
+
+def _check(samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise ValueError("a batch needs at least one sample, got none")
+
+
+def _visual(samples: Sequence[Sample]) -> dict[str, Any]:
+    shown = [sample for sample in samples if len(sample.pixel_values)] or samples[:1]
+    return {
+        "pixel_values": torch.cat([sample.pixel_values for sample in shown]),
+        "positions": torch.cat([sample.positions for sample in shown]),
+        "layout": VisualLayout.cat(sample.layout for sample in shown),
+    }
+
+
+def _facts(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {"names": tuple(sample.name for sample in samples), "stats": tuple(sample.stats for sample in samples)}
