@@ -11,6 +11,7 @@ from torch import Tensor
 from ov2kit.recipes.evidence.readout import event_targets, peaks
 from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel
 from ov2kit.recipes.metrics import JumpScoreMAP
+from ov2kit.recipes.metrics.jumpscore import jumpscore_row
 
 STEP_SECONDS = 0.04
 _THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
@@ -110,12 +111,9 @@ class LitJumpReadout(lightning.LightningModule):
 
     def _scored(self, threshold: float) -> tuple[dict[str, float], list[float]]:
         """Scores over the clips seen, and the mAP of each."""
-        metric, each = JumpScoreMAP(), []
+        metric = JumpScoreMAP()
         texts = [json.dumps([round(s, 2) for s in peaks(p, STEP_SECONDS, threshold)]) for p, _ in self._seen]
-        answers = [json.dumps(list(starts)) for _, starts in self._seen]
+        answers = [list(starts) for _, starts in self._seen]
         metric.update(texts, answers)
-        for text, answer in zip(texts, answers, strict=True):
-            one = JumpScoreMAP()
-            one.update([text], [answer])
-            each.append(float(one.compute()["map"]))
+        each = [jumpscore_row(text, answer).map for text, answer in zip(texts, answers, strict=True)]
         return {name: float(value) for name, value in metric.compute().items()}, each

@@ -4,7 +4,7 @@ Letters: N patches of a batch, M tokens, K canvases, B clips, F distinct frames.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,11 @@ class ClipBatch:
     frame_seconds: Tensor
     starts: list[tuple[float, ...]]
     durations: tuple[float, ...]
+
+    def to(self, device: torch.device | str, **options: Any) -> "ClipBatch":
+        """The same batch on `device`; NaN times, lengths and answers stay what they are."""
+        tensors = {name: value.to(device, **options) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, segments=self.segments.to(device), **tensors)
 
 
 def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
