@@ -25,7 +25,7 @@ from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.recipes.evidence.jumpset import SPLITS
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
-PATCH, MERGE = 8, 2
+PATCH, MERGE = 16, 1
 _WEIGHTS = {"motion": (1.0, 0.0), "residual": (0.0, 1.0)}
 # Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.
 _SPANS = {"bin_seconds": 0.1, "min_seconds": 0.4, "max_seconds": 3.0}

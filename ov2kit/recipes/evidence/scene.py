@@ -29,6 +29,7 @@ class Difficulty:
         noise: standard deviation of the sensor noise, grey levels of 255.
         lighting: largest relative change of the light.
         texture: contrast of the background, grey levels of 255.
+        camouflage: share of clips in which the jumping object may have any colour; it is red in the others.
         smooth: the objects glide in smooth curves the whole time instead of standing; jumps are then only told by
             a small mark that lights up while an object is in the air. The case in which dense frames should win.
     """
@@ -43,7 +44,8 @@ class Difficulty:
     drift: float = 0.06
     noise: float = 3.0
     lighting: float = 0.15
-    texture: float = 40.0
+    texture: float = 30.0
+    camouflage: float = 0.0
     smooth: bool = False
 
 
@@ -73,7 +75,6 @@ class _Actor:
     lit: NDArray[np.bool_]  # (T,) whether its mark shines
     size: float
     colour: Picture
-    shadow: bool
 
 
 def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 96, fps: int = 25) -> Clip:
@@ -94,7 +95,7 @@ def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 96, fp
         starts += own
     for _ in range(rng.integers(difficulty.distractors[0], difficulty.distractors[1] + 1)):
         actors.append(_distractor(rng, times, difficulty))
-    rng.shuffle(actors)  # type: ignore[arg-type]  # who stands in front is no hint
+    rng.shuffle(actors)  # who stands in front is no hint
     background = _background(rng, size, difficulty.texture)
     pan = _slow_curve(rng, times, 2) * difficulty.drift
     light = 1 + difficulty.lighting * _slow_curve(rng, times, 1)[0]
@@ -133,7 +134,8 @@ def _jumper(
     if d.smooth:
         air = np.zeros(len(times))
         squat = np.zeros(len(times))
-    return _actor(rng, x, y, air, squat, lit if d.smooth else np.zeros(len(times), dtype=bool)), starts
+    colour = _colour(rng, red=rng.random() >= d.camouflage)
+    return _actor(rng, x, y, air, squat, lit if d.smooth else np.zeros(len(times), dtype=bool), colour), starts
 
 
 def _distractor(rng: np.random.Generator, times: NDArray[np.float64], d: Difficulty) -> _Actor:
@@ -143,7 +145,7 @@ def _distractor(rng: np.random.Generator, times: NDArray[np.float64], d: Difficu
         x = 0.5 + 0.4 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.5) * times + rng.random()))
     else:  # floats up and down, never touching the ground
         air = 0.2 + 0.1 * np.sin(2 * np.pi * (rng.uniform(0.3, 1.0) * times + rng.random()))
-    return _actor(rng, x, y, air, squat, np.zeros(len(times), dtype=bool))
+    return _actor(rng, x, y, air, squat, np.zeros(len(times), dtype=bool), _colour(rng, red=False))
 
 
 def _place(
@@ -165,9 +167,14 @@ def _actor(
     air: NDArray[np.float64],
     squat: NDArray[np.float64],
     lit: NDArray[np.bool_],
+    colour: Picture,
 ) -> _Actor:
-    colour = rng.uniform(20, 235, size=3).astype(np.float32)
-    return _Actor(x, y, air, squat.clip(0, 1), lit, rng.uniform(0.16, 0.24), colour, shadow=True)
+    return _Actor(x, y, air, squat.clip(0, 1), lit, rng.uniform(0.18, 0.26), colour)
+
+
+def _colour(rng: np.random.Generator, *, red: bool) -> Picture:
+    low, high = ((190, 20, 20), (245, 80, 80)) if red else ((10, 60, 60), (150, 235, 235))
+    return rng.uniform(low, high).astype(np.float32)
 
 
 def _bump(times: NDArray[np.float64], centre: float, width: float) -> NDArray[np.float64]:
@@ -188,10 +195,11 @@ def _background(rng: np.random.Generator, size: int, contrast: float) -> Picture
     for cells, share in ((6, 1.0), (16, 0.6), (48, 0.4)):
         coarse = rng.standard_normal((cells + 1, cells + 1, 3)).astype(np.float32)
         picture += share * _stretch(coarse, side)
-    picture *= contrast / max(float(picture.std()), 1e-6) * 0.5
-    picture += rng.uniform(80, 170, size=3).astype(np.float32)
+    picture = 0.7 * picture.mean(axis=2, keepdims=True) + 0.3 * picture
+    picture *= contrast / max(float(picture.std()), 1e-6)
+    picture += (rng.uniform(90, 170) + rng.uniform(-20, 20, size=3)).astype(np.float32)
     horizon = int(side * 0.5 + size * rng.uniform(0.1, 0.2))
-    picture[horizon:] = 0.6 * picture[horizon:] + rng.uniform(20, 80, size=3).astype(np.float32)
+    picture[horizon:] = 0.6 * picture[horizon:] + np.float32(rng.uniform(20, 80))
     return picture
 
 

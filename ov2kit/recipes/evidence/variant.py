@@ -44,8 +44,8 @@ class Variant:
     """
 
     train: int = 256
-    val: int = 64
-    test: int = 128
+    val: int = 48
+    test: int = 96
     data_seed: int = 0
     size: int = 96
     encoding: str = "h264-mix"
@@ -64,8 +64,8 @@ class Variant:
     connector: str = "merger"
     width: int = 64
     depth: int = 2
-    steps: int = 150
-    batch: int = 8
+    steps: int = 300
+    batch: int = 16
     lr: float = 3e-3
 
     @classmethod
