@@ -31,6 +31,8 @@ def run(arguments: Sequence[str]) -> int:
         "report": _report,
         "demo": _demo,
         "doctor": _doctor,
+        "evaluate": _evaluate,
+        "compare": _compare,
     }
     try:
         parsed = _parser().parse_args(list(arguments))
@@ -50,7 +52,8 @@ def _plain(error: ArgumentError) -> str:
     """The parser's message on one line, with arguments as they are typed."""
     text = " ".join(str(error).split())
     text = re.sub(r"\b(tokenize|report)\.videos?\b", "VIDEO", text)
-    return re.sub(r"\b(tokenize|report|demo|doctor)\.(\w+)", r"--\2", text)
+    text = re.sub(r"\bcompare\.([ab])\b", lambda name: name[1].upper(), text)
+    return re.sub(r"\b(tokenize|report|demo|doctor|evaluate|compare)\.(\w+)", r"--\2", text)
 
 
 def _fail(message: str) -> int:
@@ -60,6 +63,8 @@ def _fail(message: str) -> int:
 
 def _parser() -> ArgumentParser:
     from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.recipes.evaluate import evaluate_parser
+    from ov2kit.recipes.paired import compare_parser
 
     parser = ArgumentParser(
         prog="ov2kit",
@@ -98,6 +103,8 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
     commands.add_subcommand("demo", demo, help="both, on the bundled clip")
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
+    commands.add_subcommand("evaluate", evaluate_parser(), help="a model and a folder of questions -> scores")
+    commands.add_subcommand("compare", compare_parser(), help="two prediction files -> a paired test")
     return parser
 
 
@@ -236,3 +243,15 @@ def _doctor(parsed: Namespace) -> int:
     findings = examine()
     print(json.dumps(findings, indent=2) if parsed.json else render(findings))
     return 0
+
+
+def _evaluate(parsed: Namespace) -> int:
+    from ov2kit.recipes.evaluate import run_evaluate
+
+    return run_evaluate(parsed)
+
+
+def _compare(parsed: Namespace) -> int:
+    from ov2kit.recipes.paired import run_compare
+
+    return run_compare(parsed)

@@ -25,6 +25,10 @@ class BudgetError(Ov2kitError, ValueError):
     """A token or canvas budget cannot be met by any result."""
 
 
+class DataError(Ov2kitError, ValueError):
+    """Annotations, predictions or other data files are missing, malformed or do not belong together."""
+
+
 class MissingExtraError(Ov2kitError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 

@@ -12,6 +12,8 @@ _PLACES = {
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
     "collate": "ov2kit.recipes.sample",
+    "compare_predictions": "ov2kit.recipes.paired",
+    "evaluate_jumpscore": "ov2kit.recipes.evaluate",
     "pack": "ov2kit.recipes.sample",
 }
 __all__ = list(_PLACES)

@@ -18,6 +18,7 @@ from ov2kit.recipes.metrics.jumpscore import (
     TOLERANCES,
     JumpScoreMAP,
     JumpScoreRow,
+    aggregate_jumpscore,
     average_precision,
     jumpscore_row,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "TemporalIoU",
     "TokenAccounting",
     "TokenCount",
+    "aggregate_jumpscore",
     "assign",
     "average_precision",
     "boundaries",

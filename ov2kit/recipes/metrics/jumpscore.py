@@ -3,7 +3,7 @@
 Source: the JumpScore task of lmms-eval (commit 75571cf), by its inputs and outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +96,16 @@ def jumpscore_row(
         ap = {}
     mean = sum(ap.values()) / len(ap) if ap else 0.0
     return JumpScoreRow(tuple(sorted(times)), tuple(truth), ap, mean, empty)
+
+
+def aggregate_jumpscore(rows: Iterable[JumpScoreRow], tolerances: Sequence[float] = TOLERANCES) -> dict[str, float]:
+    """``map`` over all rows and ``ap@<seconds>`` over the rows that have one; 0 where there is no row."""
+    rows = list(rows)
+    means = {"map": sum(row.map for row in rows) / max(1, len(rows))}
+    for tolerance in tolerances:
+        values = [row.ap[tolerance] for row in rows if tolerance in row.ap]
+        means[f"ap@{tolerance:g}"] = sum(values) / max(1, len(values))
+    return means
 
 
 class JumpScoreMAP(Metric):

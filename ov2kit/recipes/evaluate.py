@@ -1,0 +1,298 @@
+"""Ask a model every question of a JumpScore-format folder, and score what it says.
+
+Every answer is on the disk before the next question; a run that ends early goes on where it
+stopped. Several processes may share the questions: each has its own file, and the one that
+finishes last merges them.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.recipes.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
+from ov2kit.recipes.predictions import (
+    PREDICTIONS,
+    SETTINGS,
+    Line,
+    PredictionLog,
+    claim_settings,
+    read_folder,
+    read_lines,
+    write_lines,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from ov2kit.recipes.metrics import JumpScoreRow
+
+SCORES = "scores.json"
+Answerer = Callable[[Path, str], str | tuple[str, int]]
+Errors = Literal["zero", "skip"]
+
+
+def evaluate_jumpscore(
+    model_answer: Answerer,
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    errors: Errors = "zero",
+    overwrite: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+    max_failures: int = 20,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any] | None:
+    """Write ``predictions.jsonl`` and ``scores.json``; go on from what is there.
+
+    A question whose video is missing or whose answerer raises Ov2kitError, OSError, ValueError or
+    RuntimeError gets a line with its error, and is asked again by the next run. Any other error,
+    and Ctrl-C, ends the run; all answers so far stay.
+
+    Args:
+        model_answer: (video, question) -> the model's text, or (text, visual tokens).
+        folder: annotations and videos, see docs/metrics.md.
+        out: folder for the results, made if missing.
+        split: annotation file `<split>.json[l]` instead of `annotations.json[l]`.
+        settings: JSON-able facts that decide the answers; a later run must bring the same.
+        limit: only the first questions.
+        errors: score a question with an error as 0, or leave it out.
+        overwrite: remove results that are there.
+        rank: which process this is; it asks questions rank, rank + world_size, ...
+        world_size: how many processes share the questions.
+        max_failures: stop when so many questions in a row end in an error.
+        progress: called with (questions done, questions of this process).
+
+    Returns:
+        The scores, as in ``scores.json``; None while other processes still have questions.
+
+    Raises:
+        DataError: unusable annotations, results of other settings, too many failures in a row.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
+    if errors not in ("zero", "skip"):
+        raise ValueError(f"errors must be 'zero' or 'skip', got {errors!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1 question, got {limit}")
+    data = read_jumpscore_folder(folder, split)
+    target = _prepare(Path(out), overwrite, world_size)
+    facts = {"task": "jumpscore", "annotations_sha256": data.digest, **(settings or {})}
+    claim_settings(target, facts)
+    asked = data.items[:limit]
+    mine = asked[rank::world_size]
+    name = PREDICTIONS if world_size == 1 else f"predictions.rank-{rank}-of-{world_size}.jsonl"
+    with PredictionLog(target / name) as log:
+        _ask(model_answer, mine, log, read_folder(target), max_failures, progress)
+    return _finish(target, data, asked, facts, errors)
+
+
+def _prepare(out: Path, overwrite: bool, world_size: int) -> Path:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: expected a directory for the results, got a file")
+    if overwrite and world_size > 1:
+        raise ValueError("overwrite cannot be shared by several processes; remove the folder first")
+    out.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for path in [*out.glob("predictions*.jsonl"), out / SCORES, out / SETTINGS]:
+            path.unlink(missing_ok=True)
+    return out
+
+
+def _ask(
+    model_answer: Answerer,
+    items: Sequence[Item],
+    log: PredictionLog,
+    known: Mapping[str, Line],
+    max_failures: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    failures = 0
+    for done, item in enumerate(items, start=1):
+        if item.id not in known or known[item.id].get("error") is not None:
+            line = _answer(model_answer, item)
+            log.add(line)
+            failures = failures + 1 if line["error"] is not None else 0
+            if failures >= max_failures:
+                raise DataError(f"stopped after {failures} questions in a row failed; the last: {line['error']}")
+        if progress is not None:
+            progress(done, len(items))
+
+
+def _answer(model_answer: Answerer, item: Item) -> Line:
+    begin = time.perf_counter()
+    text: str | None = None
+    tokens: int | None = None
+    problem: str | None = None
+    try:
+        if item.path is None:
+            raise FileNotFoundError(f"video {item.video!r} is neither in the folder nor in its videos/")
+        reply = model_answer(item.path, item.question)
+        text, tokens = reply if isinstance(reply, tuple) else (reply, None)
+        if not isinstance(text, str):
+            raise TypeError(f"model_answer must return text, or text and tokens, got {type(text).__name__}")
+    except (Ov2kitError, OSError, ValueError, RuntimeError) as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+    line: Line = {
+        "id": item.id,
+        "video": item.video,
+        "question": item.question,
+        "answer": item.answer,
+        "prediction": text,
+        "seconds": round(time.perf_counter() - begin, 4),
+        "tokens": tokens,
+        "error": problem,
+    }
+    return line if item.confidence is None else {**line, "confidence": item.confidence}
+
+
+def score_line(line: Line, errors: Errors = "zero") -> "JumpScoreRow | None":
+    """Score one line of a predictions file.
+
+    Args:
+        line: with "answer", "prediction", "error" and perhaps "confidence".
+        errors: a line with an error counts 0 ("zero"), even where silence would be right, or is
+            left out ("skip": None).
+    """
+    from ov2kit.recipes.metrics import TOLERANCES, JumpScoreRow, jumpscore_row
+
+    if line.get("error") is None:
+        return jumpscore_row(line["prediction"], line["answer"], line.get("confidence"))
+    if errors == "skip":
+        return None
+    nothing = jumpscore_row("", line["answer"])
+    return JumpScoreRow((), nothing.gt_starts, dict.fromkeys(TOLERANCES, 0.0), 0.0, nothing.explicit_empty)
+
+
+def _finish(
+    out: Path, data: JumpScoreFolder, asked: Sequence[Item], facts: Mapping[str, Any], errors: Errors
+) -> dict[str, Any] | None:
+    """Merge and score, if all questions have an answer or an error."""
+    from ov2kit.recipes.metrics import aggregate_jumpscore
+
+    known = read_folder(out)
+    if any(item.id not in known for item in asked):
+        return None
+    ordered = [known[item.id] for item in data.items if item.id in known]
+    path = out / PREDICTIONS
+    if not path.exists() or read_lines(path) != ordered:
+        write_lines(path, ordered)
+    lines = [known[item.id] for item in asked]
+    rows = [row for line in lines if (row := score_line(line, errors)) is not None]
+    tokens = [line["tokens"] for line in lines if line["tokens"] is not None]
+    scores = {
+        **aggregate_jumpscore(rows),
+        "questions": len(lines),
+        "scored": len(rows),
+        "errors": sum(line["error"] is not None for line in lines),
+        "bad_rows": list(data.bad_rows),
+        "tokens_per_question": sum(tokens) / len(tokens) if tokens else None,
+        "seconds_per_question": sum(line["seconds"] for line in lines) / len(lines),
+        "errors_count": "zero" if errors == "zero" else "not",
+        "settings": dict(facts),
+    }
+    write_whole(out / SCORES, json.dumps(scores, indent=2) + "\n")
+    return scores
+
+
+def evaluate_parser() -> ArgumentParser:
+    """Options of ``ov2kit evaluate``."""
+    parser = ArgumentParser(description="Ask a model about every video of a folder, and score it.", exit_on_error=False)
+    parser.add_argument("--model", required=True, metavar="DIR", help="model directory in the released format")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="annotations.json[l] and videos")
+    parser.add_argument("--out", required=True, metavar="DIR", help="predictions.jsonl and scores.json; goes on there")
+    parser.add_argument("--split", type=str | None, metavar="NAME", help="read NAME.json[l] instead of annotations")
+    parser.add_argument("--source", default="codec", choices=("codec", "frames"), help="how videos become pictures")
+    parser.add_argument("--budget_canvases", type=int, default=32, help="canvases or frames per video")
+    parser.add_argument("--max_new_tokens", type=int, default=256, help="longest answer")
+    parser.add_argument("--device", type=str | None, help="cpu, cuda, cuda:1; a GPU when omitted, if there is one")
+    parser.add_argument("--limit", type=int | None, help="only the first questions")
+    parser.add_argument("--errors", default="zero", choices=("zero", "skip"), help="how a failed question counts")
+    parser.add_argument("--overwrite", action="store_true", help="start again instead of going on")
+    parser.add_argument("--rank", type=int | None, help="which process this is; RANK of the environment when omitted")
+    parser.add_argument("--world_size", type=int | None, help="how many processes share; WORLD_SIZE when omitted")
+    parser.add_argument("--json", action="store_true", help="print all of scores.json")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def _sample(model: Path, pieces: int = 16, size: int = 65536) -> str:
+    """A digest of pieces of every file of a model directory: other weights at the same place show."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in model.iterdir() if path.suffix in (".json", ".safetensors")):
+        length = path.stat().st_size
+        digest.update(f"{path.name} {length}\n".encode())
+        with path.open("rb") as file:
+            for k in range(pieces):
+                file.seek(max(0, length - size) * k // (pieces - 1))
+                digest.update(file.read(size))
+    return digest.hexdigest()
+
+
+def run_evaluate(parsed: Namespace) -> int:
+    """Run ``ov2kit evaluate``."""
+    from tqdm import tqdm
+
+    if not Path(parsed.model).is_dir():
+        raise DataError(f"{parsed.model}: expected a model directory")
+    rank = int(os.environ.get("RANK", "0")) if parsed.rank is None else parsed.rank
+    world_size = int(os.environ.get("WORLD_SIZE", "1")) if parsed.world_size is None else parsed.world_size
+    data = read_jumpscore_folder(parsed.data, parsed.split)  # before the model is loaded: it may take minutes
+    for problem in data.bad_rows:
+        print(f"warning: {problem}", file=sys.stderr)
+    choices = {name: parsed[name] for name in ("source", "budget_canvases", "max_new_tokens")}
+    loaded: list[Answerer] = []
+
+    def answer(video: Path, question: str) -> str | tuple[str, int]:
+        if not loaded:  # at the first question that is not answered yet
+            generate = importlib.import_module("ov2kit.recipes.generate")
+            loaded.append(generate.answerer(parsed.model, device=parsed.device, **choices))
+        return loaded[0](video, question)
+
+    with tqdm(
+        desc=data.annotations.parent.name, unit=" questions", disable=parsed.quiet or None, file=sys.stderr
+    ) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        scores = evaluate_jumpscore(
+            answer,
+            parsed.data,
+            parsed.out,
+            split=parsed.split,
+            settings={
+                "model": str(Path(parsed.model).resolve()),
+                "model_sample": _sample(Path(parsed.model)),
+                **choices,
+            },
+            limit=parsed.limit,
+            errors=parsed.errors,
+            overwrite=parsed.overwrite,
+            rank=rank,
+            world_size=world_size,
+            progress=progress,
+        )
+    if scores is None:
+        print(f"{parsed.out}: this process is done; others still have questions")
+    elif parsed.json:
+        print(json.dumps(scores))
+    else:
+        means = ", ".join(f"{name} {scores[name]:.4f}" for name in scores if name == "map" or name.startswith("ap@"))
+        print(
+            f"{parsed.data}: {means} over {scores['scored']} questions, "
+            f"{scores['errors']} errors, {len(scores['bad_rows'])} bad rows -> {parsed.out}"
+        )
+    return 0

@@ -1,0 +1,143 @@
+"""Files of predictions: one JSON object a line, written as answers come, read back after any end.
+
+A run may be killed at any byte: a line counts once its newline is there.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ov2kit.errors import DataError
+
+Line = dict[str, Any]
+PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+
+
+def read_lines(path: Path) -> list[Line]:
+    """All whole lines of a file; what follows the last newline was never finished.
+
+    Raises:
+        DataError: a whole line is not an object with an "id".
+    """
+    lines = []
+    *whole, _ = path.read_bytes().split(b"\n")
+    for number, text in enumerate(whole, start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error}); remove the line to answer it again") from error
+        if not isinstance(line, dict) or not isinstance(line.get("id"), str):
+            raise DataError(f'{path}, line {number}: expected an object with an "id" of text, got {line!r:.60}')
+        lines.append(line)
+    return lines
+
+
+def by_id(lines: Iterable[Line]) -> dict[str, Line]:
+    """The line that counts for each id: an answer before an error, then the later one."""
+    chosen: dict[str, Line] = {}
+    for line in lines:
+        before = chosen.get(line["id"])
+        if before is None or before.get("error") is not None or line.get("error") is None:
+            chosen[line["id"]] = line
+    return chosen
+
+
+def read_folder(out: Path) -> dict[str, Line]:
+    """What all processes and earlier runs have answered so far."""
+    return by_id(line for path in sorted(out.glob("predictions*.jsonl")) for line in read_lines(path))
+
+
+def write_lines(path: Path, lines: Iterable[Line]) -> None:
+    """Write a file of lines at once."""
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def claim_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Note how the predictions of a folder are made, or check that they were made so before.
+
+    Raises:
+        DataError: they were made with other settings, or nobody noted with which.
+    """
+    path = out / SETTINGS
+    wanted = json.loads(json.dumps(settings))
+    if not path.exists():
+        predictions = any(out.glob("predictions*.jsonl"))
+        if not predictions:
+            write_whole(path, json.dumps(wanted, indent=2) + "\n")
+        elif not path.exists():  # looked for again: another process of this run may just have begun
+            raise DataError(f"{out}: holds predictions without {SETTINGS}; use another folder, or overwrite")
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); use another folder, or overwrite") from error
+    if not isinstance(noted, dict):
+        raise DataError(f"{path}: expected an object, got {type(noted).__name__}")
+    differ = [name for name in sorted({*noted, *wanted}) if noted.get(name) != wanted.get(name)]
+    if differ:
+        facts = ", ".join(f"{name} {noted.get(name)!r:.60} (now {wanted.get(name)!r:.60})" for name in differ)
+        raise DataError(f"{out}: its predictions were made with {facts}; use another folder, or overwrite")
+
+
+class PredictionLog:
+    """A predictions file to add to, held by one process at a time.
+
+    Args:
+        path: created if missing; an unfinished last line is cut off.
+
+    Raises:
+        DataError: another process is adding to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab", buffering=0)
+        try:
+            self._lock()
+            data = path.read_bytes()
+            self._file.truncate(data.rfind(b"\n") + 1)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ModuleNotFoundError:  # not on this system: two runs at once are then the user's to avoid
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"{self._path}: another run is writing it; wait, or use another folder") from error
+
+    def add(self, line: Line) -> None:
+        """Add one line; when this returns, it is on the disk."""
+        data = json.dumps(line).encode() + b"\n"
+        while data:
+            data = data[self._file.write(data) :]
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "PredictionLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
