@@ -1,0 +1,122 @@
+"""Which parameters learn how fast: parts by name, AdamW, and a cosine with warm-up.
+
+A part is a prefix of parameter names (`connector`, `encoder.blocks.3`); the longest one that fits
+wins, and what no part names is frozen.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def part_of(name: str, parts: Mapping[str, float]) -> str | None:
+    """The longest part that `name` is in, whole words between dots; None when no part has it."""
+    inside = [part for part in parts if name == part or name.startswith(f"{part}.")]
+    return max(inside, key=len, default=None)
+
+
+def freeze_all_but(model: nn.Module, parts: Mapping[str, float]) -> None:
+    """Let exactly the parameters of `parts` learn; a part with rate 0 stays frozen too.
+
+    Args:
+        model: whose parameters get `requires_grad` set.
+        parts: learning rate of each part.
+
+    Raises:
+        ValueError: a part that no parameter is in, a rate below 0, or nothing left to learn.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for part, rate in parts.items():
+        if not any(part_of(name, {part: rate}) for name in names):
+            known = ", ".join(sorted({name.split(".")[0] for name in names}))
+            raise ValueError(f"no parameter is in the part {part!r}; expected the start of a name in {known}")
+        if not (rate >= 0 and math.isfinite(rate)):
+            raise ValueError(f"the learning rate of {part!r} must be a number from 0 on, got {rate}")
+    for name, parameter in model.named_parameters():
+        place = part_of(name, parts)
+        parameter.requires_grad_(place is not None and parts[place] > 0)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"nothing is left to learn with {dict(parts)}; give at least one part a rate above 0")
+
+
+def parameter_groups(model: nn.Module, parts: Mapping[str, float], weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    """Groups for an optimizer: per part, matrices with weight decay, then norms and biases without.
+
+    Args:
+        model: after `freeze_all_but`; only parameters that ask for a gradient are taken.
+        parts: learning rate of each part.
+        weight_decay: of parameters with at least two dimensions.
+
+    Returns:
+        Dicts of `params`, `lr`, `weight_decay`, `part`; in the order of `parts`, none of them empty.
+    """
+    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = []
+    for part, rate in parts.items():
+        inside = [parameter for name, parameter in learning if part_of(name, parts) == part]
+        for decays in (True, False):
+            chosen = [parameter for parameter in inside if (parameter.ndim >= 2) == decays]
+            if chosen:
+                decay = weight_decay if decays else 0.0
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "part": part})
+    return groups
+
+
+def adamw(
+    model: nn.Module,
+    parts: Mapping[str, float],
+    *,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-5,
+    weight_decay: float = 0.0,
+) -> AdamW:
+    """AdamW over `parameter_groups(model, parts, weight_decay)`."""
+    return AdamW(parameter_groups(model, parts, weight_decay), betas=betas, eps=eps)
+
+
+def cosine_share(step: int, steps: int, warmup: int) -> float:
+    """Share of the way from the least to the full rate: 0 to 1 over the warm-up, then a cosine to 0.
+
+    Args:
+        step: updates done so far; 0 gives 1 / `warmup`, the last update (steps - 1) gives 0.
+        steps: updates of the whole run; later ones stay at 0.
+        warmup: updates until the full rate is reached.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup_share: float = 0.002, min_lr: float = 0.0) -> LambdaLR:
+    """Every group from its own rate down to `min_lr` over `steps` updates, after a linear warm-up from 0.
+
+    Args:
+        optimizer: its groups' `lr` are the full rates.
+        steps: updates of the whole run.
+        warmup_share: of `steps`, rounded up.
+        min_lr: rate of the last update; a group with a lower full rate stays at that one.
+
+    Raises:
+        ValueError: no steps, or a share outside [0, 1).
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not 0 <= warmup_share < 1:
+        raise ValueError(f"warmup_share must be in [0, 1), got {warmup_share}")
+    warmup = min(math.ceil(warmup_share * steps - 1e-9), steps - 1)
+
+    def factor_for(rate: float) -> Any:
+        floor = min(min_lr / rate, 1.0) if rate else 1.0
+
+        def factor(step: int) -> float:
+            share = cosine_share(step, steps, warmup)
+            return share if step < warmup else floor + (1 - floor) * share
+
+        return factor
+
+    return LambdaLR(optimizer, [factor_for(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups])
