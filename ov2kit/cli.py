@@ -33,6 +33,8 @@ def run(arguments: Sequence[str]) -> int:
         "doctor": _doctor,
         "evaluate": _evaluate,
         "compare": _compare,
+        "jumpset": _jumpset,
+        "ablate": _ablate,
     }
     try:
         parsed = _parser().parse_args(list(arguments))
@@ -53,7 +55,7 @@ def _plain(error: ArgumentError) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"\b(tokenize|report)\.videos?\b", "VIDEO", text)
     text = re.sub(r"\bcompare\.([ab])\b", lambda name: name[1].upper(), text)
-    return re.sub(r"\b(tokenize|report|demo|doctor|evaluate|compare)\.(\w+)", r"--\2", text)
+    return re.sub(r"\b(tokenize|report|demo|doctor|evaluate|compare|jumpset|ablate)\.(\w+)", r"--\2", text)
 
 
 def _fail(message: str) -> int:
@@ -64,6 +66,8 @@ def _fail(message: str) -> int:
 def _parser() -> ArgumentParser:
     from ov2kit.codec.tokenizer import CodecTokenizer
     from ov2kit.recipes.evaluate import evaluate_parser
+    from ov2kit.recipes.evidence.ablate import ablate_parser
+    from ov2kit.recipes.evidence.jumpset import jumpset_parser
     from ov2kit.recipes.paired import compare_parser
 
     parser = ArgumentParser(
@@ -105,6 +109,8 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
     commands.add_subcommand("evaluate", evaluate_parser(), help="a model and a folder of questions -> scores")
     commands.add_subcommand("compare", compare_parser(), help="two prediction files -> a paired test")
+    commands.add_subcommand("jumpset", jumpset_parser(), help="make a JumpScore-like set with exact answers")
+    commands.add_subcommand("ablate", ablate_parser(), help="compare token sources, groupings, positions, ... on it")
     return parser
 
 
@@ -255,3 +261,15 @@ def _compare(parsed: Namespace) -> int:
     from ov2kit.recipes.paired import run_compare
 
     return run_compare(parsed)
+
+
+def _jumpset(parsed: Namespace) -> int:
+    from ov2kit.recipes.evidence.jumpset import run_jumpset
+
+    return run_jumpset(parsed)
+
+
+def _ablate(parsed: Namespace) -> int:
+    from ov2kit.recipes.evidence.ablate import run_ablate
+
+    return run_ablate(parsed)

@@ -61,9 +61,9 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
         if path.exists():
             continue
         records = json.loads((data / f"{split}.json").read_text())
-        began = time.perf_counter()
+        began = time.process_time()
         parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1), i) for i, r in enumerate(records)]
-        spent = time.perf_counter() - began
+        spent = time.process_time() - began
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["clip_canvases"] = torch.tensor([len(part["groups"]) for part in parts])
         facts = {
@@ -126,7 +126,9 @@ def _tokenizer(variant: Variant) -> Any:
     if variant.source != "codec":
         raise SweepError(f"unknown source {variant.source!r}; known: codec, frames")
     if variant.saliency not in ("motion+residual", "luma", "random", *_WEIGHTS):
-        raise SweepError(f"unknown saliency {variant.saliency!r}; known: motion+residual, motion, residual, luma, random")
+        raise SweepError(
+            f"unknown saliency {variant.saliency!r}; known: motion+residual, motion, residual, luma, random"
+        )
     preset = dict(PRESETS["paper"]["saliency"])
     if variant.saliency in _WEIGHTS:
         preset["weights"] = _WEIGHTS[variant.saliency]

@@ -111,8 +111,9 @@ def _make_clip(
     return {"id": identity, "video": video, "question": QUESTION, "answer": json.dumps(list(clip.starts))}
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def jumpset_parser() -> ArgumentParser:
     """Options of `ov2kit jumpset`."""
+    parser = ArgumentParser(description="Make a JumpScore-like set of rendered, encoded clips.", exit_on_error=False)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     parser.add_argument("--clips", type=int, default=512, help="of all splits; an eighth each is val and test")
     parser.add_argument("--seed", type=int, default=0, help="decides every clip")
@@ -120,9 +121,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--encoding", default="h264-mix", choices=["h264-mix", *ENCODINGS], help="codec and settings")
     parser.add_argument("--processes", type=int, default=1, help="clips made side by side")
     parser.add_class_arguments(Difficulty, "difficulty")
+    return parser
 
 
-def run(parsed: Namespace) -> int:
+def run_jumpset(parsed: Namespace) -> int:
     """`ov2kit jumpset`."""
     knobs = Difficulty(**parsed.difficulty.as_dict())
     folder = make_jumpset(

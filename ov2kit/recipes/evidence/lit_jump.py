@@ -5,16 +5,17 @@ from typing import Any
 
 import lightning
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from ov2kit.recipes.evidence.readout import event_targets, peaks
 from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel
 from ov2kit.recipes.metrics import JumpScoreMAP
 from ov2kit.recipes.metrics.jumpscore import jumpscore_row
+from ov2kit.recipes.optim import adamw, cosine_with_warmup
 
-STEP_SECONDS = 0.04
-_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+STEP_SECONDS = 0.08
+_THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 
 class LitJumpReadout(lightning.LightningModule):
@@ -37,7 +38,7 @@ class LitJumpReadout(lightning.LightningModule):
 
     def __init__(
         self,
-        width: int = 64,
+        width: int = 32,
         depth: int = 2,
         *,
         positions: str = "release",
@@ -63,24 +64,16 @@ class LitJumpReadout(lightning.LightningModule):
         self._seen: list[tuple[Tensor, tuple[float, ...]]] = []
 
     def configure_optimizers(self) -> Any:
-        """AdamW; linear warm-up, then a cosine to 0."""
-        optimizer = torch.optim.AdamW(self.parameters(), self.lr, betas=(0.9, 0.98), weight_decay=self.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        warm = max(1, round(self.warmup_share * steps))
-
-        def share(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * (step - warm) / max(1, steps - warm)))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        """AdamW; linear warm-up, then a cosine to 0: the functions of the full recipe."""
+        optimizer = adamw(self, {"model": self.lr}, betas=(0.9, 0.98), eps=1e-8, weight_decay=self.weight_decay)
+        schedule = cosine_with_warmup(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _inside(self, batch: ClipBatch) -> Tensor:
         """(B, Q) bool: queries within each clip."""
         return self.query_seconds[None] <= torch.tensor(batch.durations)[:, None]
 
-    def training_step(self, batch: ClipBatch, _: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         logits = self.model(batch, self.query_seconds)
         inside = self._inside(batch)
         target = event_targets(batch.starts, self.query_seconds)
@@ -92,10 +85,10 @@ class LitJumpReadout(lightning.LightningModule):
         probability = self.model(batch, self.query_seconds).sigmoid() * self._inside(batch)
         self._seen += list(zip(probability, batch.starts, strict=True))
 
-    def validation_step(self, batch: ClipBatch, _: int) -> None:
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         self._score_step(batch)
 
-    def test_step(self, batch: ClipBatch, _: int) -> None:
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
         self._score_step(batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -75,9 +75,9 @@ def run_variant(variant: Variant, seed: int, canvases: Path) -> dict[str, Any]:
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
-    began = time.perf_counter()
+    began = time.process_time()
     trainer.fit(model, _loader(_Batches(clips["train"], variant, seed)))
-    trained = time.perf_counter() - began
+    trained = time.process_time() - began
     scorer = lightning.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,

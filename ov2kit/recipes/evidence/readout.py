@@ -7,7 +7,7 @@ Letters: B clips, M tokens, F frames (distinct times), Q queries, H heads, C cha
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -28,7 +28,7 @@ class TimeReadout(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int = 12, channels: int = 12, hidden: int = 64, *, reach_seconds: float = 0.6
+        self, width: int, heads: int = 8, channels: int = 16, hidden: int = 48, *, reach_seconds: float = 0.6
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -65,21 +65,21 @@ class TimeReadout(nn.Module):
         missing = frame_seconds.isnan()
         distance = query_seconds[None, :, None] - frame_seconds.nan_to_num(0.0)[:, None, :]  # (B, Q, F)
         width = self.log_widths.exp()[:, None, None]
-        near = torch.sqrt(((distance[:, None] - self.offsets[:, None, None]) / width) ** 2 + 1)  # (B, H, Q, F)
+        near = torch.hypot((distance[:, None] - self.offsets[:, None, None]) / width, torch.ones(()))  # (B, H, Q, F)
         logits = rearrange(mass.clamp(min=1e-6).log(), "(b f) h -> b h 1 f", b=clips) - near
         logits = logits.masked_fill(missing[:, None, None], -torch.inf)
-        attention = logits.softmax(dim=-1)
+        total = logits.logsumexp(dim=-1, keepdim=True)
+        attention = (logits - total).exp()
         read = attention @ rearrange(pooled, "(b f) h d -> b h f d", b=clips)  # (B, H, Q, D)
         how_far = torch.einsum("bhqf,bqf->bhq", attention, distance)[..., None]
-        how_much = logits.logsumexp(dim=-1)[..., None] / 4
-        y = self.mix(rearrange(torch.cat([read, how_far, how_much], dim=-1), "b h q d -> b q (h d)"))
+        y = self.mix(rearrange(torch.cat([read, how_far, total / 4], dim=-1), "b h q d -> b q (h d)"))
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             y = y + convolution(F.gelu(norm(y)).transpose(1, 2)).transpose(1, 2)
         logit: Tensor = self.out(F.gelu(y))
         return logit.squeeze(-1)
 
 
-def event_targets(starts: list[tuple[float, ...]], query_seconds: Tensor, spread_seconds: float = 0.05) -> Tensor:
+def event_targets(starts: list[tuple[float, ...]], query_seconds: Tensor, spread_seconds: float = 0.06) -> Tensor:
     """(B, Q) in [0, 1]: 1 at a start, falling off as a Gaussian."""
     rows = []
     for own in starts:

@@ -30,11 +30,11 @@ class Difficulty:
         lighting: largest relative change of the light.
         texture: contrast of the background, grey levels of 255.
         camouflage: share of clips in which the jumping object may have any colour; it is red in the others.
-        smooth: the objects glide in smooth curves the whole time instead of standing; jumps are then only told by
-            a small mark that lights up while an object is in the air. The case in which dense frames should win.
+        lamp: nothing jumps: objects glide in smooth curves, and what is asked for is when a small lamp that stands
+            still goes on (for as long as a jump would last). The case in which codec tokens should lose.
     """
 
-    seconds: tuple[float, float] = (5.0, 7.0)
+    seconds: tuple[float, float] = (5.0, 6.0)
     jumpers: tuple[int, int] = (1, 1)
     interval: tuple[float, float] = (0.7, 1.4)
     flight: tuple[float, float] = (0.32, 0.5)
@@ -46,7 +46,7 @@ class Difficulty:
     lighting: float = 0.15
     texture: float = 30.0
     camouflage: float = 0.0
-    smooth: bool = False
+    lamp: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class _Actor:
     colour: Picture
 
 
-def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 96, fps: int = 25) -> Clip:
+def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 64, fps: int = 25) -> Clip:
     """Draw one clip.
 
     Args:
@@ -131,17 +131,21 @@ def _jumper(
             squat += _bump(times, at + (flight + pause) / 2, 0.1)
         at += pause
     x, y = _place(rng, times, d)
-    if d.smooth:
-        air = np.zeros(len(times))
-        squat = np.zeros(len(times))
+    if d.lamp:
+        air, squat = np.zeros(len(times)), np.zeros(len(times))
+        x, y = np.full(len(times), rng.uniform(0.1, 0.9)), np.full(len(times), rng.uniform(0.2, 0.9))
     colour = _colour(rng, red=rng.random() >= d.camouflage)
-    return _actor(rng, x, y, air, squat, lit if d.smooth else np.zeros(len(times), dtype=bool), colour), starts
+    if d.lamp:
+        return _actor(rng, x, y, air, squat, lit, colour, size=0.08), starts
+    return _actor(rng, x, y, air, squat, np.zeros(len(times), dtype=bool), colour), starts
 
 
 def _distractor(rng: np.random.Generator, times: NDArray[np.float64], d: Difficulty) -> _Actor:
     x, y = _place(rng, times, d)
     air, squat = np.zeros(len(times)), np.zeros(len(times))
-    if rng.random() < 0.5:  # slides along the ground
+    if d.lamp:
+        pass
+    elif rng.random() < 0.5:  # slides along the ground
         x = 0.5 + 0.4 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.5) * times + rng.random()))
     else:  # floats up and down, never touching the ground
         air = 0.2 + 0.1 * np.sin(2 * np.pi * (rng.uniform(0.3, 1.0) * times + rng.random()))
@@ -154,7 +158,7 @@ def _place(
     """Where an object is over time: standing, or gliding."""
     x = np.full(len(times), rng.uniform(0.15, 0.85))
     y = np.full(len(times), rng.uniform(0.72, 0.9))
-    if d.smooth:
+    if d.lamp:
         curve = _slow_curve(rng, times, 2)
         x, y = 0.5 + 0.35 * curve[0], 0.62 + 0.28 * curve[1]
     return x, y
@@ -168,8 +172,10 @@ def _actor(
     squat: NDArray[np.float64],
     lit: NDArray[np.bool_],
     colour: Picture,
+    size: float | None = None,
 ) -> _Actor:
-    return _Actor(x, y, air, squat.clip(0, 1), lit, rng.uniform(0.18, 0.26), colour)
+    drawn = rng.uniform(0.18, 0.26)
+    return _Actor(x, y, air, squat.clip(0, 1), lit, size or drawn, colour)
 
 
 def _colour(rng: np.random.Generator, *, red: bool) -> Picture:
@@ -236,7 +242,7 @@ def _draw(picture: Picture, actor: _Actor, t: int, pan: NDArray[np.float64]) -> 
     _ellipse(picture, x, middle, wide, tall, actor.colour, 1.0)
     _ellipse(picture, x, middle - 0.4 * tall, 0.45 * wide, 0.25 * tall, 255 - actor.colour, 1.0)
     if actor.lit[t]:
-        _ellipse(picture, x, middle + 0.3 * tall, 1.6, 1.6, np.float32(255), 0.8)
+        _ellipse(picture, x, middle, wide, tall, np.float32(255), 0.8)
 
 
 def _ellipse(

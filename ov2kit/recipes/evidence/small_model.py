@@ -114,7 +114,7 @@ class JumpModel(nn.Module):
 
     def __init__(
         self,
-        width: int = 64,
+        width: int = 32,
         depth: int = 2,
         *,
         positions: str = "release",

@@ -43,15 +43,15 @@ class Variant:
         lr: peak learning rate.
     """
 
-    train: int = 256
-    val: int = 48
-    test: int = 96
+    train: int = 192
+    val: int = 32
+    test: int = 64
     data_seed: int = 0
-    size: int = 96
+    size: int = 64
     encoding: str = "h264-mix"
     difficulty: tuple[tuple[str, Any], ...] = ()
     source: str = "codec"
-    budget: int = 16
+    budget: int = 8
     canvas: int = 64
     grouping: str = "bitcost"
     saliency: str = "motion+residual"
@@ -62,10 +62,10 @@ class Variant:
     positions: str = "release"
     visibility: str = "group"
     connector: str = "merger"
-    width: int = 64
+    width: int = 32
     depth: int = 2
     steps: int = 300
-    batch: int = 16
+    batch: int = 8
     lr: float = 3e-3
 
     @classmethod
