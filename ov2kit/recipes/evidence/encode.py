@@ -24,7 +24,7 @@ ENCODINGS: dict[str, tuple[str, str, dict[str, str]]] = {
     "vp9": ("libvpx-vp9", ".webm", {"deadline": "realtime", "cpu-used": "6", "crf": "32", "b": "0"}),
     "av1": ("libsvtav1", ".mp4", {"preset": "10", "crf": "35"}),
 }
-# Macroblock trees are off: with them x264 made different files of the same frames, one thread or not.
+# Macroblock trees are off: with them equal frames became different files. x265 does that whatever is turned off.
 _PARAMS = {
     "libx264": {"x264-params": "mbtree=0"},
     "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"},

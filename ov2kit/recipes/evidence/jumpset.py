@@ -43,7 +43,7 @@ def make_jumpset(
 ) -> Path:
     """Render and encode a set; the folder appears whole or not at all.
 
-    The same arguments give the same bytes with the same encoder build. The pixels of a clip depend on
+    The same arguments give the same bytes with the same encoder build (x265 excepted). The pixels of a clip depend on
     seed, split and number alone, so sets of two encodings show the same clips.
 
     Args:
