@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -98,6 +98,20 @@ def read_canvases(folder: Path, split: str) -> list[StoredClip]:
             *columns, groups, answers, tensors["duration"].tolist(), strict=True
         )
     ]
+
+
+def mirrored(clip: StoredClip, columns: int) -> StoredClip:
+    """The clip seen in a mirror: jumps start when they did.
+
+    Args:
+        clip: any.
+        columns: patches per row of the picture.
+    """
+    patches = clip.patches.view(-1, 3, PATCH, PATCH).flip(-1).flatten(1)
+    positions = clip.positions.clone()
+    shown = positions[:, 2] >= 0
+    positions[shown, 2] = columns - 1 - positions[shown, 2]
+    return replace(clip, patches=patches, positions=positions)
 
 
 def _stored(tokenize: Any, stream: VideoStream, number: int) -> dict[str, Tensor]:

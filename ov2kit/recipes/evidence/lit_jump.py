@@ -45,7 +45,7 @@ class LitJumpReadout(lightning.LightningModule):
         visibility: str = "group",
         connector: str = "merger",
         canvas_tokens: int = 16,
-        lr: float = 3e-3,
+        lr: float = 4e-3,
         weight_decay: float = 0.01,
         warmup_share: float = 0.1,
         most_seconds: float = 7.0,

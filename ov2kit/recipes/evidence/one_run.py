@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip, batches, read_canvases, read_facts
+from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip, batches, mirrored, read_canvases, read_facts
 from ov2kit.recipes.evidence.lit_jump import LitJumpReadout
 from ov2kit.recipes.evidence.small_model import ClipBatch, pack
 from ov2kit.recipes.evidence.variant import Variant
@@ -31,9 +32,12 @@ class _Batches(IterableDataset[ClipBatch]):
             for at in range(0, len(self.clips), _SCORED_AT_ONCE):
                 yield pack(self.clips[at : at + _SCORED_AT_ONCE], self.variant.visibility)
             return
-        endless = batches(len(self.clips), self.variant.batch, self.seed)
+        endless, mirror = batches(len(self.clips), self.variant.batch, self.seed), np.random.default_rng((self.seed, 1))
         for _, chosen in zip(range(self.variant.steps), endless, strict=False):
-            yield pack([self.clips[i] for i in chosen], self.variant.visibility)
+            yield pack([self._maybe_mirrored(self.clips[i], mirror) for i in chosen], self.variant.visibility)
+
+    def _maybe_mirrored(self, clip: StoredClip, draw: np.random.Generator) -> StoredClip:
+        return mirrored(clip, self.variant.canvas // PATCH) if draw.random() < 0.5 else clip
 
 
 def run_variant(variant: Variant, seed: int, canvases: Path) -> dict[str, Any]:

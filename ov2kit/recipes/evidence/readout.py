@@ -79,7 +79,7 @@ class TimeReadout(nn.Module):
         return logit.squeeze(-1)
 
 
-def event_targets(starts: list[tuple[float, ...]], query_seconds: Tensor, spread_seconds: float = 0.06) -> Tensor:
+def event_targets(starts: list[tuple[float, ...]], query_seconds: Tensor, spread_seconds: float = 0.08) -> Tensor:
     """(B, Q) in [0, 1]: 1 at a start, falling off as a Gaussian."""
     rows = []
     for own in starts:

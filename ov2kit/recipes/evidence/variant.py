@@ -64,9 +64,9 @@ class Variant:
     connector: str = "merger"
     width: int = 32
     depth: int = 2
-    steps: int = 300
+    steps: int = 240
     batch: int = 8
-    lr: float = 3e-3
+    lr: float = 4e-3
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "Variant":
