@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ov2kit.errors import Ov2kitError
-from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, build_canvases, read_canvases, read_facts
+from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, build_canvases, mirrored, read_canvases, read_facts
 from ov2kit.recipes.evidence.encode import write_video
 from ov2kit.recipes.evidence.jumpset import JumpsetError, make_jumpset
 from ov2kit.recipes.evidence.readout import TimeReadout, event_targets, peaks
@@ -148,6 +148,23 @@ def test_stored_clips_hold_the_pictures_times_and_answers(stored, jumpset):
             picture = torch.from_numpy(frames[index].to_ndarray(format="rgb24")).permute(2, 0, 1)
             corner = clip.patches[canvas * 16].view(3, PATCH, PATCH)
             assert (corner.int() - picture[:, :PATCH, :PATCH].int()).abs().max() <= 3
+
+
+def test_mirroring_turns_the_whole_picture(stored):
+    clip = read_canvases(stored(source="frames", budget=4), "test")[0]
+    turned = mirrored(clip, 4)
+
+    def picture(of) -> torch.Tensor:
+        shown = torch.zeros(3, 64, 64, dtype=torch.uint8)
+        for patch, (_, row, column) in zip(of.patches[:16], of.positions[:16].tolist(), strict=True):
+            place = (slice(None), slice(row * PATCH, (row + 1) * PATCH), slice(column * PATCH, (column + 1) * PATCH))
+            shown[place] = patch.view(3, PATCH, PATCH)
+        return shown
+
+    assert torch.equal(picture(turned), picture(clip).flip(-1))
+    assert turned.starts == clip.starts
+    padded = type(clip)(clip.patches, torch.full_like(clip.positions, -1), clip.seconds, clip.groups, (), 1.0)
+    assert torch.equal(mirrored(padded, 4).positions, padded.positions)
 
 
 @pytest.mark.parametrize(

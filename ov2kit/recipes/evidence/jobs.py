@@ -104,7 +104,7 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
     done = {job.key for job in jobs} - {job.key for job in waiting}
     failed: dict[str, str] = {}
     total, began = len(waiting), time.monotonic()
-    context = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
     if sys.platform.startswith("linux"):
         context.set_forkserver_preload(["ov2kit.recipes.evidence.one_run"])
     running: dict[Any, tuple[Any, Job, Path]] = {}
@@ -145,7 +145,8 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
 
 
 def _child(job: Job, work: Path, log: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us, and what is half done is then cleared away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -36,6 +36,8 @@ class LitJumpReadout(lightning.LightningModule):
         most_seconds: the longest clip.
     """
 
+    query_seconds: Tensor
+
     def __init__(
         self,
         width: int = 32,

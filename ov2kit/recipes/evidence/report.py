@@ -19,7 +19,7 @@ def machine_facts() -> dict[str, Any]:
     if cpuinfo.is_file():
         named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = named[0] if named else model
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

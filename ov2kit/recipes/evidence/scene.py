@@ -6,6 +6,7 @@ Letters: T frames, H x W pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,7 +198,7 @@ def _slow_curve(rng: np.random.Generator, times: NDArray[np.float64], n: int) ->
 def _background(rng: np.random.Generator, size: int, contrast: float) -> Picture:
     """(2 size, 2 size, 3) texture of several scales; the lower part is ground."""
     side = 2 * size
-    picture = np.zeros((side, side, 3), dtype=np.float32)
+    picture: Picture = np.zeros((side, side, 3), dtype=np.float32)
     for cells, share in ((6, 1.0), (16, 0.6), (48, 0.4)):
         coarse = rng.standard_normal((cells + 1, cells + 1, 3)).astype(np.float32)
         picture += share * _stretch(coarse, side)
@@ -214,7 +215,7 @@ def _stretch(coarse: Picture, side: int) -> Picture:
     at = np.linspace(0, len(coarse) - 1 - 1e-4, side)
     low = at.astype(int)
     share = (at - low).astype(np.float32)
-    rows = coarse[low] * (1 - share)[:, None, None] + coarse[low + 1] * share[:, None, None]
+    rows: Picture = coarse[low] * (1 - share)[:, None, None] + coarse[low + 1] * share[:, None, None]
     stretched: Picture = rows[:, low] * (1 - share)[None, :, None] + rows[:, low + 1] * share[None, :, None]
     return stretched
 
@@ -226,8 +227,7 @@ def _shifted(background: Picture, dx: float, dy: float, size: int) -> Picture:
     fx, fy = np.float32(x - left), np.float32(y - top)
     part = background[top : top + size + 1, left : left + size + 1]
     rows = part[:-1] * (1 - fy) + part[1:] * fy
-    window: Picture = rows[:, :-1] * (1 - fx) + rows[:, 1:] * fx
-    return window
+    return cast(Picture, rows[:, :-1] * (1 - fx) + rows[:, 1:] * fx)
 
 
 def _draw(picture: Picture, actor: _Actor, t: int, pan: NDArray[np.float64]) -> None:

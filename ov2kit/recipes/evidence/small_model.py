@@ -53,8 +53,10 @@ class ClipBatch:
 
     def to(self, device: torch.device | str, **options: Any) -> "ClipBatch":
         """The same batch on `device`; NaN times, lengths and answers stay what they are."""
-        tensors = {name: value.to(device, **options) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, segments=self.segments.to(device), **tensors)
+        moved: dict[str, Any] = {
+            name: value.to(device, **options) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, segments=self.segments.to(device), **moved)
 
 
 def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
@@ -62,7 +64,7 @@ def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
     area = len(clips[0].patches) // len(clips[0].groups)
     lengths: list[int] = []
     token_frames, canvas_frames, seconds = [], [], []
-    most = max(int(clip.seconds.unique().numel()) for clip in clips)
+    most = max(len(torch.unique(clip.seconds)) for clip in clips)
     for number, clip in enumerate(clips):
         lengths += [n * area for n in _runs(clip.groups, visibility)]
         blocks = clip.seconds[:: MERGE**2]
@@ -111,6 +113,9 @@ class JumpModel(nn.Module):
         connector: "merger", "mlp", "resampler" or "pool".
         canvas_tokens: merged tokens of a canvas: what resampler and pool make of one.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,
