@@ -1,9 +1,10 @@
 """The command line: parse, run one command, turn every expected failure into one line.
 
-Commands are functions of this file; anything heavier than parsing is imported inside them, so that
-`ov2kit --help` is quick and a missing extra says which one it is.
+Commands of the codec are functions of this file. Those of the recipes are modules with `parser()` and
+`run(parsed)`, imported only when they are asked for, so that `ov2kit --help` is quick and needs no extra.
 """
 
+import importlib
 import json
 import re
 import sys
@@ -18,6 +19,16 @@ from ov2kit.errors import DamagedVideoWarning, Ov2kitError
 
 SAMPLE = Path(__file__).parent / "codec" / "sample" / "bbb_360p.mp4"
 _FORMATS = ("png", "npy", "jpg", "safetensors")
+#: command -> (module with `parser()` and `run(parsed)`, what it does)
+_RECIPES = {
+    "generate": ("ov2kit.recipes.commands.generate", "a question about a video -> an answer"),
+    "convert": ("ov2kit.recipes.commands.convert", "checkpoints from one format into another"),
+    "evaluate": ("ov2kit.recipes.commands.evaluate", "a model and a folder of questions -> scores"),
+    "compare": ("ov2kit.recipes.commands.compare", "two prediction files -> a paired test"),
+    "jumpset": ("ov2kit.recipes.commands.jumpset", "make a JumpScore-like set of clips with exact answers"),
+    "ablate": ("ov2kit.recipes.commands.ablate", "compare token sources, groupings, positions, ... on such a set"),
+}
+_EXTRAS = {"transformers", "tokenizers", "lightning", "torchmetrics", "matplotlib"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -31,14 +42,20 @@ def run(arguments: Sequence[str]) -> int:
         "report": _report,
         "demo": _demo,
         "doctor": _doctor,
-        "evaluate": _evaluate,
-        "compare": _compare,
-        "jumpset": _jumpset,
-        "ablate": _ablate,
     }
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
-        parsed = _parser().parse_args(list(arguments))
+        parsed = _parser(chosen).parse_args(list(arguments))
+        if parsed.command in _RECIPES:
+            status: int = importlib.import_module(_RECIPES[parsed.command][0]).run(parsed[parsed.command])
+            return status
         return commands[parsed.command](parsed[parsed.command])
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _EXTRAS:
+            raise
+        return _fail(
+            f"'ov2kit {chosen}' needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'"
+        )
     except ArgumentError as error:
         return _fail(_plain(error))
     except (Ov2kitError, ValueError) as error:
@@ -55,7 +72,9 @@ def _plain(error: ArgumentError) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"\b(tokenize|report)\.videos?\b", "VIDEO", text)
     text = re.sub(r"\bcompare\.([ab])\b", lambda name: name[1].upper(), text)
-    return re.sub(r"\b(tokenize|report|demo|doctor|evaluate|compare|jumpset|ablate)\.(\w+)", r"--\2", text)
+    text = re.sub(r"\bconvert\.(source|target)\b", lambda name: name[1].upper(), text)
+    known = "|".join(["tokenize", "report", "demo", "doctor", *_RECIPES])
+    return re.sub(rf"(?<![\w.-])({known})\.(\w+)", r"--\2", text)
 
 
 def _fail(message: str) -> int:
@@ -63,12 +82,9 @@ def _fail(message: str) -> int:
     return 2
 
 
-def _parser() -> ArgumentParser:
+def _parser(chosen: str) -> ArgumentParser:
+    """The whole command line; of the recipes' commands only `chosen` has its options."""
     from ov2kit.codec.tokenizer import CodecTokenizer
-    from ov2kit.recipes.evaluate import evaluate_parser
-    from ov2kit.recipes.evidence.ablate import ablate_parser
-    from ov2kit.recipes.evidence.jumpset import jumpset_parser
-    from ov2kit.recipes.paired import compare_parser
 
     parser = ArgumentParser(
         prog="ov2kit",
@@ -107,10 +123,9 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
     commands.add_subcommand("demo", demo, help="both, on the bundled clip")
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
-    commands.add_subcommand("evaluate", evaluate_parser(), help="a model and a folder of questions -> scores")
-    commands.add_subcommand("compare", compare_parser(), help="two prediction files -> a paired test")
-    commands.add_subcommand("jumpset", jumpset_parser(), help="make a JumpScore-like set with exact answers")
-    commands.add_subcommand("ablate", ablate_parser(), help="compare token sources, groupings, positions, ... on it")
+    for name, (module, what) in _RECIPES.items():
+        command = importlib.import_module(module).parser() if name == chosen else ArgumentParser(exit_on_error=False)
+        commands.add_subcommand(name, command, help=what)
     return parser
 
 
@@ -249,27 +264,3 @@ def _doctor(parsed: Namespace) -> int:
     findings = examine()
     print(json.dumps(findings, indent=2) if parsed.json else render(findings))
     return 0
-
-
-def _evaluate(parsed: Namespace) -> int:
-    from ov2kit.recipes.evaluate import run_evaluate
-
-    return run_evaluate(parsed)
-
-
-def _compare(parsed: Namespace) -> int:
-    from ov2kit.recipes.paired import run_compare
-
-    return run_compare(parsed)
-
-
-def _jumpset(parsed: Namespace) -> int:
-    from ov2kit.recipes.evidence.jumpset import run_jumpset
-
-    return run_jumpset(parsed)
-
-
-def _ablate(parsed: Namespace) -> int:
-    from ov2kit.recipes.evidence.ablate import run_ablate
-
-    return run_ablate(parsed)

@@ -25,8 +25,12 @@ class BudgetError(Ov2kitError, ValueError):
     """A token or canvas budget cannot be met by any result."""
 
 
+class CheckpointError(Ov2kitError, ValueError):
+    """A model, tokenizer or checkpoint is incomplete, unreadable, or does not fit."""
+
+
 class DataError(Ov2kitError, ValueError):
-    """Annotations, predictions or other data files are missing, malformed or do not belong together."""
+    """Conversations, annotations, predictions or other data are missing, malformed or do not belong together."""
 
 
 class MissingExtraError(Ov2kitError, ImportError):

@@ -6,7 +6,7 @@ Only safetensors are opened, never pickles.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -39,16 +39,24 @@ def read_tensors(path: str | os.PathLike[str], prefix: str = "", *, skip: str | 
         return name.startswith(prefix) and not (skip is not None and name.startswith(skip))
 
     tensors: dict[str, Tensor] = {}
-    for file, names in _files(Path(path), wanted).items():
+    for file, names in tensor_files(Path(path), wanted).items():
         with safe_open(file, framework="pt") as opened:
             for name in names if names is not None else filter(wanted, opened.keys()):
                 tensors[name] = opened.get_tensor(name)
     return tensors
 
 
-def _files(path: Path, wanted: object) -> dict[Path, list[str] | None]:
-    """Which files to open, and which names to read from each (None: look into the file)."""
-    assert callable(wanted)
+def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[str] | None]:
+    """Which files to open, and which names to read from each (None: look into the file).
+
+    Args:
+        path: see `read_tensors`.
+        wanted: says of a name whether it is to be read.
+
+    Raises:
+        FileNotFoundError: no safetensors there, or a shard is missing.
+        ValueError: the index cannot be read, or names a file outside the directory.
+    """
     if path.is_file() and path.suffix == ".safetensors":
         return {path: None}
     if (index := path / _INDEX).is_file():

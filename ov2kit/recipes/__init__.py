@@ -9,12 +9,21 @@ from typing import Any
 
 _PLACES = {
     "Batch": "ov2kit.recipes.sample",
+    "LlavaOneVision2": "ov2kit.recipes.model",
+    "Processor": "ov2kit.recipes.processor",
     "Sample": "ov2kit.recipes.sample",
     "VisualLayout": "ov2kit.recipes.layout",
+    "build": "ov2kit.recipes.architecture",
     "collate": "ov2kit.recipes.sample",
     "compare_predictions": "ov2kit.recipes.paired",
     "evaluate_jumpscore": "ov2kit.recipes.evaluate",
+    "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
+    "plain_image_messages": "ov2kit.recipes.plain_images",
+    "read_subtitles": "ov2kit.recipes.subtitles",
+    "release_config": "ov2kit.recipes.architecture",
+    "rewrite_prompt": "ov2kit.recipes.prompts",
+    "small_tokenizer": "ov2kit.recipes.tokenizer",
 }
 __all__ = list(_PLACES)
 _EXTRA = {"lightning", "torchmetrics", "transformers", "matplotlib", "tokenizers"}

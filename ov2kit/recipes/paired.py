@@ -4,7 +4,6 @@ Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section
 McNemar (1947) with the exact binomial distribution.
 """
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jsonargparse import ArgumentParser, Namespace
 from numpy.typing import ArrayLike
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.predictions import PREDICTIONS, Line, by_id, read_lines, write_whole
+from ov2kit.recipes.predictions import PREDICTIONS, Line, by_id, read_lines
 
 _CHUNK = 4_000_000  # drawn indices held at once
 
@@ -232,30 +230,3 @@ def _score(score: Callable[[Line], float], line: Line, path: Path) -> float:
         raise DataError(f"{path}, item {line['id']}: has no {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}, item {line['id']}: {error}") from error
-
-
-def compare_parser() -> ArgumentParser:
-    """Options of ``ov2kit compare``."""
-    parser = ArgumentParser(description="Test two prediction files on the same items.", exit_on_error=False)
-    parser.add_argument("a", metavar="A", help="predictions.jsonl, or its folder")
-    parser.add_argument("b", metavar="B", help="another; the difference is B - A")
-    parser.add_argument(
-        "--metric", default="jumpscore", help="jumpscore, temporal_iou, exact, or a number of the lines"
-    )
-    parser.add_argument("--threshold", type=float | None, help="scores from here on are right; adds McNemar's test")
-    parser.add_argument("--errors", default="zero", choices=("zero", "skip"), help="how a failed item counts")
-    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap draws")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    parser.add_argument("--out", type=str | None, metavar="FILE", help="write the JSON here too")
-    return parser
-
-
-def run_compare(parsed: Namespace) -> int:
-    """Run ``ov2kit compare``."""
-    names = ("metric", "threshold", "errors", "resamples", "seed")
-    found = compare_predictions(parsed.a, parsed.b, **{name: parsed[name] for name in names})
-    text = json.dumps(found, indent=2)
-    if parsed.out is not None:
-        write_whole(Path(parsed.out), text + "\n")
-    print(text)
-    return 0

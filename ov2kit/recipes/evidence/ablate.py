@@ -1,19 +1,14 @@
-"""`ov2kit ablate`: run a sweep, go on where it stopped, and write what came out."""
+"""Run a sweep, go on where it stopped, and write what came out."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
-
-from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.recipes.evidence.jobs import plan, result_path, run_jobs
 from ov2kit.recipes.evidence.report import machine_facts, write_report
 from ov2kit.recipes.evidence.summary import summarize
 from ov2kit.recipes.evidence.sweep import read_sweep
 from ov2kit.recipes.evidence.variant import SweepError
-
-_QUICK, _FULL = "quick.yaml", "full.yaml"
 
 
 def ablate(
@@ -58,31 +53,3 @@ def ablate(
         raise SweepError(f"{config}: no run succeeded; the first failure: {next(iter(failed.values()))}")
     write_report(folder, results)
     return results
-
-
-def ablate_parser() -> ArgumentParser:
-    """Options of `ov2kit ablate`."""
-    parser = ArgumentParser(
-        description="Run a sweep of variants and seeds; go on where it stopped.", exit_on_error=False
-    )
-    parser.add_argument("--config", metavar="FILE", help=f"sweep file; {_FULL} of this package when omitted")
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK} of this package: under 15 minutes on two cores")
-    parser.add_argument("--out", default="ablation", metavar="DIR", help="where the report goes")
-    parser.add_argument("--work", metavar="DIR", help="where videos, canvases and runs are kept; DIR/work by default")
-    parser.add_argument("--processes", type=int, default=2, help="runs side by side, one thread each")
-    return parser
-
-
-def run_ablate(parsed: Namespace) -> int:
-    """`ov2kit ablate`."""
-    if parsed.quick and parsed.config:
-        raise SweepError("--quick has a sweep file of its own: give --quick or --config, not both")
-    config = parsed.config or (_QUICK if parsed.quick else _FULL)
-    command = "ov2kit " + shlex.join(["ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])])
-    results = ablate(
-        config, parsed.out, work=parsed.work, processes=parsed.processes,
-        command=f"{command} --processes {parsed.processes}",
-    )  # fmt: skip
-    runs = sum(row["runs"] for experiment in results["experiments"] for row in experiment["rows"])
-    print(f"{runs} runs, {len(results['failed'])} failed -> {Path(parsed.out) / 'results.md'}")
-    return 1 if results["failed"] else 0

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import Ov2kitError
 from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
@@ -109,28 +108,3 @@ def _make_clip(
     video = f"videos/{identity}{ENCODINGS[name][1]}"
     write_video(folder / video, clip.frames, fps, name)
     return {"id": identity, "video": video, "question": QUESTION, "answer": json.dumps(list(clip.starts))}
-
-
-def jumpset_parser() -> ArgumentParser:
-    """Options of `ov2kit jumpset`."""
-    parser = ArgumentParser(description="Make a JumpScore-like set of rendered, encoded clips.", exit_on_error=False)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--clips", type=int, default=512, help="of all splits; an eighth each is val and test")
-    parser.add_argument("--seed", type=int, default=0, help="decides every clip")
-    parser.add_argument("--size", type=int, default=96, help="edge of the pictures in pixels")
-    parser.add_argument("--encoding", default="h264-mix", choices=["h264-mix", *ENCODINGS], help="codec and settings")
-    parser.add_argument("--processes", type=int, default=1, help="clips made side by side")
-    parser.add_class_arguments(Difficulty, "difficulty")
-    return parser
-
-
-def run_jumpset(parsed: Namespace) -> int:
-    """`ov2kit jumpset`."""
-    knobs = Difficulty(**parsed.difficulty.as_dict())
-    folder = make_jumpset(
-        parsed.out, parsed.clips, seed=parsed.seed, size=parsed.size, encoding=parsed.encoding,
-        difficulty=knobs, processes=parsed.processes,
-    )  # fmt: skip
-    counts = {split: len(json.loads((folder / f"{split}.json").read_text())) for split in SPLITS}
-    print(f"{folder}: " + ", ".join(f"{n} {split}" for split, n in counts.items()) + f" clips as {parsed.encoding}")
-    return 0

@@ -1,0 +1,108 @@
+"""`ov2kit evaluate`: a model and a JumpScore-format folder -> predictions and scores."""
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ov2kit.errors import DataError
+from ov2kit.recipes.evaluate import Answerer, evaluate_jumpscore
+from ov2kit.recipes.jumpscore_folder import read_jumpscore_folder
+
+
+def parser() -> ArgumentParser:
+    """Its options."""
+    command = ArgumentParser(
+        description="Ask a model about every video of a folder, and score it.", exit_on_error=False
+    )
+    command.add_argument("--model", required=True, metavar="DIR", help="model directory in the released format")
+    command.add_argument("--data", required=True, metavar="FOLDER", help="annotations.json[l] and videos")
+    command.add_argument("--out", required=True, metavar="DIR", help="predictions.jsonl and scores.json; goes on there")
+    command.add_argument("--split", type=str | None, metavar="NAME", help="read NAME.json[l] instead of annotations")
+    command.add_argument("--source", default="codec", choices=("codec", "frames"), help="how videos become pictures")
+    command.add_argument("--budget_canvases", type=int, default=32, help="canvases or frames per video")
+    command.add_argument("--max_new_tokens", type=int, default=256, help="longest answer")
+    command.add_argument("--device", type=str | None, help="cpu, cuda, cuda:1; a GPU when omitted, if there is one")
+    command.add_argument("--limit", type=int | None, help="only the first questions")
+    command.add_argument("--errors", default="zero", choices=("zero", "skip"), help="how a failed question counts")
+    command.add_argument("--overwrite", action="store_true", help="start again instead of going on")
+    command.add_argument("--rank", type=int | None, help="which process this is; RANK of the environment when omitted")
+    command.add_argument("--world_size", type=int | None, help="how many processes share; WORLD_SIZE when omitted")
+    command.add_argument("--json", action="store_true", help="print all of scores.json")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    return command
+
+
+def run(parsed: Namespace) -> int:
+    """`ov2kit evaluate`."""
+    from tqdm import tqdm
+
+    if not Path(parsed.model).is_dir():
+        raise DataError(f"{parsed.model}: expected a model directory")
+    rank = int(os.environ.get("RANK", "0")) if parsed.rank is None else parsed.rank
+    world_size = int(os.environ.get("WORLD_SIZE", "1")) if parsed.world_size is None else parsed.world_size
+    data = read_jumpscore_folder(parsed.data, parsed.split)  # before the model is loaded: it may take minutes
+    for problem in data.bad_rows:
+        print(f"warning: {problem}", file=sys.stderr)
+    choices = {name: parsed[name] for name in ("source", "budget_canvases", "max_new_tokens")}
+    loaded: list[Answerer] = []
+
+    def answer(video: Path, question: str) -> str | tuple[str, int]:
+        if not loaded:  # at the first question that is not answered yet
+            generate = importlib.import_module("ov2kit.recipes.generate")
+            loaded.append(generate.answerer(parsed.model, device=parsed.device, **choices))
+        return loaded[0](video, question)
+
+    with tqdm(
+        desc=data.annotations.parent.name, unit=" questions", disable=parsed.quiet or None, file=sys.stderr
+    ) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        scores = evaluate_jumpscore(
+            answer,
+            parsed.data,
+            parsed.out,
+            split=parsed.split,
+            settings={
+                "model": str(Path(parsed.model).resolve()),
+                "model_sample": _sample(Path(parsed.model)),
+                **choices,
+            },
+            limit=parsed.limit,
+            errors=parsed.errors,
+            overwrite=parsed.overwrite,
+            rank=rank,
+            world_size=world_size,
+            progress=progress,
+        )
+    if scores is None:
+        print(f"{parsed.out}: this process is done; others still have questions")
+    elif parsed.json:
+        print(json.dumps(scores))
+    else:
+        means = ", ".join(f"{name} {scores[name]:.4f}" for name in scores if name == "map" or name.startswith("ap@"))
+        print(
+            f"{parsed.data}: {means} over {scores['scored']} questions, "
+            f"{scores['errors']} errors, {len(scores['bad_rows'])} bad rows -> {parsed.out}"
+        )
+    return 0
+
+
+def _sample(model: Path, pieces: int = 16, size: int = 65536) -> str:
+    """A digest of pieces of every file of a model directory: other weights at the same place show."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in model.iterdir() if path.suffix in (".json", ".safetensors")):
+        length = path.stat().st_size
+        digest.update(f"{path.name} {length}\n".encode())
+        with path.open("rb") as file:
+            for k in range(pieces):
+                file.seek(max(0, length - size) * k // (pieces - 1))
+                digest.update(file.read(size))
+    return digest.hexdigest()

@@ -1,0 +1,91 @@
+"""`ov2kit generate`: a question about videos or pictures -> an answer, as it is written."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+
+from ov2kit.recipes.generate import Dtype, Source, answer, load
+from ov2kit.recipes.layout import Visibility
+
+#: options of `CodecTokenizer` that say the same of sampled frames
+_SHARED = ("budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads")
+
+
+def parser() -> ArgumentParser:
+    """Options of `ov2kit generate`."""
+    from ov2kit.codec.tokenizer import CodecTokenizer
+
+    command = ArgumentParser(
+        description="Answer a question about videos or pictures, token by token.", exit_on_error=False
+    )
+    command.add_argument("--model", required=True, metavar="DIR", help="model directory in the released format")
+    command.add_argument("--prompt", required=True, metavar="TEXT", help="what to ask; - reads it from standard input")
+    command.add_argument("--video", nargs="*", default=[], metavar="FILE", help="video files or asset directories")
+    command.add_argument("--image", nargs="*", default=[], metavar="FILE", help="picture files")
+    command.add_argument("--system", default=None, metavar="TEXT", help="system text; the tokenizer's own if omitted")
+    command.add_argument("--source", default="codec", choices=get_args(Source), help="how videos are read")
+    command.add_argument("--subtitles", default=None, metavar="FILE", help="srt or vtt file of the (only) video")
+    command.add_argument("--decimals", default=None, type=int | None, help="digits of the time stamps; 1 or 2")
+    command.add_argument("--visibility", default="group", choices=get_args(Visibility), help="as it was trained")
+    command.add_argument("--max_new_tokens", default=256, type=int, help="most tokens of the answer")
+    command.add_argument("--temperature", default=0.0, type=float, help="0 takes the likeliest token always")
+    command.add_argument("--top_p", default=1.0, type=float, help="share of probability to draw from")
+    command.add_argument("--seed", default=0, type=int, help="of the drawing")
+    command.add_argument("--device", default=None, metavar="NAME", help="cuda, cuda:1, cpu, ...; chosen if omitted")
+    command.add_argument("--dtype", default="auto", choices=get_args(Dtype), help="of the weights")
+    command.add_argument("--json", action="store_true", help="print one JSON object at the end instead of a stream")
+    command.add_argument("--config", action="config", help="YAML file of these options")
+    names = command.add_class_arguments(CodecTokenizer, "codec", skip={"saliency", "patch", "merge"})
+    command.set_defaults(dict.fromkeys(names))  # None: as the model directory says
+    return command
+
+
+def run(parsed: Namespace) -> int:
+    """`ov2kit generate`."""
+    from transformers import TextStreamer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # the stream is for the answer
+    prompt = sys.stdin.read() if parsed.prompt == "-" else parsed.prompt
+    if parsed.subtitles and len(parsed.video) != 1:
+        raise ValueError(f"--subtitles needs exactly one --video, got {len(parsed.video)}")
+    chosen = {name: value for name, value in parsed.codec.as_dict().items() if value is not None}
+    model, processor = load(
+        parsed.model,
+        device=parsed.device,
+        dtype=parsed.dtype,
+        codec=chosen,
+        frames={name: value for name, value in chosen.items() if name in _SHARED},
+        source=parsed.source,
+        **({} if parsed.decimals is None else {"decimals": parsed.decimals}),
+        **({} if parsed.system is None else {"system": parsed.system}),
+    )
+    content: list[Mapping[str, Any]] = [{"type": "image", "image": image} for image in parsed.image]
+    for video in parsed.video:
+        subtitles = {"subtitles": parsed.subtitles} if parsed.subtitles else {}
+        content.append({"type": "video", "video": video, **subtitles})
+    content.append({"type": "text", "text": prompt})
+    started = time.perf_counter()
+    sample = processor([{"role": "user", "content": content}], generate=True)
+    seen = time.perf_counter()
+    torch.manual_seed(parsed.seed)
+    drawing = {"do_sample": True, "temperature": parsed.temperature, "top_p": parsed.top_p}
+    shown = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    text = answer(
+        model,
+        processor,
+        [sample],
+        max_new_tokens=parsed.max_new_tokens,
+        visibility=parsed.visibility,
+        streamer=None if parsed.json else shown,
+        **(drawing if parsed.temperature > 0 else {}),
+    )[0]
+    if parsed.json:
+        seconds = {"input": seen - started, "answer": time.perf_counter() - seen}
+        print(json.dumps({"answer": text, "input": sample.stats, "seconds": seconds}))
+    return 0

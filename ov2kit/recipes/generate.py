@@ -1,0 +1,154 @@
+"""Answers about videos and pictures from a model directory: one at a time, as they are written.
+
+`ov2kit generate` in `parser` and `run`; `load` and `answer` for use from Python; `answerer` for an evaluation.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+
+from ov2kit.errors import CheckpointError
+from ov2kit.recipes.layout import Visibility
+from ov2kit.recipes.sample import Batch, Sample, collate
+
+if TYPE_CHECKING:
+    from ov2kit.recipes.model import LlavaOneVision2
+    from ov2kit.recipes.processor import Processor
+
+Source = Literal["codec", "frames"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+#: options of `CodecTokenizer` that say the same of sampled frames
+_SHARED = ("budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads")
+
+
+def load(
+    model: str | Path,
+    *,
+    device: str | None = None,
+    dtype: Dtype = "auto",
+    **processor: Any,
+) -> "tuple[LlavaOneVision2, Processor]":
+    """Model and processor of a directory in the released format.
+
+    Args:
+        model: directory with config.json, safetensors and a tokenizer.
+        device: a CUDA device where there is one, else the CPU, when omitted.
+        dtype: of the weights; "auto" keeps the stored one on a GPU and computes in float32 on a CPU.
+        processor: see `Processor.from_pretrained`.
+
+    Raises:
+        CheckpointError: the directory is not such a model.
+    """
+    from ov2kit.recipes.model import LlavaOneVision2
+    from ov2kit.recipes.processor import Processor
+
+    folder = Path(model)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder}: expected a model directory, got a file; turn a checkpoint into one with 'ov2kit convert'"
+        )
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
+    if dtype == "auto" and place.type == "cpu":
+        wanted = torch.float32
+    net = LlavaOneVision2.from_pretrained(folder, dtype=wanted, device=place).eval()
+    return net, Processor.from_pretrained(folder, tokens_out=net.tokens_out, **processor)
+
+
+def answer(
+    model: "LlavaOneVision2",
+    processor: "Processor",
+    samples: Sequence[Sample],
+    *,
+    max_new_tokens: int = 256,
+    visibility: Visibility = "group",
+    streamer: Any = None,
+    **options: Any,
+) -> list[str]:
+    """Answers to prompts that `processor(messages, generate=True)` made.
+
+    Args:
+        model: in eval mode.
+        processor: the one that made the samples.
+        samples: one or more, of any kind of input.
+        max_new_tokens: most tokens of an answer.
+        visibility: which canvases see each other; the one the model was trained with.
+        streamer: of transformers; for a single sample.
+        options: of `generate` of transformers, such as do_sample and temperature. Greedy by default.
+
+    Returns:
+        One text per sample, without special tokens.
+    """
+    batch = collate(samples, processor.pad_id, side="left").to(model.device)
+    tokenizer = processor.tokenizer
+    found = model.generate(
+        batch.input_ids,
+        attention_mask=batch.attention_mask,
+        **visual_inputs(batch, visibility),
+        max_new_tokens=max_new_tokens,
+        pad_token_id=processor.pad_id,
+        eos_token_id=_stops(model, tokenizer),
+        streamer=streamer,
+        **({"do_sample": False} | options),
+    )
+    return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
+
+
+def visual_inputs(batch: Batch, visibility: Visibility = "group") -> dict[str, Any]:
+    """What the model takes of a batch beside its text: pixels, positions and who sees whom."""
+    if not len(batch.pixel_values):
+        return {}
+    device = batch.pixel_values.device
+    return {
+        "pixel_values": batch.pixel_values,
+        "positions": batch.positions,
+        "segments": batch.layout.segments(visibility, device=device),
+        "items": batch.layout.segments("group", device=device),
+        "grid_thw": batch.layout.grid_thw(),
+    }
+
+
+def answerer(
+    model: str | Path,
+    *,
+    source: Source = "codec",
+    budget_canvases: int | None = None,
+    max_new_tokens: int = 256,
+    device: str | None = None,
+    dtype: Dtype = "auto",
+    decimals: int = 2,
+    **options: Any,
+) -> Callable[[str | Path, str], str]:
+    """A function (video, question) -> answer, for evaluations.
+
+    Args:
+        model: see `load`.
+        source: how the videos are read.
+        budget_canvases: most canvases or frames of a video.
+        max_new_tokens: most tokens of an answer.
+        device: see `load`.
+        dtype: see `load`.
+        decimals: of the time stamps; two, because events are told apart by tenths of a second.
+        options: of `answer`.
+    """
+    budget = {} if budget_canvases is None else {"budget_canvases": budget_canvases}
+    net, processor = load(
+        model, device=device, dtype=dtype, source=source, decimals=decimals, codec=budget, frames=budget
+    )
+
+    def ask(video: str | Path, question: str) -> str:
+        content = [{"type": "video", "video": str(video)}, {"type": "text", "text": question}]
+        sample = processor([{"role": "user", "content": content}], generate=True, name=str(video))
+        return answer(net, processor, [sample], max_new_tokens=max_new_tokens, **options)[0]
+
+    return ask
+
+
+def _stops(model: "LlavaOneVision2", tokenizer: Any) -> list[int]:
+    """Tokens that end an answer: the end of a turn, and what the model's own generation config says."""
+    said = cast(Any, model.language_model).generation_config.eos_token_id
+    known = said if isinstance(said, list) else [said]
+    ends = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id, *known]
+    return sorted({int(end) for end in ends if end is not None})

@@ -1,0 +1,104 @@
+"""Directories of safetensors: what is in them, one tensor at a time, and writing them in shards."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ov2kit.encoders.checkpoint import tensor_files
+from ov2kit.errors import CheckpointError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+class TensorStore:
+    """The tensors of a safetensors file, or of a directory of them, read when asked for.
+
+    Args:
+        path: a .safetensors file, or a directory with model.safetensors or an index of shards.
+        rename: what a tensor of the files is called here; None leaves it out.
+
+    Raises:
+        CheckpointError: there are no safetensors, a shard is missing or damaged, or index and shards
+            disagree.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rename: Callable[[str], str | None] = lambda name: name) -> None:
+        self.path = Path(path)
+        self._places: dict[str, tuple[Path, str]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        try:
+            files = tensor_files(self.path, lambda name: True)
+        except (FileNotFoundError, ValueError) as error:
+            raise CheckpointError(str(error)) from error
+        for file, listed in files.items():
+            try:
+                with safe_open(file, framework="pt") as opened:
+                    there = list(opened.keys())
+                    if listed is not None and (absent := sorted(set(listed) - set(there))):
+                        raise CheckpointError(f"{file}: the index says it holds {_brief(absent)}, but it does not")
+                    for stored in there if listed is None else listed:
+                        if (name := rename(stored)) is not None:
+                            self._places[name] = (file, stored)
+                            self._shapes[name] = tuple(opened.get_slice(stored).get_shape())
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(
+                    f"{file}: not a readable safetensors file ({error}); it may be cut short, copy it again"
+                ) from error
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._places)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def read(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
+        """One tensor, in the file's dtype unless another is asked for; integers keep theirs.
+
+        On the host in the file's dtype it is a private mapping of the file: pages are read when touched
+        and copied when written.
+        """
+        file, stored = self._places[name]
+        with safe_open(file, framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(stored)
+        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+
+def write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
+    """Write tensors to an existing directory, one shard after another.
+
+    One file if everything fits into `max_shard_bytes`, else shards and an index, named and laid out
+    as by transformers. Only one shard at a time is copied.
+    """
+    plan: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in tensors.items():
+        if plan[-1] and size + tensor.nbytes > max_shard_bytes:
+            plan.append([])
+            size = 0
+        plan[-1].append(name)
+        size += tensor.nbytes
+    places: dict[str, str] = {}
+    for i, names in enumerate(plan, start=1):
+        file = SINGLE if len(plan) == 1 else f"model-{i:05d}-of-{len(plan):05d}.safetensors"
+        shard = {name: tensors[name].detach().cpu().contiguous() for name in names}
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(names, file)
+    if len(plan) > 1:
+        totals = {
+            "total_parameters": sum(t.numel() for t in tensors.values()),
+            "total_size": sum(t.nbytes for t in tensors.values()),
+        }
+        index = {"metadata": totals, "weight_map": places}
+        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def _brief(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,142 @@
+"""Generating from a model directory: alone, in mixed batches, streamed, and from the command line."""
+
+import json
+import sys
+
+import pytest
+import torch
+from transformers import TextStreamer
+
+from ov2kit.cli import run
+from ov2kit.codec import CodecTokenizer
+from ov2kit.errors import CheckpointError
+from ov2kit.recipes import Processor
+from ov2kit.recipes.architecture import build, release_config
+from ov2kit.recipes.generate import answer, answerer, load, visual_inputs
+from ov2kit.recipes.sample import collate
+from ov2kit.recipes.tokenizer import small_tokenizer
+from tests.clips import SAMPLE
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A model of random weights; sharp ones, so that its greedy answers differ from input to input."""
+    tokenizer = small_tokenizer()
+    torch.manual_seed(3)
+    model = build(release_config("tiny", tokenizer=tokenizer, text={"tie_word_embeddings": False}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    model.save_pretrained(folder, tokenizer)
+    Processor(tokenizer, codec=CodecTokenizer(4, max_pixels=16_000)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(directory):
+    return load(directory, device="cpu")
+
+
+def ask(processor, *parts, question="What happens?"):
+    return processor([{"role": "user", "content": [*parts, {"type": "text", "text": question}]}], generate=True)
+
+
+def test_a_mixed_batch_answers_as_each_alone(loaded):
+    model, processor = loaded
+    video = {"type": "video", "video": str(SAMPLE)}
+    picture = processor.frames(str(SAMPLE)).images[0]
+    prompts = [
+        ask(processor, question="Hello?"),
+        ask(processor, video),
+        ask(processor, {**video, "source": "frames"}, question="And where?"),
+        ask(processor, {"type": "image", "image": picture}),
+        ask(processor, {"type": "image", "image": picture}, video),
+    ]
+    together = answer(model, processor, prompts, max_new_tokens=12)
+    alone = [answer(model, processor, [prompt], max_new_tokens=12)[0] for prompt in prompts]
+    assert together == alone
+    assert len(set(alone)) == len(prompts), "the model must look at its inputs for this to be a test"
+
+
+def test_visibility_reaches_the_encoder(loaded):
+    model, processor = loaded
+    assert processor.frames.group == 4
+    batch = collate([ask(processor, {"type": "video", "video": str(SAMPLE), "source": "frames"})], processor.pad_id)
+    found = {}
+    for visibility in ("group", "canvas"):
+        inputs = visual_inputs(batch, visibility)
+        with torch.no_grad():
+            found[visibility] = model.visual_tokens(
+                inputs["pixel_values"], inputs["positions"], inputs["segments"], grid_thw=inputs["grid_thw"]
+            )
+    assert not torch.allclose(found["group"], found["canvas"])
+
+
+def test_a_stream_says_what_the_answer_says(loaded, capsys):
+    model, processor = loaded
+    prompt = ask(processor, {"type": "video", "video": str(SAMPLE)})
+    streamer = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    text = answer(model, processor, [prompt], max_new_tokens=16, streamer=streamer)[0]
+    assert capsys.readouterr().out.strip() == text
+
+
+def test_answerer_reads_video_and_question(directory, loaded):
+    model, processor = loaded
+    ask_model = answerer(directory, budget_canvases=4, max_new_tokens=8, device="cpu", decimals=1)
+    wanted = answer(model, processor, [ask(processor, {"type": "video", "video": str(SAMPLE)})], max_new_tokens=8)[0]
+    assert ask_model(SAMPLE, "What happens?") == wanted
+    assert ask_model(str(SAMPLE), "Why?") != wanted
+
+
+def test_command_line_streams_and_tells_json(directory, loaded, capsys):
+    model, processor = loaded
+    wanted = answer(model, processor, [ask(processor, {"type": "video", "video": str(SAMPLE)})], max_new_tokens=8)[0]
+    common = ["generate", "--model", str(directory), "--video", str(SAMPLE), "--max_new_tokens", "8", "--device", "cpu"]
+    assert run([*common, "--prompt", "What happens?"]) == 0
+    assert capsys.readouterr().out.strip() == wanted
+    assert run([*common, "--prompt", "What happens?", "--json", "--codec.budget_canvases", "2"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["input"]["canvases"] == 2
+    assert facts["answer"] != wanted
+
+
+def test_the_prompt_can_come_from_standard_input(directory, loaded, capsys, monkeypatch, tmp_path):
+    model, processor = loaded
+    wanted = answer(model, processor, [ask(processor, question="Hello?")], max_new_tokens=8)[0]
+    question = tmp_path / "question.txt"
+    question.write_text("Hello?")
+    with question.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert run(["generate", "--model", str(directory), "--prompt", "-", "--max_new_tokens", "8"]) == 0
+    assert capsys.readouterr().out.strip() == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "{tmp}/none"], "{tmp}/none"),
+        (["--model", "{tmp}/some.ckpt"], "'ov2kit convert'"),
+        (["--model", "{model}", "--video", "{tmp}/none.mp4"], "{tmp}/none.mp4: no such file"),
+        (["--model", "{model}", "--video", "{tmp}/some.ckpt"], "{tmp}/some.ckpt"),
+        (["--model", "{model}", "--subtitles", "a.srt"], "--subtitles needs exactly one --video, got 0"),
+        (["--model", "{model}", "--codec.block", "0"], "block must be at least 1, got 0"),
+        (["--model", "{model}", "--source", "both"], "--source"),
+        (["--model", "{model}", "--modl", "x"], "--modl"),
+    ],
+)
+def test_bad_input_is_one_line(directory, tmp_path, capsys, arguments, message):
+    (tmp_path / "some.ckpt").write_bytes(b"not a model")
+    places = {"tmp": tmp_path, "model": directory}
+    assert run(["generate", "--prompt", "x", *(argument.format(**places) for argument in arguments)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert message.format(**places) in printed.err
+    assert not printed.out
+
+
+def test_a_file_in_the_place_of_a_model_is_refused(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="turn a checkpoint into one with 'ov2kit convert'"):
+        load(tmp_path / "last.ckpt")
