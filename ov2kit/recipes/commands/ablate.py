@@ -20,6 +20,7 @@ def parser() -> ArgumentParser:
     command.add_argument(
         "--quick", action="store_true", help=f"{_QUICK} of this package: under 15 minutes on two cores"
     )
+    command.add_argument("--report-only", action="store_true", help="run nothing: report on the runs that are there")
     command.add_argument("--out", default="ablation", metavar="DIR", help="where the report goes")
     command.add_argument("--work", metavar="DIR", help="where videos, canvases and runs are kept; DIR/work by default")
     command.add_argument("--processes", type=int, default=2, help="runs side by side, one thread each")
@@ -33,7 +34,7 @@ def run(parsed: Namespace) -> int:
     config = parsed.config or (_QUICK if parsed.quick else _FULL)
     command = "ov2kit " + shlex.join(["ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])])
     results = ablate(
-        config, parsed.out, work=parsed.work, processes=parsed.processes,
+        config, parsed.out, work=parsed.work, processes=parsed.processes, report_only=parsed.report_only,
         command=f"{command} --processes {parsed.processes}",
     )  # fmt: skip
     runs = sum(row["runs"] for experiment in results["experiments"] for row in experiment["rows"])

@@ -12,7 +12,13 @@ from ov2kit.recipes.evidence.variant import SweepError
 
 
 def ablate(
-    config: str | Path, out: str | Path, *, work: str | Path | None = None, processes: int = 2, command: str = ""
+    config: str | Path,
+    out: str | Path,
+    *,
+    work: str | Path | None = None,
+    processes: int = 2,
+    report_only: bool = False,
+    command: str = "",
 ) -> dict[str, Any]:
     """Run what is missing of a sweep, then write results.json, results.md and plots.
 
@@ -22,6 +28,7 @@ def ablate(
         work: folder of videos, canvases and single runs; ``out/work`` when omitted. Runs are found again by what
             they depend on, so sweeps that overlap can share one.
         processes: jobs side by side, one thread each.
+        report_only: run nothing: report on the runs that are there.
         command: noted in the results.
 
     Returns:
@@ -41,7 +48,9 @@ def ablate(
     place.mkdir(parents=True, exist_ok=True)
     most = max((e.seeds for e in experiments), default=0)  # seed by seed: a sweep cut short still has all of its rows
     jobs = plan((row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows)
-    failed = run_jobs(jobs, place, processes, lambda line: print(line, file=sys.stderr, flush=True))
+    failed: dict[str, str] = {}
+    if not report_only:
+        failed = run_jobs(jobs, place, processes, lambda line: print(line, file=sys.stderr, flush=True))
     results = {
         "command": command or f"ov2kit ablate --config {Path(config).name} --out {folder.name}",
         "machine": machine_facts(),
@@ -50,6 +59,7 @@ def ablate(
         "failed": failed,
     }
     if not any(result_path(place, job).exists() for job in jobs if job.kind == "run"):
-        raise SweepError(f"{config}: no run succeeded; the first failure: {next(iter(failed.values()))}")
+        why = f"the first failure: {next(iter(failed.values()))}" if failed else f"{place} holds none of its runs"
+        raise SweepError(f"{config}: no run succeeded; {why}")
     write_report(folder, results)
     return results
