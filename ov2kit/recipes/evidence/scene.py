@@ -185,14 +185,14 @@ def _colour(rng: np.random.Generator, *, red: bool) -> Picture:
 
 
 def _bump(times: NDArray[np.float64], centre: float, width: float) -> NDArray[np.float64]:
-    return np.exp(-(((times - centre) / (0.6 * width)) ** 2))
+    return cast(NDArray[np.float64], np.exp(-(((times - centre) / (0.6 * width)) ** 2)))
 
 
 def _slow_curve(rng: np.random.Generator, times: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     """(n, T) smooth curves within [-1, 1], a few seconds a turn."""
     rate, phase = rng.uniform(0.08, 0.35, size=(2, n, 1)), rng.random((2, n, 1))
     waves = np.sin(2 * np.pi * (rate * times + phase))
-    return waves.mean(axis=0)
+    return cast(NDArray[np.float64], waves.mean(axis=0))
 
 
 def _background(rng: np.random.Generator, size: int, contrast: float) -> Picture:
