@@ -18,6 +18,12 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from ov2kit.errors import DamagedVideoWarning, Ov2kitError
 
 SAMPLE = Path(__file__).parent / "codec" / "sample" / "bbb_360p.mp4"
+TRAINING = {
+    "fit": "train a model, or go on with a run",
+    "validate": "loss and answers on the validation data",
+    "test": "the same on the test data",
+    "predict": "answers as JSON lines",
+}
 _FORMATS = ("png", "npy", "jpg", "safetensors")
 #: command -> (module with `parser()` and `run(parsed)`, what it does)
 _RECIPES = {
@@ -37,6 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 2 for bad input (one line ``error: ...`` on stderr), 130 when interrupted.
     """
+    if arguments and arguments[0] in TRAINING:
+        return _training(arguments)
     commands: dict[str, Callable[[Namespace], int]] = {
         "tokenize": _tokenize,
         "report": _report,
@@ -65,6 +73,20 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
         return 130
+
+
+def _training(arguments: Sequence[str]) -> int:
+    """fit, validate, test, predict: LightningCLI parses what follows them, unless it is --help alone."""
+    from ov2kit.recipes.command_help import short_help
+
+    if {"-h", "--help"} & set(arguments):
+        print(short_help(arguments[0]))
+        return 0
+    try:
+        from ov2kit.recipes.command import run as run_recipe
+    except ModuleNotFoundError as error:
+        return _fail(f"{arguments[0]} needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'")
+    return run_recipe(arguments)
 
 
 def _plain(error: ArgumentError) -> str:
@@ -111,7 +133,10 @@ def _parser(chosen: str) -> ArgumentParser:
         command.add_argument("--config", action="config", help="YAML file of the options below")
         command.add_class_arguments(CodecTokenizer)
 
-    demo = ArgumentParser(description="Tokenize the bundled clip and draw its report.", exit_on_error=False)
+    demo = ArgumentParser(
+        description="Tokenize the bundled clip, draw its report, fit a tiny model on it and ask it.",
+        exit_on_error=False,
+    )
     demo.add_argument("--out", default="demo_out", metavar="DIR", help="where the results go")
 
     doctor = ArgumentParser(
@@ -121,11 +146,13 @@ def _parser(chosen: str) -> ArgumentParser:
 
     commands.add_subcommand("tokenize", tokenize, help="videos -> directories of codec canvases")
     commands.add_subcommand("report", report, help="a video -> one web page that shows what was chosen")
-    commands.add_subcommand("demo", demo, help="both, on the bundled clip")
+    commands.add_subcommand("demo", demo, help="all of it on the bundled clip, in a few minutes")
     commands.add_subcommand("doctor", doctor, help="what works on this machine")
     for name, (module, what) in _RECIPES.items():
         command = importlib.import_module(module).parser() if name == chosen else ArgumentParser(exit_on_error=False)
         commands.add_subcommand(name, command, help=what)
+    for name, description in TRAINING.items():  # shown in the help; `run` hands them on before parsing
+        commands.add_subcommand(name, ArgumentParser(exit_on_error=False), help=description)
     return parser
 
 
@@ -255,7 +282,13 @@ def _demo(parsed: Namespace) -> int:
     print(f"  pixel_values {tuple(canvases.pixel_values().shape)}, positions {tuple(canvases.flat_positions().shape)}")
     page = write_report(folder / "report.html", SAMPLE, canvases)
     print(f"  open {page} in a browser to see what was chosen and why")
-    return 0
+    try:
+        from ov2kit.recipes.demo import fit_and_ask
+        from ov2kit.recipes.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
+    except ModuleNotFoundError as error:
+        print(f"no model is trained: {error.name} is not installed; pip install 'ov2kit[recipes]'")
+        return 0
+    return fit_and_ask(folder, run)
 
 
 def _doctor(parsed: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,7 +126,23 @@ class TestTokenize:
 
 
 class TestOthers:
-    @pytest.mark.parametrize("command", ["tokenize", "report", "demo", "doctor"])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "tokenize",
+            "report",
+            "demo",
+            "doctor",
+            "fit",
+            "validate",
+            "test",
+            "predict",
+            "generate",
+            "convert",
+            "evaluate",
+            "compare",
+        ],
+    )
     def test_help(self, ov2kit, command):
         assert "usage" in ov2kit(command, "--help").stdout
         assert command in ov2kit("--help").stdout
@@ -137,11 +154,17 @@ class TestOthers:
         assert_one_error_line(ov2kit("report", tmp_path / "none.mp4", status=2, cwd=tmp_path), "none.mp4")
         assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
-    def test_demo_shows_the_bundled_clip(self, ov2kit, tmp_path):
+    def test_demo_shows_the_bundled_clip_and_ends_with_a_model_that_learned_it(self, ov2kit, tmp_path):
         done = ov2kit("demo", "--out", tmp_path / "demo")
         assert "16 canvases" in done.stdout
         assert (tmp_path / "demo" / "report.html").exists()
         assert len(load_assets(tmp_path / "demo" / "canvases")) == 16
+        losses = [float(loss) for loss in re.findall(r"^step \d+/\d+  loss ([\d.]+)", done.stderr, re.M)]
+        assert losses[0] > 1
+        assert losses[-1] < 0.1
+        taught = re.search(r"taught: '(.*)'; it answers:", done.stdout)
+        assert taught
+        assert done.stdout.strip().splitlines()[-1] == taught[1]
 
     def test_doctor_knows_which_codecs_export_motion(self, ov2kit):
         facts = json.loads(ov2kit("doctor", "--json").stdout)

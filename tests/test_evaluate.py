@@ -76,6 +76,7 @@ def test_predictions_and_scores(folder, tmp_path):
     assert all(line["seconds"] >= 0 for line in lines)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert json.loads((out / "scores.json").read_text()) == scores
+    assert {path.stat().st_mode & 0o777 for path in (out / "scores.json", out / "settings.json")} == {0o644}
     assert scores["map"] == pytest.approx(sum(MAPS) / 4)
     metric = JumpScoreMAP()
     metric.update(list(SAID.values()), [row["answer"] for row in ROWS])

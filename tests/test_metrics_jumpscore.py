@@ -83,6 +83,19 @@ def test_an_empty_answer_wants_silence(answer):
     assert jumpscore_row("at 1.0s", answer).ap == {}
 
 
+def test_an_answer_that_cannot_be_read_is_not_an_empty_one():
+    for answer in ("not json", "", "{}", "[oops"):
+        made = jumpscore_row("never", answer)
+        assert (made.map, made.ap, made.explicit_empty) == (0.0, {}, False)
+
+
+def test_stretches_in_brackets():
+    assert parse_starts("[-0.5, 0.5,]") == [-0.5, 0.5]  # read as JSON once the comma is gone: signs stay
+    assert parse_answer("[1.0, 2.0,]") == [1.0, 2.0]
+    assert parse_answer("[1.0] or [2.0, 3.0]") == [1.0]  # the first for answers, the longest for predictions
+    assert parse_starts("[1.0] or [2.0, 3.0]") == [2.0, 3.0]
+
+
 def _first_principles(times, truth, tolerance):
     """Every ranking position looked at on its own, with numbers taken out of a copy."""
     left, hits = sorted(truth), []

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from ov2kit import Segments
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
@@ -231,6 +232,16 @@ class TestPackedRows:
         got = model(rows, *twice, layout.segments(), mask, position_ids=positions).logits
         torch.testing.assert_close(got[:, place], want.expand(2, -1, -1), atol=1e-5, rtol=1e-5)
 
+    @torch.no_grad()
+    @pytest.mark.parametrize("padding", [1, 3])
+    def test_padding_stays_unseen_when_positions_run_on_through_it(self, padding):
+        model, ids = tiny(), torch.arange(1, 20)[None]
+        padded = torch.cat([torch.full((1, padding), 7), ids], dim=1)
+        mask, positions = torch.ones_like(padded), torch.arange(padded.shape[1])[None]
+        mask[:, :padding] = 0
+        got = model(padded, attention_mask=mask, position_ids=positions).logits[:, padding:]
+        torch.testing.assert_close(got, model(ids).logits, atol=1e-4, rtol=1e-4)  # rotary: only distances count
+
     def test_flash_attention_gets_the_lengths_of_the_samples(self, monkeypatch):
         from transformers import AttentionInterface
 
@@ -326,6 +337,13 @@ class TestTraining:
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(run(exact, batch).loss, run(exact, batch).loss)
 
+    def test_casting_leaves_the_rotary_frequencies_in_float32(self):
+        want = dict(tiny().named_buffers())
+        assert any("inv_freq" in name for name in want)
+        for name, buffer in nn.ModuleDict({"held": tiny()}).to(torch.bfloat16)["held"].named_buffers():
+            torch.testing.assert_close(buffer, want[name], atol=0, rtol=0)
+        assert tiny().to("meta").language_model.model.rotary_emb.inv_freq.is_meta
+
     def test_with_several_processes_rows_of_text_run_the_encoder_too(self, monkeypatch):
         model, batch = tiny().train(), collate([sample(2)], PAD)
         want = run(model, batch)
@@ -338,11 +356,11 @@ class TestTraining:
         assert all(g.abs().max() == 0 for name, g in found.items() if name.startswith(("encoder", "connector")))
 
     def test_compiled_it_gives_the_same_loss(self):
-        model, batch = tiny(), collate(MIXED[:1], PAD)
-        want = run(model, batch).loss
-        compiled = torch.compile(model, backend="eager")
-        got = run(compiled, batch).loss
-        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+        text = language_model(num_hidden_layers=1)
+        model = LlavaOneVision2(OneVisionEncoder(64, 1, 2, 96), PatchMerger(64, 48), text, image_token_id=IMAGE)
+        batch = collate(MIXED[:1], PAD)
+        got = run(torch.compile(model, backend="eager"), batch).loss
+        torch.testing.assert_close(got, run(model, batch).loss, atol=1e-5, rtol=1e-5)
         assert set(gradients(model, got)) == {name for name, _ in model.named_parameters()}
 
 

@@ -143,6 +143,10 @@ def test_prompt_of_each_kind():
     )
 
 
+def test_codec_canvases_without_p_canvases_are_still_codec():
+    assert dots(processor(system=None).text([user(video(build([3])))])).endswith("<0.3 seconds>[6]\n<|im_end|>\n")
+
+
 def test_media_stand_in_any_role_and_several_in_a_message():
     p = processor(decimals=2)
     talk = [
@@ -654,6 +658,7 @@ def test_a_release_directory_gives_its_sizes(tmp_path):
     assert written["codec"]["target_canvas"] == 48
     newer = {"min_pixels": None, "max_pixels": None, "size": {"shortest_edge": 784, "longest_edge": 7840}}
     q = Processor.from_pretrained(release(tmp_path, **newer), image={"max_pixels": 6000}, frames=FrameTokenizer(7))
+    assert Processor.from_pretrained(tmp_path).frames.max_pixels == 7840
     assert (q.image.min_pixels, q.image.max_pixels, q.frames.budget_canvases) == (784, 6000, 7)
 
 

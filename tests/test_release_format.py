@@ -14,6 +14,7 @@ from torch import nn
 
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, build, release_config
+from ov2kit.recipes.architecture import connectors
 from ov2kit.recipes.release import without_memory
 from tests.release_files import golden_config, write_release
 from tests.tiny_models import golden_files, sample, tiny
@@ -160,8 +161,10 @@ class TestRoundTrip:
         found = LlavaOneVision2.from_pretrained(tmp_path / "again").language_model.generation_config
         assert (found.max_length, found.eos_token_id, found.pad_token_id) == (99, [7, 9], 9)
 
-    @pytest.mark.parametrize("connector", ["merger", "mlp", "resampler", "query", "pool", "average", "conv"])
-    @pytest.mark.parametrize("positions", ["release", "exact", "2d", "none"])
+    @pytest.mark.parametrize(
+        ("connector", "positions"),
+        [*((name, "release") for name in connectors()), ("merger", "exact"), ("mlp", "2d"), ("pool", "none")],
+    )
     def test_swapped_parts_are_written_and_read_too(self, tmp_path, connector, positions):
         torch.manual_seed(0)
         model = build("tiny", connector=connector, positions=positions).eval()
@@ -417,15 +420,18 @@ import sys, torch
 from ov2kit.recipes import LlavaOneVision2
 def field(name):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
-small, large, dtype = sys.argv[1:]
-def use(folder):
-    model = LlavaOneVision2.from_pretrained(folder, getattr(torch, dtype))
-    return model, sum(float(p.detach().flatten()[::512].sum()) for p in model.parameters())  # touches every page
-use(small)
-before = field("VmRSS")
-open("/proc/self/clear_refs", "w").write("5")
-model = use(large)
-print(field("VmHWM") - before)
+def use(folder, dtype):
+    model = LlavaOneVision2.from_pretrained(folder, dtype)
+    for parameter in model.parameters():
+        parameter.detach().flatten()[::512].sum()  # touches every page
+    return sum(p.nbytes for p in model.parameters())
+small, large = sys.argv[1:]
+use(small, None)
+for dtype in (torch.float32, torch.bfloat16):
+    before = field("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")  # forget the highest value so far
+    size = use(large, dtype)
+    print((field("VmHWM") - before) / size)
 """
 
 
@@ -434,11 +440,9 @@ def test_loading_takes_the_memory_of_about_one_model(tmp_path):
     text = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 20, "vocab_size": 8000}
     build("tiny").save_pretrained(tmp_path / "small")
     build(release_config("tiny", text=text)).save_pretrained(tmp_path / "large", max_shard_bytes=10**8)
-    size = sum(file.stat().st_size for file in (tmp_path / "large").glob("*.safetensors"))
-    assert size > 250e6
-    for dtype, share in (("float32", 1.0), ("bfloat16", 0.5)):
-        command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large"), dtype]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        taken = int(done.stdout.split()[-1])
-        print(f"{dtype}: {taken / size:.2f} of the files")
-        assert 0.9 * share * size < taken < 1.2 * share * size
+    assert sum(file.stat().st_size for file in (tmp_path / "large").glob("*.safetensors")) > 250e6
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    mapped, converted = (float(line) for line in done.stdout.split())
+    assert 0.9 < mapped < 1.4  # 2.0 when a built model is filled from a read one
+    assert 0.9 < converted < 1.4  # 3.0 when the files' float32 is held until the end

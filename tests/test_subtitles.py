@@ -75,6 +75,11 @@ def test_line_ends_and_marks_do_not_matter(tmp_path, name, text, change):
     assert read_subtitles(file(tmp_path, name, change(text))) == read_subtitles(file(tmp_path, f"b{name}", text))
 
 
+def test_a_vtt_cue_may_follow_the_first_line(tmp_path):
+    path = file(tmp_path, "a.vtt", "WEBVTT\n00:01.000 --> 00:02.000\nHi\n")
+    assert read_subtitles(path) == [Subtitle("Hi", 1.0, 2.0)]
+
+
 def test_srt_habits_that_players_accept(tmp_path):
     text = (
         "00:00:01,000 --> 00:00:02,000\nNo number,\n\nbut a blank line\n\n\n7\n0:00:00.5 --> 0:00:00.90 X1:3\nEarly\n"

@@ -7,6 +7,7 @@ from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGroup
 from ov2kit.codec.image_tokenizer import ImageTokenizer
 from ov2kit.codec.packets import PacketTable
 from ov2kit.codec.packing import CanvasPacker
+from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
@@ -25,6 +26,7 @@ __all__ = [
     "ImageTokenizer",
     "MotionResidualSaliency",
     "PacketTable",
+    "RandomSaliency",
     "ReadinessGrouping",
     "SaliencyBlockSelector",
     "TopKBlockSelector",

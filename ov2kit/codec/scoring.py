@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ov2kit.codec.estimate import estimate_motion
 from ov2kit.codec.frame import Frame
 from ov2kit.codec.orientation import Orientation
+from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.score_maps import cell_sums, normalized
 from ov2kit.codec.signals import collect_signals
@@ -21,6 +22,7 @@ from ov2kit.codec.signals import collect_signals
 Motion = Literal["auto", "stream", "estimate", "none"]
 MapKind = Literal["bits", "scores"]
 ScoreMap = np.ndarray | Tensor
+Saliency = MotionResidualSaliency | RandomSaliency
 ScoreMaps = Mapping[int, ScoreMap] | Sequence[ScoreMap] | np.ndarray | Tensor
 
 
@@ -38,7 +40,7 @@ class BlockScorer(nn.Module):
             percentile, as the release does; "scores" are taken as they are.
     """
 
-    def __init__(self, saliency: MotionResidualSaliency, motion: Motion = "auto", map_kind: MapKind = "bits") -> None:
+    def __init__(self, saliency: Saliency, motion: Motion = "auto", map_kind: MapKind = "bits") -> None:
         super().__init__()
         if motion not in ("auto", "stream", "estimate", "none"):
             raise ValueError(f"unknown motion {motion!r}; known: auto, stream, estimate, none")
@@ -72,11 +74,14 @@ class BlockScorer(nn.Module):
 
         Returns:
             (T, rows, cols) float32 scores, and the signal used: "external", "motion+residual",
-            "estimated motion+residual" or "luma".
+            "estimated motion+residual", "luma" or "random".
         """
         if score_maps is not None:
             return self._external(frames, grid, score_maps), "external"
         signals = collect_signals(frames, orientation, before)
+        if isinstance(self.saliency, RandomSaliency):
+            drawn: Tensor = self.saliency(signals.luma, grid, signals.valid)
+            return drawn, "random"
         motion, signal = signals.motion, "motion+residual"
         if self.motion == "none":
             motion = None

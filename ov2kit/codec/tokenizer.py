@@ -25,7 +25,7 @@ from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.presets import PRESETS, Grouping, Preset, Selection
 from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, ScoreMaps, describe_signal, mapped_frames
+from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, Saliency, ScoreMaps, describe_signal, mapped_frames
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.source import VideoSource
 from ov2kit.codec.stream import VideoStream
@@ -67,7 +67,8 @@ class CodecTokenizer(nn.Module):
         canvas_size: (height, width) in pixels instead.
         motion: "auto" (vectors of the stream, else luma difference), "stream" (the same), "estimate"
             (FFmpeg's motion search where the stream gives no vectors) or "none" (luma only).
-        saliency: module that scores blocks; a `MotionResidualSaliency` as the preset has it by default.
+        saliency: module that scores blocks; a `MotionResidualSaliency` as the preset has it by
+            default. A `RandomSaliency` chooses blocks at random, to compare with.
         map_kind: what external score maps hold, "bits" or "scores"; see `BlockScorer`.
         rank_damping: lambda of the stratified selection.
         peak_weight: alpha of the stratified selection.
@@ -106,7 +107,7 @@ class CodecTokenizer(nn.Module):
         max_pixels: int = 150_000,
         canvas_size: tuple[int, int] | None = None,
         motion: Motion = "auto",
-        saliency: MotionResidualSaliency | None = None,
+        saliency: Saliency | None = None,
         map_kind: MapKind = "bits",
         rank_damping: float = 0.35,
         peak_weight: float = 0.35,
@@ -224,7 +225,7 @@ class CodecTokenizer(nn.Module):
             "cost",
         )  # fmt: skip
         options = {name: getattr(self, name) for name in names}
-        options["map_kind"] = self.scorer.map_kind
+        options["motion"], options["map_kind"] = self.scorer.motion, self.scorer.map_kind
         if isinstance(self.grouping, ReadinessGrouping):  # it samples evenly: it cannot know groups before scores
             options["candidates"] = "uniform"
         options["grouping"] = self._by_budget if self.grouping is None else repr(self.grouping)

@@ -17,11 +17,11 @@ from torch import Tensor
 from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes.architecture import fit_tokenizer, release_config
+from ov2kit.recipes.companions import CONFIG, GENERATION
 from ov2kit.recipes.lightning_files import PREFIX, is_lightning, read_lightning
 from ov2kit.recipes.model import LlavaOneVision2
+from ov2kit.recipes.preprocessor import FILE, PreprocessorFacts, write_preprocessor
 from ov2kit.recipes.release import (
-    CONFIG,
-    GENERATION,
     check_tensors,
     empty_model,
     fill,
@@ -75,9 +75,19 @@ def convert(
         CheckpointError: nothing that can be converted, or it does not fit together.
     """
     source, target = Path(source), Path(target)
+
+    def write(model: LlavaOneVision2) -> None:
+        save_pretrained(
+            model,
+            target,
+            files_from=files_from,
+            also=lambda folder: _add_preprocessor(model, folder),
+            max_shard_bytes=max_shard_bytes,
+            overwrite=overwrite,
+        )
+
     if llm is not None:
-        model = start_model(source, Path(llm), merge=merge, seed=seed, dtype=dtype)
-        save_pretrained(model, target, files_from=files_from, max_shard_bytes=max_shard_bytes, overwrite=overwrite)
+        write(start_model(source, Path(llm), merge=merge, seed=seed, dtype=dtype))
         return "encoder and language model -> start checkpoint with a new connector"
     if not source.exists():
         raise CheckpointError(f"{source}: there is no such file or directory")
@@ -93,7 +103,7 @@ def convert(
     if to_lightning:
         write_lightning(model, target, overwrite=overwrite)
     else:
-        save_pretrained(model, target, files_from=files_from, max_shard_bytes=max_shard_bytes, overwrite=overwrite)
+        write(model)
     return kind
 
 
@@ -128,12 +138,14 @@ def write_lightning(model: LlavaOneVision2, target: Path, *, overwrite: bool = F
         lightning = version("lightning")
     except PackageNotFoundError:
         lightning = "2.5.0"
+    entry = lightning_entry(model)
     content = {
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": lightning,
         "state_dict": {PREFIX + name: tensor for name, tensor in model.state_dict().items()},
-        "ov2kit": lightning_entry(model),
+        "hyper_parameters": {"size": entry["config"]},
+        "ov2kit": entry,
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
@@ -175,6 +187,13 @@ def start_model(
         model.language_model.generation_config = read_generation(llm)
     model.source = llm.absolute()
     return model.eval()
+
+
+def _add_preprocessor(model: LlavaOneVision2, folder: Path) -> None:
+    """The release's treatment of pixels, where no other file says how this model's are treated."""
+    if not (folder / FILE).exists():
+        vision = model.release_config["vision_config"]
+        write_preprocessor(folder, PreprocessorFacts(patch=vision["patch_size"], merge=vision["spatial_merge_size"]))
 
 
 def _with_tokenizer(config: dict[str, Any], llm: Path) -> dict[str, Any]:

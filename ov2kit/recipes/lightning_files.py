@@ -7,6 +7,7 @@ with `torch.distributed.checkpoint`.
 import io
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,9 @@ def _read_sharded(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             for key, entry in stored.items()
             if isinstance(entry, TensorStorageMetadata) and key.partition(".")[2].startswith(PREFIX)
         }
-        load(wanted, storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # which is how it is meant to be read
+            load(wanted, storage_reader=reader, no_dist=True)
     except Exception as error:  # torch.distributed.checkpoint wraps what it meets in errors of its own
         reason = str(error.__cause__ or error).replace("\n", " ")
         raise CheckpointError(f"{folder}: not a readable sharded checkpoint ({reason[:300]})") from error

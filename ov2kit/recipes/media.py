@@ -49,7 +49,7 @@ def open_media(
     if wanted not in (None, *get_args(VideoKind)):
         raise DataError(f"unknown source {wanted!r} of a video; known: {', '.join(get_args(VideoKind))}")
     if isinstance(given, Canvases):
-        canvases = given
+        canvases = given if given.images.device.type == "cpu" else given.to("cpu")
     elif media.kind == "image":
         if not (isinstance(given, _PICTURES) or hasattr(given, "read")):
             raise DataError(

@@ -71,6 +71,22 @@ class LlavaOneVision2(nn.Module):
         self.release_config: dict[str, Any] = {}
         #: the directory the model was read from, whose tokenizer and processor files go with it
         self.source: Path | None = None
+        #: texts of tokenizer and processor by file name, where a checkpoint brought them
+        self.files: dict[str, str] = {}
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        """Moves and casts the model. What is not stored keeps its dtype: rotary frequencies in bfloat16 are wrong."""
+        exact = {
+            (module, name): module._buffers[name]
+            for module in self.modules()
+            for name in module._non_persistent_buffers_set
+        }
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for (module, name), buffer in exact.items():
+            moved = module._buffers[name]
+            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
+                module._buffers[name] = buffer.to(moved.device)
+        return self
 
     @property
     def device(self) -> torch.device:

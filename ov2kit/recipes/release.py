@@ -21,26 +21,12 @@ from torch import Tensor, nn
 
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes.architecture import build, describe
+from ov2kit.recipes.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
 from ov2kit.recipes.model import LlavaOneVision2
 from ov2kit.recipes.release_names import Place, places, to_release
 from ov2kit.recipes.tensor_store import TensorStore, write_shards
 
-CONFIG = "config.json"
-GENERATION = "generation_config.json"
 _MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
-#: what `save_pretrained` writes itself; everything else beside it belongs to tokenizer or processor
-_WRITTEN = (CONFIG, GENERATION)
-_WEIGHTS: tuple[str, ...] = (
-    ".safetensors",
-    ".safetensors.index.json",
-    ".bin",
-    ".bin.index.json",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".pkl",
-)
-_WEIGHTS += (".h5", ".msgpack", ".gguf", ".onnx")
 _MANY = 6
 
 
@@ -85,6 +71,7 @@ def save_pretrained(
     *,
     state: Mapping[str, Tensor] | None = None,
     files_from: str | os.PathLike[str] | None = None,
+    also: Callable[[Path], None] | None = None,
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = False,
 ) -> None:
@@ -96,10 +83,11 @@ def save_pretrained(
     Args:
         model: what to write.
         path: the directory.
-        tokenizer: of transformers, written in place of the one that was read.
+        tokenizer: of transformers, or a `Processor`; written in place of the one that was read.
         state: its state dict, if the weights to write are not those in the module (gathered ones).
         files_from: directory to take the files of tokenizer and processor from; the one that the model
             was read from when omitted.
+        also: called with the directory before it is put in its place, to add files of one's own.
         max_shard_bytes: size at which another file of weights is begun.
         overwrite: replace a model directory that is there. Anything else in its place stays.
 
@@ -116,20 +104,34 @@ def save_pretrained(
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
         scratch.chmod(0o777 & ~_umask())
-        _copy_files(model.source if files_from is None else Path(files_from), scratch)
+        _bring_files(model, None if files_from is None else Path(files_from), scratch)
         if tokenizer is not None:
             tokenizer.save_pretrained(scratch)
         (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         _write_generation(model, scratch)
+        if also is not None:
+            also(scratch)
         write_shards(tensors, scratch, max_shard_bytes)
         _put(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def lightning_entry(model: LlavaOneVision2) -> dict[str, Any]:
-    """What a Lightning checkpoint holds under "ov2kit": plain data from which the model is rebuilt."""
-    return {"config": describe(model), "generation_config": _plain(model.language_model.generation_config)}
+def lightning_entry(model: LlavaOneVision2, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What a Lightning checkpoint holds under "ov2kit": plain data from which the model is rebuilt.
+
+    Args:
+        model: what the checkpoint is of.
+        files: texts of tokenizer and processor by file name; those that the model came with when omitted.
+    """
+    if files is None:
+        files = model.files or (read_companions(model.source) if model.source is not None else {})
+    try:
+        config = describe(model)
+    except CheckpointError:  # a part of the user's own, which only the settings of the run know
+        config = copy.deepcopy(model.release_config)
+    generation = _plain(model.language_model.generation_config)
+    return {"config": config, "generation_config": generation, "files": dict(files)}
 
 
 def from_lightning_entry(entry: Mapping[str, Any], *, fresh: bool = True) -> LlavaOneVision2:
@@ -149,6 +151,7 @@ def from_lightning_entry(entry: Mapping[str, Any], *, fresh: bool = True) -> Lla
     model = empty_model(entry["config"], Path("checkpoint"), fresh=fresh)
     if entry.get("generation_config"):
         model.language_model.generation_config = GenerationConfig.from_dict(dict(entry["generation_config"]))
+    model.files = dict(entry.get("files") or {})
     return model
 
 
@@ -345,17 +348,14 @@ def _name_dtype(config: dict[str, Any], tensors: Mapping[str, Tensor], *, always
             level[field] = main
 
 
-def _copy_files(source: Path | None, scratch: Path) -> None:
-    if source is None:
+def _bring_files(model: LlavaOneVision2, files_from: Path | None, scratch: Path) -> None:
+    """Files of tokenizer and processor: from the directory named, else those that the model came with."""
+    folder = files_from or (None if model.files else model.source)
+    if folder is None:
+        write_companions(model.files, scratch)
         return
-    if not source.is_dir():
-        raise CheckpointError(
-            f"{source}: the directory with the files of tokenizer and processor is gone; name another with files_from"
-        )
-    for file in sorted(source.iterdir()):
-        name = file.name
-        if file.is_file() and name not in _WRITTEN and not name.startswith(".") and not name.endswith(_WEIGHTS):
-            shutil.copyfile(file, scratch / name)
+    for file in companion_files(folder):
+        shutil.copyfile(file, scratch / file.name)
 
 
 def _check_place(target: Path, overwrite: bool) -> None:

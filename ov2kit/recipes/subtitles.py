@@ -106,7 +106,7 @@ def _cues(path: Path, lines: Sequence[str], is_vtt: bool) -> list[Subtitle]:
     start_line = 0
     times: tuple[float, float] | None = None
     words: list[str] = []
-    is_aside = is_vtt  # the header of a vtt file
+    is_aside = False
     for number, line in enumerate([*lines, ""], start=1):
         if times is None and is_vtt and line.startswith(_VTT_ASIDES):
             is_aside = True

@@ -1,0 +1,200 @@
+"""One record -> a conversation: chat messages whose placeholders are replaced by their media.
+
+Two dialects. Today's: {"id", "messages": [{"role", "content"}], "images": [...], "videos": [...]}
+with one <image> or <video> in the text per entry. The older: {"id", "conversations": [{"from",
+"value"}], "image" | "video": path or list}, where a video is often announced by <image>.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ov2kit.recipes.data.faults import BadRecord
+
+Kind = Literal["video", "assets", "image", "text"]
+KINDS: tuple[Kind, ...] = ("video", "assets", "image", "text")
+Part = dict[str, Any]
+
+_ROLES = {
+    "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
+    "tool": "tool",
+}  # fmt: skip
+_PLACEHOLDER = re.compile(r"<(image|video)>")
+_PLURAL = {"image": "images", "video": "videos"}
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A record in the form that `Processor` takes.
+
+    Args:
+        name: the record's id, or its place.
+        messages: {"role", "content": [parts]}; media are paths that exist.
+        kind: "video" (a file that can be sampled either way), "assets" (prepared canvases), "image"
+            or "text", by the first of these that occurs.
+        characters: of all text.
+        images: pictures in all.
+        videos: videos in all, prepared ones included.
+    """
+
+    name: str
+    messages: list[dict[str, Any]]
+    kind: Kind
+    characters: int
+    images: int
+    videos: int
+
+    def media(self) -> list[Path]:
+        """Paths, in the order of the text."""
+        return [Path(part[part["type"]]) for message in self.messages for part in message["content"]
+                if part["type"] != "text"]  # fmt: skip
+
+    def prompt(self) -> list[dict[str, Any]]:
+        """The messages without assistant turns at the end: what an answer is generated from."""
+        end = len(self.messages)
+        while end and self.messages[end - 1]["role"] == "assistant":
+            end -= 1
+        return self.messages[:end]
+
+
+def read_conversation(record: object, root: Path, name: str, *, needs_answer: bool = True) -> Conversation:
+    """Check a record and bring it into one form.
+
+    Args:
+        record: a parsed JSON object of either dialect.
+        root: what relative media paths are relative to.
+        name: used when the record has no "id".
+        needs_answer: refuse a conversation without an assistant turn, as training must.
+
+    Raises:
+        BadRecord: another shape, an unknown role, as many placeholders as media do not fit, or a
+            file that is not there.
+    """
+    if not isinstance(record, Mapping):
+        raise BadRecord(f"expected a JSON object, got {type(record).__name__}")
+    identity = record.get("id")
+    if isinstance(identity, (str, int)) and not isinstance(identity, bool) and str(identity):
+        name = str(identity)
+    turns, role_key, text_key = _turns(record)
+    media = {kind: _entries(record, kind) for kind in _PLURAL}
+    messages: list[dict[str, Any]] = []
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn, Mapping) or not isinstance(turn.get(role_key), str):
+            raise BadRecord(f"turn {number}: expected an object with {role_key!r} and {text_key!r}")
+        role = _ROLES.get(turn[role_key])
+        if role is None:
+            raise BadRecord(f"turn {number}: unknown role {turn[role_key]!r}; known: {', '.join(_ROLES)}")
+        messages.append({"role": role, "content": _split(turn.get(text_key), number)})
+    _fill(messages, media)
+    roles = [message["role"] for message in messages]
+    if needs_answer and "assistant" not in roles:
+        raise BadRecord("no assistant turn: there is nothing to learn from")
+    if "user" not in roles:
+        raise BadRecord("no user turn")
+    parts: list[Part] = [part for message in messages for part in message["content"]]
+    shown = [part["type"] for part in parts if part["type"] != "text"]
+    prepared = _locate(parts, root)
+    kind: Kind = "text"
+    if "video" in shown:
+        kind = "assets" if prepared == shown.count("video") else "video"
+    elif "image" in shown:
+        kind = "image"
+    characters = sum(len(part["text"]) for part in parts if part["type"] == "text")
+    return Conversation(name, messages, kind, characters, shown.count("image"), shown.count("video"))
+
+
+def _turns(record: Mapping[str, Any]) -> tuple[list[Any], str, str]:
+    turns = record.get("messages", record.get("conversations"))
+    if turns is None:
+        raise BadRecord("neither 'messages' nor 'conversations'")
+    if not isinstance(turns, list) or not turns:
+        raise BadRecord(f"expected a list of turns, got {type(turns).__name__} {str(turns)[:40]!r}")
+    older = isinstance(turns[0], Mapping) and "from" in turns[0]
+    return (turns, "from", "value") if older else (turns, "role", "content")
+
+
+def _entries(record: Mapping[str, Any], kind: str) -> list[Part]:
+    """The record's media of a kind, as parts without a place."""
+    given = record.get(_PLURAL[kind], record.get(kind))
+    if given is None or given == "":
+        return []
+    entries = []
+    for entry in given if isinstance(given, list) else [given]:
+        part = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
+        path = part.pop("path", part.pop(kind, None))
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise BadRecord(f"{_PLURAL[kind]}: expected paths, got {entry!r}")
+        allowed = {"subtitles"} if kind == "video" else set()
+        if unknown := set(part) - allowed:
+            raise BadRecord(f"{_PLURAL[kind]}: unknown {', '.join(sorted(unknown))}")
+        entries.append({"type": kind, kind: path} | part)
+    return entries
+
+
+def _split(content: object, number: int) -> list[Part]:
+    """A turn's text as parts; media are not known yet and stand as {"type": kind}."""
+    if isinstance(content, list):
+        parts = []
+        for part in content:
+            if not isinstance(part, Mapping) or part.get("type") not in ("text", "image", "video"):
+                raise BadRecord(f"turn {number}: expected parts of type text, image or video")
+            if part["type"] == "text" and not isinstance(part.get("text"), str):
+                raise BadRecord(f"turn {number}: a text part without text")
+            parts.append(dict(part))
+        return parts
+    if not isinstance(content, str):
+        raise BadRecord(f"turn {number}: expected text, got {type(content).__name__}")
+    pieces = _PLACEHOLDER.split(content)
+    parts = []
+    for place, piece in enumerate(pieces):
+        if place % 2:
+            parts.append({"type": piece})
+        elif piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def _fill(messages: list[dict[str, Any]], media: dict[str, list[Part]]) -> None:
+    """Put the media in the place of the placeholders, in order."""
+    open_parts = [
+        part
+        for message in messages
+        for part in message["content"]
+        if part["type"] != "text" and not isinstance(part.get(part["type"]), str)
+    ]
+    asked = {kind: sum(part["type"] == kind for part in open_parts) for kind in media}
+    have = {kind: len(entries) for kind, entries in media.items()}
+    if have["video"] and not have["image"] and not asked["video"] and asked["image"] == have["video"]:
+        for part in open_parts:  # older sets announce a video by <image>
+            part["type"] = "video"
+    elif asked != have:
+        told = ", ".join(f"{asked[kind]} <{kind}> for {have[kind]} {_PLURAL[kind]}" for kind in media)
+        raise BadRecord(f"placeholders and media do not match: {told}")
+    left = {kind: iter(entries) for kind, entries in media.items()}
+    for part in open_parts:
+        part.update(next(left[part["type"]]))
+
+
+def _locate(parts: list[Part], root: Path) -> int:
+    """Make media paths whole, and see that they are there; counts prepared directories."""
+    prepared = 0
+    for part in parts:
+        kind = part["type"]
+        if kind == "text":
+            continue
+        path = os.path.join(root, part[kind])
+        if not os.path.exists(path):
+            raise BadRecord(f"{kind} {part[kind]!r} is not there ({path})")
+        if os.path.isdir(path):
+            if kind == "image":
+                raise BadRecord(f"image {part[kind]!r} is a folder")
+            prepared += 1
+        part[kind] = path
+        if isinstance(subtitles := part.get("subtitles"), str):
+            part["subtitles"] = os.path.join(root, subtitles)
+            if not os.path.exists(part["subtitles"]):
+                raise BadRecord(f"subtitles {subtitles!r} are not there ({part['subtitles']})")
+    return prepared

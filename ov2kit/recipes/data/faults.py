@@ -1,0 +1,163 @@
+"""Records that could not be used: what they are, and how a run counts and reports them."""
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ov2kit.errors import DataError, Ov2kitError
+
+Action = Literal["skipped", "replaced", "truncated"]
+_SHOWN = 5
+_ALL_BAD = 20  # so many bad records in a row from the start mean that something else is wrong
+_log = logging.getLogger("ov2kit")
+
+
+class BadRecord(Ov2kitError, ValueError):  # noqa: N818 - it is a record that is bad, not the program
+    """One record cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One record that was not used as it stands.
+
+    Args:
+        place: "file:line" of the record.
+        name: its id.
+        reason: one line.
+        action: "skipped", "replaced" (a batch had no other record, so that another one stands in)
+            or "truncated".
+    """
+
+    place: str
+    name: str
+    reason: str
+    action: Action = "skipped"
+
+    def __str__(self) -> str:
+        return f"{self.place} ({self.name}): {self.reason} [{self.action}]"
+
+
+class FaultLog:
+    """Counts faults once per record, writes them down, and stops a run that has too many.
+
+    Args:
+        total: records that the run has in all; bad ones included.
+        max_bad_share: most bad records, as a share of `total`. Truncated ones are not bad.
+        path: JSONL file to append to, one object per fault; faults that it already holds are not
+            written again. None: only the log.
+
+    Raises:
+        DataError: `path` cannot be written.
+    """
+
+    def __init__(self, total: int, max_bad_share: float, path: str | os.PathLike[str] | None = None) -> None:
+        if not 0 <= max_bad_share <= 1:
+            raise ValueError(f"max_bad_share must be between 0 and 1, got {max_bad_share}")
+        self.total, self.max_bad_share = total, max_bad_share
+        self.path: Path | None = None
+        self.faults: dict[tuple[str, bool], Fault] = {}
+        self._written: set[tuple[str, str]] = set()
+        self._good = 0
+        self.write_to(path)
+
+    def write_to(self, path: str | os.PathLike[str] | None) -> None:
+        """Append to this file from now on, what is known so far included.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        if path is None or Path(path) == self.path:
+            return
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                    try:
+                        known = json.loads(line)
+                        self._written.add((known["place"], known["reason"]))
+                    except (ValueError, LookupError, TypeError):
+                        continue  # a line cut short by a crash
+            self._write(self.faults.values())
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: faults cannot be written there ({error.strerror}); choose another"
+            ) from error
+
+    @property
+    def bad(self) -> int:
+        """Records that were skipped or replaced."""
+        return sum(1 for _, truncated in self.faults if not truncated)
+
+    def good(self, count: int = 1) -> None:
+        """Say that records were read without a fault."""
+        self._good += count
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Take in faults; those of a record that is known already change nothing.
+
+        Raises:
+            DataError: more than the share is bad, or everything so far.
+        """
+        new = []
+        for fault in faults:
+            key = (fault.place, fault.action == "truncated")
+            if key not in self.faults:
+                self.faults[key] = fault
+                new.append(fault)
+        if not new:
+            return
+        shown = len(self.faults) - len(new)
+        for fault in new[: max(0, _SHOWN - shown)]:
+            _log.warning("%s", fault)
+        if shown < _SHOWN <= shown + len(new):
+            _log.warning("further faults are counted%s", f" and written to {self.path}" if self.path else "")
+        try:
+            self._write(new)
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: faults cannot be written there ({error.strerror}); choose another"
+            ) from error
+        self.check()
+
+    def check(self) -> None:
+        """Stop where too much is bad.
+
+        Raises:
+            DataError: says how much, and shows the first faults.
+        """
+        bad = self.bad
+        if not bad:
+            return
+        hopeless = bad >= min(_ALL_BAD, self.total) and self._good == 0
+        if bad <= self.max_bad_share * self.total and not hopeless:
+            return
+        first = "; ".join(str(fault) for fault in list(self.faults.values())[:3])
+        told = f"; all of them are in {self.path}" if self.path else ""
+        if hopeless and bad <= self.max_bad_share * self.total:
+            raise DataError(f"none of the first {bad} records could be used, for example {first}{told}")
+        raise DataError(
+            f"{bad} of {self.total} records cannot be used, more than max_bad_share={self.max_bad_share:g}: {first}"
+            f"{told}; repair them or allow a larger share"
+        )
+
+    def summary(self) -> str:
+        """One line for the end of a run."""
+        truncated = len(self.faults) - self.bad
+        return f"{self.bad} of {self.total} records not used, {truncated} truncated"
+
+    def _write(self, faults: Iterable[Fault]) -> None:
+        if self.path is None:
+            return
+        lines = []
+        for fault in faults:
+            if (fault.place, fault.reason) not in self._written:
+                self._written.add((fault.place, fault.reason))
+                lines.append(json.dumps(asdict(fault), ensure_ascii=False) + "\n")
+        if lines:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(lines))

@@ -1,0 +1,133 @@
+"""Which records an epoch shows, in what order, and each video as codec canvases or as frames.
+
+Everything is a function of (seed, epoch) and the records, so that any process can tell what comes
+at any place without having read what comes before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ov2kit.errors import DataError
+from ov2kit.recipes.data.conversations import KINDS
+
+Source = Literal["codec", "frames", "mix"]
+Choice = Literal["codec", "frames", "image", "text"]
+CHOICES: tuple[Choice, ...] = ("codec", "frames", "image", "text")
+_CODEC, _FRAMES, _IMAGE, _TEXT = range(4)
+_VIDEO, _ASSETS, _PICTURE, _PLAIN = (KINDS.index(kind) for kind in ("video", "assets", "image", "text"))
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """What one epoch shows, in order.
+
+    Args:
+        records: (n,) int64 record numbers; a picture may occur more than once in a mix.
+        choices: (n,) uint8 places in `CHOICES`.
+    """
+
+    records: np.ndarray
+    choices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def check_mix(source: Source, mix: Mapping[str, float] | None) -> dict[str, float]:
+    """The shares of a mix, adding up to 1; one kind of video alone for "codec" and "frames".
+
+    Raises:
+        ValueError: unknown names, negative shares, no share for videos, or a mix without `source="mix"`.
+    """
+    if source not in ("codec", "frames", "mix"):
+        raise ValueError(f"unknown source {source!r}; known: codec, frames, mix")
+    if source != "mix":
+        return {source: 1.0}
+    shares = dict(mix) if mix is not None else {"codec": 0.5, "frames": 0.375, "image": 0.125}
+    if unknown := set(shares) - {"codec", "frames", "image"}:
+        raise ValueError(f"mix: unknown {', '.join(sorted(unknown))}; known: codec, frames, image")
+    if any(not np.isfinite(share) or share < 0 for share in shares.values()):
+        raise ValueError(f"mix: shares must be at least 0, got {shares}")
+    if shares.get("codec", 0.0) + shares.get("frames", 0.0) <= 0:
+        raise ValueError(f"mix: codec and frames need a share between them, got {shares}")
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}
+
+
+def epoch_order(
+    records: np.ndarray, kinds: np.ndarray, shares: Mapping[str, float], *, seed: int, epoch: int, shuffle: bool = True
+) -> EpochOrder:
+    """Deal out an epoch.
+
+    Every video record comes once, as codec canvases or as frames; of V videos, codec gets
+    round(V * codec / (codec + frames)). With a share for images, pictures are V * image / (codec +
+    frames) of the epoch's samples, rounded: when there are more, epoch after epoch takes the next
+    ones; when there are fewer, each comes as often as the others, give or take once. Without that
+    share, and with `shares` of one kind, every picture comes once. Text comes once. Prepared
+    directories are codec canvases already and are dealt first.
+
+    With `shuffle`, the kinds are spread evenly: each beginning of the epoch holds them in the
+    epoch's shares, give or take one sample per kind.
+
+    Args:
+        records: (n,) record numbers to choose from.
+        kinds: of all records, places in `KINDS`.
+        shares: as `check_mix` gives them.
+        seed: of the run.
+        epoch: counts from 0.
+        shuffle: records in a new order every epoch; else in their own.
+
+    Raises:
+        DataError: the records cannot give the shares.
+    """
+    mine = kinds[records]
+    videos, assets = records[mine == _VIDEO], records[mine == _ASSETS]
+    pictures, plain = records[mine == _PICTURE], records[mine == _PLAIN]
+    codec, frames = shares.get("codec", 0.0), shares.get("frames", 0.0)
+    count = len(videos) + len(assets)
+    n_codec = round(count * codec / (codec + frames))
+    if len(assets) > n_codec:
+        raise DataError(
+            f"{len(assets)} of {count} videos are prepared directories, which are codec canvases, but only {n_codec} "
+            "may be: raise mix.codec, or give the videos themselves"
+        )
+    dealt = np.random.default_rng((seed, epoch, 1)).permutation(len(videos))
+    chosen = np.full(len(videos), _FRAMES, dtype=np.uint8)
+    chosen[dealt[: n_codec - len(assets)]] = _CODEC
+    if "image" in shares and len(shares) > 1:
+        pictures = _sampled(pictures, round(count * shares["image"] / (codec + frames)), count, seed, epoch)
+    everything = np.concatenate([videos, assets, pictures, plain])
+    sizes = (len(assets), len(pictures), len(plain))
+    choices = np.concatenate([chosen, np.repeat(np.array([_CODEC, _IMAGE, _TEXT], dtype=np.uint8), sizes)])
+    if not shuffle:
+        order = np.argsort(everything, kind="stable")
+        return EpochOrder(everything[order], choices[order])
+    mixed = np.random.default_rng((seed, epoch, 2)).permutation(len(everything))
+    mixed = mixed[_spread(choices[mixed])]
+    return EpochOrder(everything[mixed], choices[mixed])
+
+
+def _sampled(pictures: np.ndarray, wanted: int, videos: int, seed: int, epoch: int) -> np.ndarray:
+    """`wanted` pictures: all of them as often as that goes, and the next few of a circle of them."""
+    if wanted and not len(pictures):
+        raise DataError("mix: there is a share for images, but no record of pictures; set mix.image to 0")
+    if not videos:
+        raise DataError("mix: the shares of images follow the number of videos, and there is none; use source=codec")
+    if not wanted:
+        return pictures[:0]
+    rounds, few = divmod(wanted, len(pictures))
+    circle = pictures[np.random.default_rng((seed, 3)).permutation(len(pictures))]
+    next_few = circle[(few * epoch + np.arange(few)) % len(pictures)]
+    return np.concatenate([np.tile(pictures, rounds), next_few])
+
+
+def _spread(choices: np.ndarray) -> np.ndarray:
+    """An order in which each kind comes at even distances; within a kind the order stays."""
+    due = np.empty(len(choices))
+    for choice in range(len(CHOICES)):
+        places = np.flatnonzero(choices == choice)
+        due[places] = (np.arange(len(places)) + 0.5) / max(1, len(places))
+    return np.argsort(due, kind="stable")

@@ -1,0 +1,138 @@
+"""Files of records: where each record lies, and reading any of them without holding the others.
+
+JSONL has one object per line; a JSON file is one list of objects. Both are kept as byte ranges, so
+that a file of any size costs 24 bytes per record, and reading is safe from threads and processes.
+"""
+
+import json
+import mmap
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ov2kit.errors import DataError
+from ov2kit.recipes.data.faults import BadRecord
+
+_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_UTF8_BOM = b"\xef\xbb\xbf"
+# Strings as a whole, so that brackets and commas in them do not count. Possessive: no backtracking.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
+
+
+class RecordFile:
+    """Records of one JSON or JSONL file, read by number.
+
+    Args:
+        path: UTF-8, with or without a byte order mark. A file that begins with "[" is a list.
+
+    Raises:
+        DataError: no such file, another encoding, or a list that never ends.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            with self.path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                ranges = list(self._ranges(file, size))
+        except IsADirectoryError as error:
+            raise DataError(f"{self.path}: expected a JSON or JSONL file of conversations, got a folder") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror}); check the path") from error
+        table = np.array(ranges, dtype=np.int64).reshape(-1, 3)
+        self.starts, self.lengths, self.lines = (np.ascontiguousarray(table[:, i]) for i in range(3))
+        self._local = threading.local()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._local = threading.local()
+
+    def place(self, number: int) -> str:
+        """ "file:line" of a record; lines count from 1."""
+        return f"{self.path}:{self.lines[number]}"
+
+    def read(self, number: int) -> Any:
+        """The record, parsed.
+
+        Raises:
+            BadRecord: it is not UTF-8 or not JSON.
+        """
+        start, length = int(self.starts[number]), int(self.lengths[number])
+        try:
+            raw = os.pread(self._handle(), length, start)
+        except OSError as error:
+            raise BadRecord(f"the file cannot be read ({error.strerror})") from error
+        if len(raw) < length:
+            raise BadRecord("the file is shorter than when it was opened")
+        try:
+            return json.loads(raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise BadRecord(f"not UTF-8 at byte {error.start} of the record") from error
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            raise BadRecord(f"not JSON ({reason})") from error
+
+    def _handle(self) -> int:
+        """A file handle of this thread in this process: `pread` shares no position, forks share no handle."""
+        if getattr(self._local, "process", None) != os.getpid():
+            self._local.file = self.path.open("rb")
+            self._local.process = os.getpid()
+        handle: int = self._local.file.fileno()
+        return handle
+
+    def _ranges(self, file: Any, size: int) -> Iterator[tuple[int, int, int]]:
+        """(first byte, bytes, line) of each record."""
+        head = file.read(4096)
+        for mark, encoding in _BOMS.items():
+            if head.startswith(mark):
+                raise DataError(f"{self.path}: expected UTF-8, got {encoding}; convert it")
+        start = len(_UTF8_BOM) if head.startswith(_UTF8_BOM) else 0
+        if head[start:].lstrip().startswith(b"["):
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield from self._list_ranges(data)
+            return
+        file.seek(start)
+        at = start
+        for line, raw in enumerate(file, 1):
+            text = raw.strip()
+            if text:
+                yield at + raw.index(text[:1]), len(text), line
+            at += len(raw)
+
+    def _list_ranges(self, data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
+        depth, element, line, counted = 0, 0, 1, 0
+        for token in _STRUCTURE.finditer(data):
+            sign = token.group() if token.end() - token.start() == 1 else b""
+            if sign in (b"[", b"{"):
+                depth += 1
+                if depth == 1:
+                    element = token.end()
+            ends = (sign == b"," and depth == 1) or (sign == b"]" and depth == 1)
+            if ends:
+                raw = data[element : token.start()]
+                text = raw.strip()
+                if text or sign == b",":
+                    first = element + (raw.index(text[:1]) if text else 0)
+                    line += data[counted:first].count(b"\n")
+                    counted = first
+                    yield first, len(text), line
+                element = token.end()
+            if sign in (b"]", b"}"):
+                depth -= 1
+                if depth == 0:
+                    if rest := data[token.end() : token.end() + 4096].strip():
+                        raise DataError(f"{self.path}: expected the end after the list, got {rest[:20]!r}")
+                    return
+        line += data[counted:].count(b"\n")
+        raise DataError(f"{self.path}: the list is not closed (line {line}); the file is cut short or not JSON")
