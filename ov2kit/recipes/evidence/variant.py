@@ -64,7 +64,7 @@ class Variant:
     connector: str = "merger"
     width: int = 32
     depth: int = 2
-    steps: int = 300
+    steps: int = 600
     batch: int = 8
     lr: float = 4e-3
 
