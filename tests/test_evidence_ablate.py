@@ -132,6 +132,10 @@ def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
     runs = sorted((out / "work" / "runs").glob("*.json"))
     assert len(runs) == 4
     before = {path: path.stat().st_mtime_ns for path in runs}
+    lines = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
+    assert sorted((line["variant"]["source"], line["seed"]) for line in lines) == [
+        (source, seed) for source in ("codec", "frames") for seed in (0, 1)
+    ]
     stored = json.loads(runs[0].read_text())
     assert Variant.of(stored["variant"]).run_key(stored["seed"]) in runs[0].name
     sweep["experiments"].pop()

@@ -20,7 +20,9 @@ def ablate(
     report_only: bool = False,
     command: str = "",
 ) -> dict[str, Any]:
-    """Run what is missing of a sweep, then write results.json, results.md and plots.
+    """Run what is missing of a sweep, then write results.json, results.md, plots and runs.jsonl.
+
+    A line of runs.jsonl is one run: its variant, its seed, scores of every test clip, and what it cost.
 
     Args:
         config: sweep file, see `ov2kit.recipes.evidence.sweep`.
@@ -58,8 +60,10 @@ def ablate(
         "experiments": summarize(experiments, place),
         "failed": failed,
     }
-    if not any(result_path(place, job).exists() for job in jobs if job.kind == "run"):
+    runs = [path for job in jobs if job.kind == "run" and (path := result_path(place, job)).exists()]
+    if not runs:
         why = f"the first failure: {next(iter(failed.values()))}" if failed else f"{place} holds none of its runs"
         raise SweepError(f"{config}: no run succeeded; {why}")
     write_report(folder, results)
+    (folder / "runs.jsonl").write_text("".join(path.read_text() for path in runs))
     return results
