@@ -31,8 +31,9 @@ class Difficulty:
         lighting: largest relative change of the light.
         texture: contrast of the background, grey levels of 255.
         camouflage: share of clips in which the jumping object may have any colour; it is red in the others.
-        lamp: nothing jumps: objects glide in smooth curves, and what is asked for is when a small lamp that stands
-            still goes on (for as long as a jump would last). The case in which codec tokens should lose.
+        glow: nothing jumps: objects glide in smooth curves, and what is asked for is when a red one that stands still
+            begins to glow, slowly up and down for as long as a jump would last. The case in which codec tokens
+            should lose: much moves that does not matter, and what matters costs few bits.
     """
 
     seconds: tuple[float, float] = (5.0, 6.0)
@@ -47,7 +48,7 @@ class Difficulty:
     lighting: float = 0.15
     texture: float = 30.0
     camouflage: float = 0.0
-    lamp: bool = False
+    glow: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class _Actor:
     y: NDArray[np.float64]  # (T,) feet, share of the height
     air: NDArray[np.float64]  # (T,) height above the ground, share of the height
     squat: NDArray[np.float64]  # (T,) 0 upright .. 1 crouched
-    lit: NDArray[np.bool_]  # (T,) whether its mark shines
+    lit: NDArray[np.float64]  # (T,) how bright it glows, 0 .. 1
     size: float
     colour: Picture
 
@@ -114,7 +115,7 @@ def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 64, fp
 def _jumper(
     rng: np.random.Generator, times: NDArray[np.float64], seconds: float, d: Difficulty
 ) -> tuple[_Actor, list[float]]:
-    air, squat, lit = np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times), dtype=bool)
+    air, squat, lit = np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(times))
     starts = []
     at = rng.uniform(0.2, d.interval[1])
     while True:
@@ -126,31 +127,31 @@ def _jumper(
         flying = (phase > 0) & (phase < 1)
         air += np.where(flying, 4 * rng.uniform(*d.height) * phase * (1 - phase), 0.0)
         squat += _bump(times, starts[-1] - 0.1, 0.1) + _bump(times, starts[-1] + flight + 0.06, 0.08)
-        lit |= flying
+        lit += np.where(flying, 4 * phase * (1 - phase), 0.0)
         pause = flight + rng.uniform(d.interval[0] - d.flight[0], d.interval[1] - d.flight[1])
         if rng.random() < d.feints:
             squat += _bump(times, at + (flight + pause) / 2, 0.1)
         at += pause
     x, y = _place(rng, times, d)
-    if d.lamp:
+    if d.glow:
         air, squat = np.zeros(len(times)), np.zeros(len(times))
         x, y = np.full(len(times), rng.uniform(0.1, 0.9)), np.full(len(times), rng.uniform(0.2, 0.9))
     colour = _colour(rng, red=rng.random() >= d.camouflage)
-    if d.lamp:
-        return _actor(rng, x, y, air, squat, lit, colour, size=0.08), starts
-    return _actor(rng, x, y, air, squat, np.zeros(len(times), dtype=bool), colour), starts
+    if d.glow:
+        return _actor(rng, x, y, air, squat, lit, colour), starts
+    return _actor(rng, x, y, air, squat, np.zeros(len(times)), colour), starts
 
 
 def _distractor(rng: np.random.Generator, times: NDArray[np.float64], d: Difficulty) -> _Actor:
     x, y = _place(rng, times, d)
     air, squat = np.zeros(len(times)), np.zeros(len(times))
-    if d.lamp:
+    if d.glow:
         pass
     elif rng.random() < 0.5:  # slides along the ground
         x = 0.5 + 0.4 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.5) * times + rng.random()))
     else:  # floats up and down, never touching the ground
         air = 0.2 + 0.1 * np.sin(2 * np.pi * (rng.uniform(0.3, 1.0) * times + rng.random()))
-    return _actor(rng, x, y, air, squat, np.zeros(len(times), dtype=bool), _colour(rng, red=False))
+    return _actor(rng, x, y, air, squat, np.zeros(len(times)), _colour(rng, red=False))
 
 
 def _place(
@@ -159,7 +160,7 @@ def _place(
     """Where an object is over time: standing, or gliding."""
     x = np.full(len(times), rng.uniform(0.15, 0.85))
     y = np.full(len(times), rng.uniform(0.72, 0.9))
-    if d.lamp:
+    if d.glow:
         curve = _slow_curve(rng, times, 2)
         x, y = 0.5 + 0.35 * curve[0], 0.62 + 0.28 * curve[1]
     return x, y
@@ -171,12 +172,10 @@ def _actor(
     y: NDArray[np.float64],
     air: NDArray[np.float64],
     squat: NDArray[np.float64],
-    lit: NDArray[np.bool_],
+    lit: NDArray[np.float64],
     colour: Picture,
-    size: float | None = None,
 ) -> _Actor:
-    drawn = rng.uniform(0.18, 0.26)
-    return _Actor(x, y, air, squat.clip(0, 1), lit, size or drawn, colour)
+    return _Actor(x, y, air, squat.clip(0, 1), lit, rng.uniform(0.18, 0.26), colour)
 
 
 def _colour(rng: np.random.Generator, *, red: bool) -> Picture:
@@ -241,8 +240,8 @@ def _draw(picture: Picture, actor: _Actor, t: int, pan: NDArray[np.float64]) -> 
     middle = ground - air - tall
     _ellipse(picture, x, middle, wide, tall, actor.colour, 1.0)
     _ellipse(picture, x, middle - 0.4 * tall, 0.45 * wide, 0.25 * tall, 255 - actor.colour, 1.0)
-    if actor.lit[t]:
-        _ellipse(picture, x, middle, wide, tall, np.float32(255), 0.8)
+    if actor.lit[t] > 0:
+        _ellipse(picture, x, middle, wide, tall, np.float32(255), 0.8 * actor.lit[t])
 
 
 def _ellipse(
