@@ -1,7 +1,6 @@
 """results.json, a Markdown table per experiment, and plots."""
 
 import json
-import math
 import os
 import platform
 import time
@@ -78,8 +77,7 @@ def _table(experiment: dict[str, Any]) -> list[str]:
         if not row["runs"]:
             lines.append("| " + " | ".join([*cells, "not run", *[""] * (len(head) - len(names) - 1)]) + " |")
             continue
-        half = (row["interval"][1] - row["interval"][0]) / 2
-        cells += [f"{100 * row['map']:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")]
+        cells += [f"{100 * row['map']:.1f}" + (f" ± {_halves([row])[0]:.1f}" if row["interval"] else "")]
         cells += [" / ".join(f"{100 * row[f'ap@{t}']:.1f}" for t in ("0.1", "0.2", "0.3"))]
         if compared:
             cells += [_difference(row.get("difference"))]
@@ -160,5 +158,5 @@ def _percent(rows: list[dict[str, Any]]) -> list[float]:
 
 
 def _halves(rows: list[dict[str, Any]]) -> list[float]:
-    halves = [50 * (row["interval"][1] - row["interval"][0]) for row in rows]
-    return [0.0 if math.isnan(half) else half for half in halves]
+    """Half of each interval in percent, 0 for a single run."""
+    return [50 * (row["interval"][1] - row["interval"][0]) if row["interval"] else 0.0 for row in rows]

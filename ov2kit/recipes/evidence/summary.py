@@ -46,7 +46,7 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
         "runs": len(found),
         "seeds": list(runs),
         "map": mean,
-        "interval": [mean - half, mean + half],
+        "interval": None if math.isnan(half) else [mean - half, mean + half],
         "map_per_seed": maps,
         **{
             name: float(np.mean([run["scores"][name] for run in found]))
