@@ -42,7 +42,7 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
     found = list(runs.values())
     maps = [run["scores"]["map"] for run in found]
     mean, half = mean_interval(maps)
-    row = {
+    row: dict[str, Any] = {
         "runs": len(found),
         "seeds": list(runs),
         "map": mean,
