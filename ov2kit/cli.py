@@ -31,6 +31,8 @@ _RECIPES = {
     "convert": ("ov2kit.recipes.commands.convert", "checkpoints from one format into another"),
     "evaluate": ("ov2kit.recipes.commands.evaluate", "a model and a folder of questions -> scores"),
     "compare": ("ov2kit.recipes.commands.compare", "two prediction files -> a paired test"),
+    "jumpset": ("ov2kit.recipes.commands.jumpset", "make a JumpScore-like set of clips with exact answers"),
+    "ablate": ("ov2kit.recipes.commands.ablate", "compare token sources, groupings, positions, ... on such a set"),
 }
 _EXTRAS = {"transformers", "tokenizers", "lightning", "torchmetrics", "matplotlib"}
 

@@ -1,0 +1,42 @@
+"""`ov2kit ablate`: run a sweep of variants and seeds, and write tables and plots."""
+
+import shlex
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ov2kit.recipes.evidence.ablate import ablate
+from ov2kit.recipes.evidence.variant import SweepError
+
+_QUICK, _FULL = "quick.yaml", "full.yaml"
+
+
+def parser() -> ArgumentParser:
+    """Options of `ov2kit ablate`."""
+    command = ArgumentParser(
+        description="Run a sweep of variants and seeds; go on where it stopped.", exit_on_error=False
+    )
+    command.add_argument("--config", metavar="FILE", help=f"sweep file; {_FULL} of this package when omitted")
+    command.add_argument(
+        "--quick", action="store_true", help=f"{_QUICK} of this package: under 15 minutes on two cores"
+    )
+    command.add_argument("--report-only", action="store_true", help="run nothing: report on the runs that are there")
+    command.add_argument("--out", default="ablation", metavar="DIR", help="where the report goes")
+    command.add_argument("--work", metavar="DIR", help="where videos, canvases and runs are kept; DIR/work by default")
+    command.add_argument("--processes", type=int, default=2, help="runs side by side, one thread each")
+    return command
+
+
+def run(parsed: Namespace) -> int:
+    """`ov2kit ablate`."""
+    if parsed.quick and parsed.config:
+        raise SweepError("--quick has a sweep file of its own: give --quick or --config, not both")
+    config = parsed.config or (_QUICK if parsed.quick else _FULL)
+    command = "ov2kit " + shlex.join(["ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])])
+    results = ablate(
+        config, parsed.out, work=parsed.work, processes=parsed.processes, report_only=parsed.report_only,
+        command=f"{command} --processes {parsed.processes}",
+    )  # fmt: skip
+    runs = sum(row["runs"] for experiment in results["experiments"] for row in experiment["rows"])
+    print(f"{runs} runs, {len(results['failed'])} failed -> {Path(parsed.out) / 'results.md'}")
+    return 1 if results["failed"] else 0

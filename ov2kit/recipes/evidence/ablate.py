@@ -1,0 +1,69 @@
+"""Run a sweep, go on where it stopped, and write what came out."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ov2kit.recipes.evidence.jobs import plan, result_path, run_jobs
+from ov2kit.recipes.evidence.report import machine_facts, write_report
+from ov2kit.recipes.evidence.summary import summarize
+from ov2kit.recipes.evidence.sweep import read_sweep
+from ov2kit.recipes.evidence.variant import SweepError
+
+
+def ablate(
+    config: str | Path,
+    out: str | Path,
+    *,
+    work: str | Path | None = None,
+    processes: int = 2,
+    report_only: bool = False,
+    command: str = "",
+) -> dict[str, Any]:
+    """Run what is missing of a sweep, then write results.json, results.md, plots and runs.jsonl.
+
+    A line of runs.jsonl is one run: its variant, its seed, scores of every test clip, and what it cost.
+
+    Args:
+        config: sweep file, see `ov2kit.recipes.evidence.sweep`.
+        out: folder of the report.
+        work: folder of videos, canvases and single runs; ``out/work`` when omitted. Runs are found again by what
+            they depend on, so sweeps that overlap can share one.
+        processes: jobs side by side, one thread each.
+        report_only: run nothing: report on the runs that are there.
+        command: noted in the results.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        SweepError: the file cannot be read, or no run succeeded.
+    """
+    if processes < 1:
+        raise SweepError(f"processes must be at least 1, got {processes}")
+    given, experiments = read_sweep(config)
+    folder = Path(out)
+    place = Path(work) if work is not None else folder / "work"
+    for made in (folder, place):
+        if made.exists() and not made.is_dir():
+            raise SweepError(f"{made}: expected a folder for the results, got a file")
+    place.mkdir(parents=True, exist_ok=True)
+    most = max((e.seeds for e in experiments), default=0)  # seed by seed: a sweep cut short still has all of its rows
+    jobs = plan((row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows)
+    failed: dict[str, str] = {}
+    if not report_only:
+        failed = run_jobs(jobs, place, processes, lambda line: print(line, file=sys.stderr, flush=True))
+    results = {
+        "command": command or f"ov2kit ablate --config {Path(config).name} --out {folder.name}",
+        "machine": machine_facts(),
+        "sweep": given,
+        "experiments": summarize(experiments, place),
+        "failed": failed,
+    }
+    runs = [path for job in jobs if job.kind == "run" and (path := result_path(place, job)).exists()]
+    if not runs:
+        why = f"the first failure: {next(iter(failed.values()))}" if failed else f"{place} holds none of its runs"
+        raise SweepError(f"{config}: no run succeeded; {why}")
+    write_report(folder, results)
+    (folder / "runs.jsonl").write_text("".join(path.read_text() for path in runs))
+    return results

@@ -1,0 +1,183 @@
+"""Canvases of a whole set in one file per split, made once per way of tokenizing.
+
+Letters: N patches of all clips, K canvases of all clips, C clips, p patch.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ov2kit.canvases import Canvases
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
+from ov2kit.codec.presets import PRESETS
+from ov2kit.codec.saliency import MotionResidualSaliency
+from ov2kit.recipes.evidence.jumpset import SPLITS
+from ov2kit.recipes.evidence.variant import SweepError, Variant
+
+PATCH, MERGE = 16, 1
+_WEIGHTS = {"motion": (1.0, 0.0), "residual": (0.0, 1.0)}
+# Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.
+_SPANS = {"bin_seconds": 0.1, "min_seconds": 0.4, "max_seconds": 3.0}
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """One clip, ready for the encoder.
+
+    Args:
+        patches: (n, 3*p*p) uint8 in block layout, padding included.
+        positions: (n, 3) int32 source (frame, row, column); -1 is padding.
+        seconds: (n,) float32 time of each patch; -1 is padding.
+        groups: one id per canvas.
+        starts: answer, seconds.
+        duration: seconds.
+    """
+
+    patches: Tensor
+    positions: Tensor
+    seconds: Tensor
+    groups: tuple[int, ...]
+    starts: tuple[float, ...]
+    duration: float
+
+
+def build_canvases(variant: Variant, data: Path, out: Path) -> None:
+    """Tokenize every clip of a set; a split's file appears whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    tokenize = _tokenizer(variant)
+    for split in SPLITS:
+        path = out / f"{split}.safetensors"
+        if path.exists():
+            continue
+        records = json.loads((data / f"{split}.json").read_text())
+        began = time.process_time()
+        parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1), i) for i, r in enumerate(records)]
+        spent = time.process_time() - began
+        tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        tensors["clip_canvases"] = torch.tensor([len(part["groups"]) for part in parts])
+        facts = {
+            "answers": [json.loads(record["answer"]) for record in records],
+            "seconds_per_clip": spent / len(records),
+            "tokens": [int((part["seconds"] >= 0).sum()) // MERGE**2 for part in parts],
+        }
+        scratch = path.with_name(f".{split}-{os.getpid()}")
+        save_file(tensors, scratch, metadata={"facts": json.dumps(facts)})
+        os.replace(scratch, path)
+
+
+def read_facts(folder: Path, split: str) -> dict[str, Any]:
+    """What `build_canvases` noted: answers, tokens of each clip, tokenizing seconds per clip."""
+    with safe_open(folder / f"{split}.safetensors", framework="pt") as file:
+        return cast(dict[str, Any], json.loads((file.metadata() or {})["facts"]))
+
+
+def read_canvases(folder: Path, split: str) -> list[StoredClip]:
+    """The clips of a split, in the order of its list."""
+    with safe_open(folder / f"{split}.safetensors", framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+    answers = read_facts(folder, split)["answers"]
+    canvases = tensors["clip_canvases"].tolist()
+    per_canvas = len(tensors["patches"]) // max(1, sum(canvases))
+    groups = tensors["groups"].split(canvases)
+    rows = [n * per_canvas for n in canvases]
+    columns = (tensors[name].split(rows) for name in ("patches", "positions", "seconds"))
+    return [
+        StoredClip(patches, positions, seconds, tuple(ids.tolist()), tuple(answer), duration)
+        for patches, positions, seconds, ids, answer, duration in zip(
+            *columns, groups, answers, tensors["duration"].tolist(), strict=True
+        )
+    ]
+
+
+def mirrored(clip: StoredClip, columns: int) -> StoredClip:
+    """The clip seen in a mirror: jumps start when they did.
+
+    Args:
+        clip: any.
+        columns: patches per row of the picture.
+    """
+    patches = clip.patches.view(-1, 3, PATCH, PATCH).flip(-1).flatten(1)
+    positions = clip.positions.clone()
+    shown = positions[:, 2] >= 0
+    positions[shown, 2] = columns - 1 - positions[shown, 2]
+    return replace(clip, patches=patches, positions=positions)
+
+
+def _stored(tokenize: Any, stream: VideoStream, number: int) -> dict[str, Tensor]:
+    canvases: Canvases = tokenize(stream, number)
+    positions = canvases.flat_positions()
+    times = canvases.clip_times()[0]
+    lookup = torch.full((max(times) + 2,), -1.0)
+    for frame, seconds in times.items():
+        lookup[frame] = seconds
+    patches = canvases.pixel_values(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return {
+        "patches": (patches * 255).round().to(torch.uint8),
+        "positions": positions,
+        "seconds": lookup[positions[:, 0].long()],  # -1 reads the last entry, which is -1
+        "groups": canvases.groups,
+        "duration": torch.tensor([stream.duration_seconds], dtype=torch.float32),
+    }
+
+
+def _tokenizer(variant: Variant) -> Any:
+    """(stream, number of the clip) -> Canvases."""
+    size = (variant.canvas, variant.canvas)
+    if variant.source == "frames":
+        frames = FrameTokenizer(variant.budget, patch=PATCH, merge=MERGE, canvas_size=size, threads=1)
+        return lambda stream, number: frames(stream)
+    if variant.source != "codec":
+        raise SweepError(f"unknown source {variant.source!r}; known: codec, frames")
+    if variant.saliency not in ("motion+residual", "luma", "random", *_WEIGHTS):
+        raise SweepError(
+            f"unknown saliency {variant.saliency!r}; known: motion+residual, motion, residual, luma, random"
+        )
+    preset = dict(PRESETS["paper"]["saliency"])
+    if variant.saliency in _WEIGHTS:
+        preset["weights"] = _WEIGHTS[variant.saliency]
+    codec = CodecTokenizer(
+        variant.budget,
+        grouping=cast(Any, variant.grouping),
+        selection=cast(Any, variant.selection),
+        patch=PATCH,
+        merge=MERGE,
+        block=variant.block,
+        canvas_size=size,
+        motion="none" if variant.saliency == "luma" else "auto",
+        saliency=MotionResidualSaliency(**cast(Any, preset)),
+        map_kind="scores",
+        rank_damping=variant.rank_damping,
+        peak_weight=variant.peak_weight,
+        threads=1,
+        **cast(Any, _SPANS),
+    )
+    return partial(_codec, codec, variant)
+
+
+def _codec(codec: CodecTokenizer, variant: Variant, stream: VideoStream, number: int) -> Canvases:
+    maps = None
+    if variant.saliency == "random":
+        side = variant.canvas // (PATCH * MERGE * variant.block)
+        maps = np.random.default_rng((variant.data_seed, number)).random((stream.num_frames, side, side))
+    canvases: Canvases = codec(stream, maps)
+    return canvases
+
+
+def batches(count: int, batch: int, seed: int) -> Iterator[list[int]]:
+    """Endless shuffled batches of clip numbers."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(count).tolist()
+        for at in range(0, count - batch + 1, batch):
+            yield order[at : at + batch]

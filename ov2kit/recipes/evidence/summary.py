@@ -1,0 +1,103 @@
+"""From runs to rows: means, intervals, paired differences.
+
+Letters: S seeds, C test clips.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ov2kit.recipes.evidence.sweep import Experiment
+from ov2kit.recipes.evidence.variant import Variant
+
+# Two-sided 95 % points of Student's t for 1 .. 9 degrees of freedom; close to the normal's beyond.
+_SCORES = ("ap@0.1", "ap@0.2", "ap@0.3", "val_map")
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def summarize(experiments: list[Experiment], work: Path) -> list[dict[str, Any]]:
+    """One entry per experiment with the rows whose runs are there; see docs/evidence.md for the fields."""
+    return [
+        {
+            "name": experiment.name,
+            "title": experiment.title,
+            "seeds": experiment.seeds,
+            "rows": [
+                {"label": row.label, "variant": row.variant.plain(), **_row(row.variant, row.rival, experiment, work)}
+                for row in experiment.rows
+            ],
+        }
+        for experiment in experiments
+    ]
+
+
+def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: Path) -> dict[str, Any]:
+    runs = _runs(variant, experiment.seeds, work)
+    if not runs:
+        return {"runs": 0}
+    found = list(runs.values())
+    maps = [run["scores"]["map"] for run in found]
+    mean, half = mean_interval(maps)
+    row: dict[str, Any] = {
+        "runs": len(found),
+        "seeds": list(runs),
+        "map": mean,
+        "interval": None if math.isnan(half) else [mean - half, mean + half],
+        "map_per_seed": maps,
+        **{
+            name: float(np.mean([run["scores"][name] for run in found]))
+            for name in ("ap@0.1", "ap@0.2", "ap@0.3", "val_map")
+        },
+        **{
+            name: float(np.mean([run[name] for run in found]))
+            for name in ("tokens", "train_seconds", "tokenize_seconds", "peak_mebibytes", "parameters")
+        },
+    }
+    others = _runs(rival, experiment.seeds, work) if rival else {}
+    if common := [seed for seed in runs if seed in others]:
+        mine, theirs = (np.array([group[seed]["per_clip"] for seed in common]) for group in (runs, others))
+        difference, low, high = paired_difference(theirs, mine)
+        row["difference"] = {"seeds": len(common), "mean": difference, "interval": [low, high]}
+    return row
+
+
+def _runs(variant: Variant, seeds: int, work: Path) -> dict[int, dict[str, Any]]:
+    paths = {seed: work / "runs" / f"run-{variant.run_key(seed)}.json" for seed in range(seeds)}
+    return {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
+
+
+def mean_interval(values: list[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval by Student's t; NaN for one value."""
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), math.nan
+    point = _T95[n - 2] if n - 2 < len(_T95) else 1.96
+    return float(np.mean(values)), point * float(np.std(values, ddof=1)) / math.sqrt(n)
+
+
+def paired_difference(
+    a: NDArray[np.float64], b: NDArray[np.float64], *, resamples: int = 4000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of b - a, and its 95 % interval by a bootstrap over seeds and over clips.
+
+    Both are drawn anew, because both are samples: `ov2kit.recipes.paired` draws the items alone, and so speaks of the
+    trained models at hand and not of the recipe.
+
+    Args:
+        a: (S, C) scores of one variant.
+        b: (S, C) scores of the other, seed for seed and clip for clip.
+    """
+    if a.shape != b.shape or a.ndim != 2 or a.size == 0:
+        raise ValueError(f"a and b must be (seeds, clips) of equal shape, got {a.shape} and {b.shape}")
+    gains = b - a
+    rng = np.random.default_rng(seed)
+    seeds, clips = gains.shape
+    share = rng.multinomial(seeds, [1 / seeds] * seeds, size=resamples) / seeds
+    weight = rng.multinomial(clips, [1 / clips] * clips, size=resamples) / clips
+    drawn = np.einsum("rs,sc,rc->r", share, gains, weight, optimize=True)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(gains.mean()), float(low), float(high)
