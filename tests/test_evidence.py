@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -10,17 +11,22 @@ import pytest
 import torch
 
 from ov2kit.errors import Ov2kitError
+from ov2kit.recipes.evidence.actors import distractor, event_times, jumper
 from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, build_canvases, mirrored, read_canvases, read_facts
+from ov2kit.recipes.evidence.difficulty import Difficulty
 from ov2kit.recipes.evidence.encode import write_video
 from ov2kit.recipes.evidence.jumpset import JumpsetError, make_jumpset
-from ov2kit.recipes.evidence.readout import TimeReadout, event_targets, peaks
-from ov2kit.recipes.evidence.scene import Difficulty, render
+from ov2kit.recipes.evidence.readout import PLACE_WAVES, TimeReadout, event_targets, peaks, place_waves
+from ov2kit.recipes.evidence.scene import render
 from ov2kit.recipes.evidence.small_model import JumpModel, pack
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 from ov2kit.recipes.metrics.start_times import parse_answer
 
 SHORT = Difficulty(seconds=(2.0, 2.4))
-STILL = Difficulty(seconds=(4.0, 4.0), distractors=(0, 0), noise=0.0, drift=0.0, lighting=0.0, feints=0.0)
+STILL = Difficulty(
+    seconds=(4.0, 4.0), jumpers=(1, 1), distractors=(0, 0), noise=0.0, drift=0.0, lighting=0.0, feints=0.0
+)
+TIMES = np.arange(250) / 25
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +73,57 @@ def test_a_seed_decides_every_pixel():
     assert one.frames.shape != other.frames.shape or not np.array_equal(one.frames, other.frames)
 
 
+def test_a_jumper_changes_its_place_in_the_air_only_unless_it_feints():
+    shuffled = crouched = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        knobs = Difficulty(feints=0.0 if seed < 20 else 1.0)
+        actor, starts = jumper(rng, TIMES, 10.0, knobs)
+        moving = np.abs(np.diff(actor.x, append=actor.x[-1])) > 1e-9
+        flying = actor.air > 1e-9
+        assert actor.x.min() >= 0.1199
+        assert actor.x.max() <= 0.8801
+        assert sum(np.diff(flying.astype(int), prepend=0) == 1) == len(starts)
+        on_foot = moving & ~(flying | np.roll(flying, -1) | np.roll(flying, 1))
+        if seed < 20:
+            assert not on_foot.any()
+        else:
+            shuffled += bool(on_foot.any())
+            crouched += bool((actor.squat[~np.roll(flying, 6) & ~np.roll(flying, -6) & ~flying] > 0.5).any())
+    assert shuffled >= 10
+    assert crouched >= 10
+
+
+def test_events_of_one_object_keep_their_distance_and_vary():
+    knobs = Difficulty(pause=(0.4, 1.0), flight=(0.3, 0.5))
+    gaps = []
+    for seed in range(20):  # long, or the pauses that do not end in time would be missed
+        events = event_times(np.random.default_rng(seed), 400.0, knobs)
+        assert all(0.3 <= length <= 0.5 for _, length in events)
+        assert events[-1][0] + events[-1][1] <= 399.9
+        gaps += [b - (a + length) for (a, length), (b, _) in pairwise(events)]
+    assert min(gaps) >= 0.39  # starts are rounded to hundredths
+    assert np.mean(gaps) == pytest.approx(1.4, abs=0.05)
+    assert np.std(gaps) == pytest.approx(1.0, abs=0.1)  # of an exponential: its mean
+
+
+def test_distractors_rest_and_never_look_like_a_jump():
+    moved = []
+    for seed in range(60):
+        for rest in (1.5, 0.0):
+            actor = distractor(np.random.default_rng(seed), TIMES, 10.0, Difficulty(rest=rest))
+            floats = actor.air.max() > 0
+            assert not floats or actor.air.min() > 0.09  # one that floats never touches the ground
+            moved.append((rest, float((np.abs(np.diff(actor.air if floats else actor.x)) > 1e-5).mean())))
+    share = {rest: np.mean([m for r, m in moved if r == rest]) for rest in (1.5, 0.0)}
+    assert 0.2 < share[1.5] < 0.7
+    assert share[0.0] > 0.9
+
+
 def test_glow_begins_at_the_noted_times_and_nothing_else_happens():
-    knobs = Difficulty(seconds=(4.0, 4.0), noise=0.0, drift=0.0, lighting=0.0, distractors=(0, 0), glow=True)
+    knobs = Difficulty(
+        event="glow", seconds=(6.0, 6.0), jumpers=(1, 1), noise=0.0, drift=0.0, lighting=0.0, distractors=(0, 0)
+    )
     clip = render(4, knobs, size=64, fps=25)
     brighter = clip.frames.astype(int).sum(axis=(1, 2, 3)) - int(clip.frames[0].astype(int).sum())
     times = np.arange(len(brighter)) / 25
@@ -79,6 +134,32 @@ def test_glow_begins_at_the_noted_times_and_nothing_else_happens():
         glowing |= (times > start) & (times < start + knobs.flight[1])
     assert len(clip.starts) >= 2
     assert np.abs(brighter[~glowing]).max() == 0
+
+
+def test_snow_and_switched_light_are_where_they_should_be():
+    quiet = {"seconds": (6.0, 6.0), "noise": 0.0, "drift": 0.0, "jumpers": (0, 0), "distractors": (0, 0)}
+    snowy = render(0, Difficulty(**quiet, lighting=0.0, snow=0.5), size=64).frames.astype(int)
+    change = np.abs(np.diff(snowy, axis=0)).mean(axis=(0, 2, 3))
+    assert change[:32].min() > 50
+    assert change[32:].max() == 0
+    switched = render(0, Difficulty(**quiet, lighting=0.3, switches=0.5), size=64).frames.mean(axis=(1, 2, 3))
+    steady = render(0, Difficulty(**quiet, lighting=0.3, switches=0.0), size=64).frames.mean(axis=(1, 2, 3))
+    assert np.abs(np.diff(steady, 2)).max() < 0.3  # grey levels: slow change is smooth
+    assert np.abs(np.diff(switched, 2)).max() > 4
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"event": "walk"}, "event must be one of jump, glow, got 'walk'"),
+        ({"seconds": (6.0, 5.0)}, "seconds must be 0 <= least <= most, got 6.0, 5.0"),
+        ({"snow": 1.5}, "snow is a share from 0 to 1, got 1.5"),
+        ({"pause": (-1.0, 1.0)}, "pause must not be negative"),
+    ],
+)
+def test_impossible_knobs_are_named(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        Difficulty(**knobs)
 
 
 @pytest.mark.parametrize(
@@ -150,10 +231,20 @@ def test_stored_clips_hold_the_pictures_times_and_answers(stored, jumpset):
         for canvas in range(4):
             index = int(clip.positions[canvas * 16, 0])
             assert float(clip.seconds[canvas * 16]) == pytest.approx(frames[index].time, abs=1e-4)
-            picture = torch.from_numpy(frames[index].to_ndarray(format="rgb24")).permute(2, 0, 1)
-            corner = clip.patches[canvas * 16].view(3, PATCH, PATCH)
-            off = (corner.float() - picture[:, :PATCH, :PATCH].float()).abs()
-            assert off.mean() < 1.5  # grey levels: the two ways to RGB enlarge chroma differently
+            coded = torch.from_numpy(frames[index].to_ndarray(format="yuv420p")[:PATCH, :PATCH]).float()
+            corner = clip.patches[canvas * 16].view(3, PATCH, PATCH).float()
+            shown = (torch.tensor([0.299, 0.587, 0.114])[:, None, None] * corner).sum(0)  # what chroma leaves alone
+            assert (shown - (coded - 16) * 255 / 219).abs().mean() < 0.4  # grey levels: rounding
+
+
+def test_blank_clips_have_the_times_of_frames_and_nothing_to_see(stored):
+    blank, frames = (read_canvases(stored(source=source, budget=4), "test") for source in ("blank", "frames"))
+    for nothing, something in zip(blank, frames, strict=True):
+        assert not nothing.patches.any()
+        assert something.patches.float().std() > 10
+        assert torch.equal(nothing.positions, something.positions)
+        assert torch.equal(nothing.seconds, something.seconds)
+        assert nothing.starts == something.starts
 
 
 def test_mirroring_turns_the_whole_picture(stored):
@@ -175,7 +266,7 @@ def test_mirroring_turns_the_whole_picture(stored):
 
 @pytest.mark.parametrize(
     ("visibility", "lengths"),
-    [("group", [32, 64, 48, 48]), ("full", [96, 96]), ("canvas", [16] * 12), ("window", [64, 32, 64, 32])],
+    [("group", [32, 64, 48, 48]), ("full", [96, 96]), ("canvas", [16] * 12), ("window", [32] * 6)],
 )
 def test_visibility_by_hand(visibility, lengths, stored):
     clip = read_canvases(stored(source="frames", budget=4), "train")[0]
@@ -199,10 +290,12 @@ def test_readout_is_attention_over_all_tokens():
     queries = torch.arange(9, dtype=torch.float64) * 0.25
     seen = {}
     readout.mix.register_forward_pre_hook(lambda module, given: seen.update(mix=given[0]))
-    logits = readout(tokens, frame, seconds, queries)
+    place = torch.rand(7, 2, dtype=torch.float64)
+    logits = readout(tokens, place, frame, seconds, queries)
     assert logits.shape == (2, 9)
 
-    x = readout.norm(tokens)
+    waves = [torch.cos(torch.pi * k * place[:, axis]) for axis in (0, 1) for k in (1, 2, 3)]
+    x = torch.cat([readout.norm(tokens), torch.stack(waves, dim=1)], dim=1)
     score = 8 * torch.tanh(readout.score(x) / 8)
     value = readout.value(x).view(7, 3, 4)
     for clip, members in enumerate(([0, 1, 2, 3], [4, 5, 6])):
@@ -217,6 +310,14 @@ def test_readout_is_attention_over_all_tokens():
                 mixed = weight @ value[members, head]
                 parts += [mixed, (weight @ distance)[None], logit.logsumexp(0)[None] / 4]
             torch.testing.assert_close(seen["mix"][clip, q], torch.cat(parts), rtol=0, atol=1e-9)
+
+
+def test_every_place_of_a_frame_reads_differently():
+    steps = (torch.arange(8) + 0.5) / 8
+    waves = place_waves(torch.cartesian_prod(steps, steps))
+    assert waves.shape == (64, 2 * PLACE_WAVES)
+    apart = torch.cdist(waves, waves) + 9 * torch.eye(64)
+    assert apart.min() > 0.2
 
 
 def test_targets_and_peaks_by_hand():
@@ -266,7 +367,9 @@ def test_variants_share_what_they_can():
     frames = Variant(source="frames")
     assert Variant(source="frames", saliency="random").canvas_key() == frames.canvas_key()
     assert Variant(source="frames", saliency="random").run_key(1) == frames.run_key(1) != frames.run_key(2)
-    glow = Variant.of({"difficulty": {"glow": True, "seconds": [2, 3]}})
+    glow = Variant.of({"difficulty": {"event": "glow", "seconds": [2, 3]}})
     assert Variant.of(json.loads(json.dumps(glow.plain()))) == glow
+    assert Variant(lr=4e-3).run_key(0) == base.run_key(0) != Variant(lr=2e-3).run_key(0)
+    assert frames.lr == 2e-3  # each source has the rate that validation chose for it
     with pytest.raises(SweepError, match=r"unknown field 'sorce'.*source"):
         Variant.of({"sorce": "codec"})

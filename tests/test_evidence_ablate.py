@@ -63,6 +63,23 @@ def test_every_bundled_sweep_reads_and_compares_like_with_like():
     assert min(experiment.seeds for experiment in full.values()) >= 3
 
 
+def test_rows_beside_the_grid_are_compared_like_the_others(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    entry = {
+        "name": "a",
+        "grid": {"source": ["codec", "frames"], "budget": [4, 8]},
+        "also": [{"source": "blank", "budget": 8}],
+        "against": {"source": "frames"},
+    }
+    path.write_text(yaml.safe_dump({"base": {"steps": 5}, "experiments": [entry]}, sort_keys=False))
+    rows = read_sweep(path)[1][0].rows
+    assert [(row.variant.source, row.variant.budget) for row in rows] == [
+        ("codec", 4), ("codec", 8), ("frames", 4), ("frames", 8), ("blank", 8),
+    ]  # fmt: skip
+    assert rows[-1].variant == Variant(source="blank", budget=8, steps=5)
+    assert rows[-1].rival == Variant(source="frames", budget=8, steps=5)
+
+
 def test_jobs_are_planned_once_and_after_what_they_need():
     base, other = Variant(), Variant(positions="none")
     jobs = plan([(base, 0), (other, 0), (base, 1), (base, 0)])
@@ -78,6 +95,10 @@ def test_jobs_are_planned_once_and_after_what_they_need():
         ("experiments: [{name: a, grid: {source: [codec]}, sedes: 3}]", "unknown key 'sedes'"),
         ("experiments: [{name: a, grid: {source: [codec]}, seeds: none}]", "seeds of 'a' must be a number"),
         ("experiments: [{grid: {source: [codec]}}]", "needs 'name'"),
+        (
+            "experiments: [{name: a, grid: {source: [codec]}, also: [{budget: 4}]}]",
+            "beside the grid of 'a' needs source",
+        ),
         ("just text", "expected a mapping with a list of experiments"),
         ("a: [", "cannot be read as a sweep"),
     ],

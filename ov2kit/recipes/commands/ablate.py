@@ -32,10 +32,11 @@ def run(parsed: Namespace) -> int:
     if parsed.quick and parsed.config:
         raise SweepError("--quick has a sweep file of its own: give --quick or --config, not both")
     config = parsed.config or (_QUICK if parsed.quick else _FULL)
-    command = "ov2kit " + shlex.join(["ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])])
+    words = ["ov2kit", "ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])]
+    words += ["--report-only"] if parsed.report_only else ["--processes", str(parsed.processes)]
     results = ablate(
         config, parsed.out, work=parsed.work, processes=parsed.processes, report_only=parsed.report_only,
-        command=f"{command} --processes {parsed.processes}",
+        command=shlex.join(words),
     )  # fmt: skip
     runs = sum(row["runs"] for experiment in results["experiments"] for row in experiment["rows"])
     print(f"{runs} runs, {len(results['failed'])} failed -> {Path(parsed.out) / 'results.md'}")

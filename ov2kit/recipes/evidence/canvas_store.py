@@ -134,11 +134,11 @@ def _stored(tokenize: Any, stream: VideoStream, number: int) -> dict[str, Tensor
 def _tokenizer(variant: Variant) -> Any:
     """(stream, number of the clip) -> Canvases."""
     size = (variant.canvas, variant.canvas)
-    if variant.source == "frames":
+    if variant.source in ("frames", "blank"):
         frames = FrameTokenizer(variant.budget, patch=PATCH, merge=MERGE, canvas_size=size, threads=1)
-        return lambda stream, number: frames(stream)
+        return partial(_frames, frames, variant.source == "blank")
     if variant.source != "codec":
-        raise SweepError(f"unknown source {variant.source!r}; known: codec, frames")
+        raise SweepError(f"unknown source {variant.source!r}; known: codec, frames, blank")
     if variant.saliency not in ("motion+residual", "luma", "random", *_WEIGHTS):
         raise SweepError(
             f"unknown saliency {variant.saliency!r}; known: motion+residual, motion, residual, luma, random"
@@ -150,6 +150,7 @@ def _tokenizer(variant: Variant) -> Any:
         variant.budget,
         grouping=cast(Any, variant.grouping),
         selection=cast(Any, variant.selection),
+        candidates=cast(Any, variant.candidates),
         patch=PATCH,
         merge=MERGE,
         block=variant.block,
@@ -163,6 +164,11 @@ def _tokenizer(variant: Variant) -> Any:
         **cast(Any, _SPANS),
     )
     return partial(_codec, codec, variant)
+
+
+def _frames(frames: FrameTokenizer, blank: bool, stream: VideoStream, number: int) -> Canvases:
+    canvases: Canvases = frames(stream)
+    return replace(canvases, images=torch.zeros_like(canvases.images)) if blank else canvases
 
 
 def _codec(codec: CodecTokenizer, variant: Variant, stream: VideoStream, number: int) -> Canvases:

@@ -59,8 +59,8 @@ def run_job(job: Job, work: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     variant = job.variant
     if job.kind == "data":
+        from ov2kit.recipes.evidence.difficulty import Difficulty
         from ov2kit.recipes.evidence.jumpset import make_jumpset
-        from ov2kit.recipes.evidence.scene import Difficulty
 
         make_jumpset(
             target,

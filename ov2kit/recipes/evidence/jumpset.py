@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import Ov2kitError
+from ov2kit.recipes.evidence.difficulty import Difficulty
 from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
-from ov2kit.recipes.evidence.scene import Difficulty, render
+from ov2kit.recipes.evidence.scene import render
 
 SPLITS = ("train", "val", "test")
 QUESTION = "When does each jump start? Answer with a list of seconds."

@@ -24,12 +24,7 @@ class LitJumpReadout(lightning.LightningModule):
     The threshold above which a peak is a start is chosen on the validation clips after training, and used for test.
 
     Args:
-        width: of the encoder.
-        depth: of the encoder.
-        positions: see `JumpModel`.
-        visibility: see `JumpModel`.
-        connector: see `JumpModel`.
-        canvas_tokens: merged tokens of a canvas.
+        model: takes a batch and the times asked about, and gives a logit for each.
         lr: peak learning rate.
         weight_decay: of AdamW.
         warmup_share: share of the steps.
@@ -40,23 +35,16 @@ class LitJumpReadout(lightning.LightningModule):
 
     def __init__(
         self,
-        width: int = 32,
-        depth: int = 2,
+        model: JumpModel,
         *,
-        positions: str = "release",
-        visibility: str = "group",
-        connector: str = "merger",
-        canvas_tokens: int = 16,
         lr: float = 4e-3,
         weight_decay: float = 0.01,
         warmup_share: float = 0.1,
-        most_seconds: float = 7.0,
+        most_seconds: float = 10.0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.model = JumpModel(
-            width, depth, positions=positions, visibility=visibility, connector=connector, canvas_tokens=canvas_tokens
-        )
+        self.save_hyperparameters(ignore=["model"])
+        self.model = model
         self.lr, self.weight_decay, self.warmup_share = lr, weight_decay, warmup_share
         queries = torch.arange(round(most_seconds / STEP_SECONDS) + 1) * STEP_SECONDS
         self.register_buffer("query_seconds", queries, persistent=False)
@@ -73,7 +61,7 @@ class LitJumpReadout(lightning.LightningModule):
 
     def _inside(self, batch: ClipBatch) -> Tensor:
         """(B, Q) bool: queries within each clip."""
-        return self.query_seconds[None] <= torch.tensor(batch.durations)[:, None]
+        return self.query_seconds[None] <= self.query_seconds.new_tensor(batch.durations)[:, None]
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         logits = self.model(batch, self.query_seconds)

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip, batches, mirrored, read_canvases, read_facts
 from ov2kit.recipes.evidence.lit_jump import LitJumpReadout
-from ov2kit.recipes.evidence.small_model import ClipBatch, pack
+from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel, pack
 from ov2kit.recipes.evidence.variant import Variant
 
 _SCORED_AT_ONCE = 8
@@ -56,17 +56,16 @@ def run_variant(variant: Variant, seed: int, canvases: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     lightning.seed_everything(seed, verbose=False)
     clips = {split: read_canvases(canvases, split) for split in ("train", "val", "test")}
-    tokens = (variant.canvas // (PATCH * MERGE)) ** 2
-    model = LitJumpReadout(
+    model = JumpModel(
         variant.width,
         variant.depth,
         positions=variant.positions,
         visibility=variant.visibility,
         connector=variant.connector,
-        canvas_tokens=tokens,
-        lr=variant.lr,
-        most_seconds=max(clip.duration for split in clips.values() for clip in split),
+        canvas_tokens=(variant.canvas // (PATCH * MERGE)) ** 2,
     )
+    most = max(clip.duration for split in clips.values() for clip in split)
+    module = LitJumpReadout(model, lr=cast(float, variant.lr), most_seconds=most)
     trainer = lightning.Trainer(
         max_steps=variant.steps,
         accelerator="cpu",
@@ -80,20 +79,20 @@ def run_variant(variant: Variant, seed: int, canvases: Path) -> dict[str, Any]:
         limit_val_batches=0,
     )
     began = time.process_time()
-    trainer.fit(model, _loader(_Batches(clips["train"], variant, seed)))
+    trainer.fit(module, _loader(_Batches(clips["train"], variant, seed)))
     trained = time.process_time() - began
     scorer = lightning.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
-    scorer.validate(model, _loader(_Batches(clips["val"], variant, None)), verbose=False)
-    scorer.test(model, _loader(_Batches(clips["test"], variant, None)), verbose=False)
+    scorer.validate(module, _loader(_Batches(clips["val"], variant, None)), verbose=False)
+    scorer.test(module, _loader(_Batches(clips["test"], variant, None)), verbose=False)
     facts = read_facts(canvases, "test")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return {
-        "scores": model.scores,
-        "threshold": model.threshold,
-        "per_clip": [round(score, 5) for score in model.per_clip],
+        "scores": module.scores,
+        "threshold": module.threshold,
+        "per_clip": [round(score, 5) for score in module.per_clip],
         "loss": float(trainer.callback_metrics["loss"]),
         "tokens": sum(facts["tokens"]) / len(facts["tokens"]),
         "tokens_range": [min(facts["tokens"]), max(facts["tokens"])],

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+PLACE_WAVES = 3  # cosines per axis; half a wave tells the two sides apart
+
 
 class TimeReadout(nn.Module):
     """Tokens of a clip -> one logit per time step: does an event start here?
@@ -33,8 +35,8 @@ class TimeReadout(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
-        self.score = nn.Linear(width, heads)
-        self.value = nn.Linear(width, heads * channels)
+        self.score = nn.Linear(width + 2 * PLACE_WAVES, heads)
+        self.value = nn.Linear(width + 2 * PLACE_WAVES, heads * channels)
         self.offsets = nn.Parameter(torch.linspace(-reach_seconds, reach_seconds, heads))
         self.log_widths = nn.Parameter(torch.full((heads,), reach_seconds / heads).log())
         self.mix = nn.Linear(heads * (channels + 2), hidden)
@@ -45,16 +47,19 @@ class TimeReadout(nn.Module):
         self.out = nn.Linear(hidden, 1)
         nn.init.constant_(self.out.bias, -2.0)
 
-    def forward(self, tokens: Tensor, frame: Tensor, frame_seconds: Tensor, query_seconds: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tensor, place: Tensor, frame: Tensor, frame_seconds: Tensor, query_seconds: Tensor
+    ) -> Tensor:
         """Logits (B, Q).
 
         Args:
             tokens: (M, C).
+            place: (M, 2) centre of each token in its source frame, (row, column) as shares of the edges.
             frame: (M,) int64, which entry of `frame_seconds`, flattened, a token belongs to.
             frame_seconds: (B, F) times of the distinct frames of each clip; NaN where a clip has fewer.
             query_seconds: (Q,) times asked about.
         """
-        x = self.norm(tokens)
+        x = torch.cat([self.norm(tokens), place_waves(place)], dim=-1)
         clips, frames = frame_seconds.shape
         weight = (8 * torch.tanh(self.score(x) / 8)).exp()  # (M, H); bounded, so that sums need no shift
         value = rearrange(self.value(x), "m (h d) -> m h d", h=self.heads)
@@ -69,7 +74,7 @@ class TimeReadout(nn.Module):
         logits = rearrange(mass.clamp(min=1e-6).log(), "(b f) h -> b h 1 f", b=clips) - near
         logits = logits.masked_fill(missing[:, None, None], -torch.inf)
         total = logits.logsumexp(dim=-1, keepdim=True)
-        attention = (logits - total).exp()
+        attention = logits.softmax(dim=-1)
         read = attention @ rearrange(pooled, "(b f) h d -> b h f d", b=clips)  # (B, H, Q, D)
         how_far = torch.einsum("bhqf,bqf->bhq", attention, distance)[..., None]
         y = self.mix(rearrange(torch.cat([read, how_far, total / 4], dim=-1), "b h q d -> b q (h d)"))
@@ -79,11 +84,17 @@ class TimeReadout(nn.Module):
         return logit.squeeze(-1)
 
 
+def place_waves(place: Tensor) -> Tensor:
+    """(M, 2) shares of the edges -> (M, 2 * PLACE_WAVES) smooth functions of them."""
+    halves = torch.pi * torch.arange(1, PLACE_WAVES + 1, device=place.device, dtype=place.dtype)
+    return (place[..., None] * halves).cos().flatten(-2)
+
+
 def event_targets(starts: list[tuple[float, ...]], query_seconds: Tensor, spread_seconds: float = 0.08) -> Tensor:
     """(B, Q) in [0, 1]: 1 at a start, falling off as a Gaussian."""
     rows = []
     for own in starts:
-        distance = query_seconds[:, None] - torch.tensor(own or (1e6,))
+        distance = query_seconds[:, None] - query_seconds.new_tensor(own or (1e6,))
         rows.append(torch.exp(-0.5 * (distance / spread_seconds) ** 2).amax(dim=1))
     return torch.stack(rows)
 

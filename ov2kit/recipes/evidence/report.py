@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import textwrap
 import time
 from importlib import metadata
 from pathlib import Path
@@ -70,7 +71,7 @@ def _table(experiment: dict[str, Any]) -> list[str]:
     names = list(experiment["rows"][0]["label"])
     compared = any("difference" in row for row in experiment["rows"])
     head = [*names, "mAP", "@0.1 / @0.2 / @0.3", *(["difference"] if compared else []), "validation mAP"]
-    head += ["seeds", "tokens", "tokenize s/clip", "train s", "MiB"]
+    head += ["seeds", "tokens", "parameters", "tokenize s/clip", "train s", "MiB"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in experiment["rows"]:
         cells = [_shown(row["label"][name]) for name in names]
@@ -82,6 +83,7 @@ def _table(experiment: dict[str, Any]) -> list[str]:
         if compared:
             cells += [_difference(row.get("difference"))]
         cells += [f"{100 * row['val_map']:.1f}", str(row["runs"]), f"{row['tokens']:.0f}"]
+        cells += [f"{row['parameters']:.0f}"]
         cells += [f"{row['tokenize_seconds']:.3f}", f"{row['train_seconds']:.1f}", f"{row['peak_mebibytes']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -118,7 +120,7 @@ def _plots(out: Path, experiments: list[dict[str, Any]]) -> list[Path]:
         else:
             figure, axes = pyplot.subplots(figsize=(6, 0.8 + 0.32 * len(rows)))
             _dots(axes, rows)
-        axes.set_title(experiment["title"], fontsize=10)
+        axes.set_title(textwrap.fill(experiment["title"], 60), fontsize=10)
         axes.grid(alpha=0.3)
         figure.tight_layout()
         written.append(out / f"{experiment['name']}.png")
@@ -133,6 +135,9 @@ def _curves(axes: Any, rows: list[dict[str, Any]]) -> None:
         name = ", ".join(_shown(value) for key, value in row["label"].items() if key != "budget")
         lines.setdefault(name, []).append(row)
     for name, points in lines.items():
+        if len(points) == 1 and len(rows) > 1:  # a row beside the grid: a level to compare with
+            axes.axhline(_percent(points)[0], color="grey", linestyle="--", label=name)
+            continue
         points.sort(key=lambda row: row["label"]["budget"])
         budgets = [row["label"]["budget"] for row in points]
         axes.errorbar(budgets, _percent(points), yerr=_halves(points), marker="o", capsize=3, label=name)

@@ -19,7 +19,7 @@ from ov2kit.recipes.evidence.readout import TimeReadout
 from ov2kit.recipes.evidence.variant import SweepError
 from ov2kit.segments import Segments
 
-_WINDOW = 4  # canvases
+_WINDOW = 2  # canvases: half a group
 _HEAD_DIM = 32
 
 
@@ -35,6 +35,7 @@ class ClipBatch:
         canvas_patches: patches of one canvas.
         token_frame: (M',) entry of `frame_seconds`, flattened, of each block; -1 is padding.
         canvas_frame: (K,) the same for the first block of each canvas.
+        place: (M', 2) float32 centre of each block in its frame, (row, column) as shares of the edges.
         frame_seconds: (B, F) float32, NaN where a clip has fewer frames.
         starts: answers.
         durations: seconds.
@@ -47,6 +48,7 @@ class ClipBatch:
     canvas_patches: int
     token_frame: Tensor
     canvas_frame: Tensor
+    place: Tensor
     frame_seconds: Tensor
     starts: list[tuple[float, ...]]
     durations: tuple[float, ...]
@@ -83,6 +85,7 @@ def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
         area,
         torch.cat(token_frames),
         torch.cat(canvas_frames),
+        (torch.cat([clip.positions for clip in clips])[:: MERGE**2, 1:] + MERGE / 2) / side,
         torch.stack(seconds),
         [clip.starts for clip in clips],
         tuple(clip.duration for clip in clips),
@@ -144,17 +147,18 @@ class JumpModel(nn.Module):
 
     def forward(self, batch: ClipBatch, query_seconds: Tensor) -> Tensor:
         """Logits (B, Q)."""
-        pixels = batch.patches.float() * self.scale - self.shift
+        pixels = batch.patches.float().mul_(self.scale).sub_(self.shift)  # in place: new memory costs more than sums
         features = self.encoder(pixels, batch.positions, batch.segments, grid_thw=batch.grids)
-        frame = batch.token_frame
+        frame, place = batch.token_frame, batch.place
         if self.per_canvas:
             tokens, _ = self.connector(features, [batch.canvas_patches] * (len(features) // batch.canvas_patches))
             if self.latents:  # which latent holds what is not known: they carry the time their canvas begins at
                 frame = batch.canvas_frame.repeat_interleave(self.latents)
+                place = batch.place.new_full((len(frame), 2), 0.5)
         else:
             tokens = self.connector(features)
         kept = frame >= 0
-        logits: Tensor = self.readout(tokens[kept], frame[kept], batch.frame_seconds, query_seconds)
+        logits: Tensor = self.readout(tokens[kept], place[kept], frame[kept], batch.frame_seconds, query_seconds)
         return logits
 
 

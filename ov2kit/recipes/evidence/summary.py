@@ -15,7 +15,6 @@ from ov2kit.recipes.evidence.sweep import Experiment
 from ov2kit.recipes.evidence.variant import Variant
 
 # Two-sided 95 % points of Student's t for 1 .. 9 degrees of freedom; close to the normal's beyond.
-_SCORES = ("ap@0.1", "ap@0.2", "ap@0.3", "val_map")
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
@@ -48,6 +47,7 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
         "map": mean,
         "interval": None if math.isnan(half) else [mean - half, mean + half],
         "map_per_seed": maps,
+        "val_map_per_seed": [run["scores"]["val_map"] for run in found],
         **{
             name: float(np.mean([run["scores"][name] for run in found]))
             for name in ("ap@0.1", "ap@0.2", "ap@0.3", "val_map")

@@ -8,6 +8,7 @@ experiments:
     seeds: 5
     base: {}                      # for this experiment
     grid: {source: [codec, frames], budget: [4, 8, 16]}
+    also: [{source: blank, budget: 8}]   # rows beside the grid, with the same fields
     against: {source: frames}     # a row is compared with itself with these fields replaced
 ```
 """
@@ -22,6 +23,7 @@ import yaml
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
 CONFIGS = Path(__file__).parent / "configs"
+_KEYS = {"name", "title", "seeds", "base", "grid", "also", "against"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Row:
     """One variant of an experiment.
 
     Args:
-        label: the fields of the grid.
+        label: the fields of the grid, or of a row beside it.
         variant: all fields.
         rival: what it is compared with; None when that is itself.
     """
@@ -76,14 +78,17 @@ def read_sweep(config: str | Path) -> tuple[dict[str, Any], list[Experiment]]:
 
 
 def _experiment(entry: dict[str, Any], base: dict[str, Any]) -> Experiment:
-    if extra := sorted(set(entry) - {"name", "title", "seeds", "base", "grid", "against"}):
-        raise SweepError(f"unknown key {extra[0]!r} of an experiment; known: name, title, seeds, base, grid, against")
+    if extra := sorted(set(entry) - _KEYS):
+        raise SweepError(f"unknown key {extra[0]!r} of an experiment; known: {', '.join(sorted(_KEYS))}")
     if missing := [key for key in ("name", "grid") if not entry.get(key)]:
         raise SweepError(f"an experiment needs {missing[0]!r}, got {entry}")
     own = {**base, **(entry.get("base") or {})}
+    labels = [dict(zip(entry["grid"], values, strict=True)) for values in product(*entry["grid"].values())]
+    labels += entry.get("also") or []
+    if odd := [label for label in labels if set(label) != set(entry["grid"])]:
+        raise SweepError(f"a row beside the grid of {entry['name']!r} needs {', '.join(entry['grid'])}, got {odd[0]}")
     rows = []
-    for values in product(*entry["grid"].values()):
-        label = dict(zip(entry["grid"], values, strict=True))
+    for label in labels:
         variant = Variant.of({**own, **label})
         rival = Variant.of({**own, **label, **(entry.get("against") or {})})
         rows.append(Row(label, variant, None if rival == variant else rival))
