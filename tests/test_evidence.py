@@ -148,6 +148,11 @@ def test_snow_and_switched_light_are_where_they_should_be():
     assert np.abs(np.diff(switched, 2)).max() > 4
 
 
+def test_the_widest_pan_stays_on_the_background():
+    clip = render(0, Difficulty(seconds=(20.0, 20.0), drift=0.4), size=32)
+    assert clip.frames.shape == (500, 32, 32, 3)
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
@@ -155,6 +160,7 @@ def test_snow_and_switched_light_are_where_they_should_be():
         ({"seconds": (6.0, 5.0)}, "seconds must be 0 <= least <= most, got 6.0, 5.0"),
         ({"snow": 1.5}, "snow is a share from 0 to 1, got 1.5"),
         ({"pause": (-1.0, 1.0)}, "pause must not be negative"),
+        ({"drift": 0.5}, "drift must be from 0 to 0.4, where the background ends, got 0.5"),
     ],
 )
 def test_impossible_knobs_are_named(knobs, message):

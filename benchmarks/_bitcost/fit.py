@@ -62,7 +62,8 @@ def _scales(samples: Sequence[Sample]) -> tuple[tuple[Tensor, Tensor], tuple[Ten
     """Mean and deviation of each feature, of macroblocks and of frames."""
     local = torch.cat([s.features.permute(0, 2, 3, 1).flatten(0, 2)[::41].float() for s in samples])
     whole = torch.cat([s.whole for s in samples])
-    return tuple((x.mean(0), x.std(0).clamp(min=1e-2)) for x in (local, whole))  # type: ignore[return-value]
+    near, far = ((x.mean(0), x.std(0).clamp(min=1e-2)) for x in (local, whole))
+    return near, far
 
 
 def _piece(sample: Sample, frame: int, draw: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -22,7 +22,7 @@ class Difficulty:
         feints: share of long pauses in which a jumper crouches or shuffles aside without a jump.
         distractors: fewest and most objects that slide or float about without jumping.
         rest: mean pause of a distractor between two moves; 0 keeps it moving.
-        drift: fastest camera drift, per second.
+        drift: farthest that the camera pans from the middle, at most 0.4.
         snow: share of the picture, from the top, that shows television snow: new noise in every frame.
         noise: standard deviation of the sensor noise, grey levels of 255.
         lighting: largest relative change of the light.
@@ -61,5 +61,7 @@ class Difficulty:
         for name in ("feints", "snow", "camouflage", "glow"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.drift <= 0.4:
+            raise ValueError(f"drift must be from 0 to 0.4, where the background ends, got {self.drift}")
         if min(self.pause) < 0 or self.flight[0] <= 0:
             raise ValueError(f"pause must not be negative and flight must be positive, got {self.pause}, {self.flight}")
