@@ -7,11 +7,9 @@ Letters: K canvases, H x W pixels, p patch in pixels, m merge (patches per block
 N = K * H/p * W/p patches.
 """
 
-import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +18,10 @@ from typing import Any
 import torch
 from einops import rearrange
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ov2kit.errors import AssetError, CanvasError
+from ov2kit.files import check_file, write_tensors
 from ov2kit.geometry import to_block_layout
 from ov2kit.segments import Segments
 
@@ -370,7 +368,7 @@ class Canvases:
             The path of the file.
 
         Raises:
-            AssetError: `directory` is or lies under a file.
+            OutputError: it cannot be written there.
             TypeError: `provenance` holds something that JSON cannot.
         """
         folder = Path(directory)
@@ -385,22 +383,7 @@ class Canvases:
         }
         text = json.dumps(header)
         tensors = {name: getattr(self, name).cpu().contiguous() for name in _TENSORS}
-        is_new = not folder.exists()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise AssetError(f"{folder}: expected a directory to save into, got a file ({error})") from error
-        handle, scratch = tempfile.mkstemp(dir=folder, prefix=".canvases-")
-        os.close(handle)
-        try:
-            save_file(tensors, scratch, metadata={"ov2kit": text})
-            os.chmod(scratch, 0o644)
-            os.replace(scratch, folder / _FILE)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-            if is_new:
-                with contextlib.suppress(OSError):  # it holds the file now, unless something went wrong
-                    folder.rmdir()
+        write_tensors(folder / _FILE, tensors, {"ov2kit": text})
         return folder / _FILE
 
     @classmethod
@@ -410,7 +393,7 @@ class Canvases:
         Raises:
             AssetError: the file is missing or was not written by `save`.
         """
-        path = Path(directory) / _FILE
+        path = check_file(Path(directory) / _FILE, "a file written by Canvases.save", AssetError)
         try:
             with safe_open(path, framework="pt", device=str(device)) as file:
                 header = json.loads((file.metadata() or {}).get("ov2kit", "{}"))

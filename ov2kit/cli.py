@@ -16,6 +16,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ov2kit.errors import DamagedVideoWarning, Ov2kitError
+from ov2kit.files import check_file, kind_of, refuse_overwriting_inputs, safe_name
 
 SAMPLE = Path(__file__).parent / "codec" / "sample" / "bbb_360p.mp4"
 TRAINING = {
@@ -51,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
         "demo": _demo,
         "doctor": _doctor,
     }
+    if pipe := _pipe_for_config(arguments):
+        return _fail(pipe)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
         parsed = _parser(chosen).parse_args(list(arguments))
@@ -202,27 +205,37 @@ def _tokenize(parsed: Namespace) -> int:
         return _fail(f"{folder}: expected a directory for the results, got a file")
     status = 0
     for video, name in zip(parsed.videos, _names(parsed.videos), strict=True):
+        target = folder / name
         try:
-            target = folder / name
             if target.exists() and not parsed.overwrite:
                 status = _fail(f"{target}: exists already; pass --overwrite to replace it")
                 continue
+            if target.exists() and name != safe_name(Path(video).stem) and _made_of(target) != video:
+                status = _fail(f"{target}: is of another video, and a made-up name for {video}; choose another --out")
+                continue
+            refuse_overwriting_inputs(target, parsed.videos)
             canvases = _canvases(tokenizer, video, parsed.quiet)
             _save(canvases, target, parsed.format, parsed.overwrite)
             print(_summary(video, target, canvases, as_json=parsed.json), flush=True)
         except Ov2kitError as error:  # the other videos are still worth doing
             status = _fail(str(error))
+        except Exception as error:  # and so they are whatever one file does to a library
+            status = _fail(f"{video}: {type(error).__name__}: {' '.join(str(error).split())}")
     return status
 
 
 def _names(videos: Sequence[str]) -> list[str]:
-    """A directory name per video: its stem, numbered where two are the same."""
-    seen: dict[str, int] = {}
+    """A directory name per video: its stem, numbered where two are the same and never as another one is called."""
+    stems = [safe_name(Path(video).stem) for video in videos]
+    real, given = {stem.casefold() for stem in stems}, set[str]()
     names = []
-    for video in videos:
-        stem = Path(video).stem or "video"
-        seen[stem] = seen.get(stem, 0) + 1
-        names.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+    for stem in stems:
+        name, number = stem, 1
+        while name.casefold() in given or (number > 1 and name.casefold() in real):
+            number += 1
+            name = f"{stem}-{number}"
+        given.add(name.casefold())
+        names.append(name)
     return names
 
 
@@ -233,6 +246,39 @@ def _save(canvases: Any, target: Path, kind: str, overwrite: bool) -> None:
         canvases.save(target)
     else:
         save_assets(canvases, target, kind, overwrite=overwrite)  # type: ignore[arg-type] # one of _FORMATS
+
+
+def _pipe_for_config(arguments: Sequence[str]) -> str | None:
+    """What to say of a --config that is no file; the parser would open it, and wait for ever."""
+    for place, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        path = value if equals else "".join(arguments[place + 1 : place + 2])
+        if option == "--config" and kind_of(path) is not None:
+            try:
+                check_file(path, "a YAML file")
+            except Ov2kitError as error:
+                return str(error)
+    return None
+
+
+def _made_of(folder: Path) -> str | None:
+    """The video that a directory of canvases says it was made of."""
+    try:
+        if (folder / "meta.json").is_file():
+            facts = json.loads((folder / "meta.json").read_bytes())
+        else:
+            from safetensors import safe_open
+
+            with safe_open(folder / "canvases.safetensors", "pt") as file:
+                facts = json.loads(file.metadata()["ov2kit"])
+        return str(facts["provenance"]["source"]["name"])
+    except Exception:  # whatever lies there, it does not say
+        return None
+
+
+def _configs(parsed: Namespace) -> list[str]:
+    """The files that --config named."""
+    return [str(path) for path in parsed.get("config") or []]
 
 
 def _summary(video: str, target: Path, canvases: Any, *, as_json: bool) -> str:
@@ -264,6 +310,7 @@ def _report(parsed: Namespace) -> int:
     from ov2kit.codec.report import write_report
 
     tokenizer = _tokenizer(parsed)
+    refuse_overwriting_inputs(parsed.out, [parsed.video, *_configs(parsed)])  # before the work, not after
     canvases = _canvases(tokenizer, parsed.video, parsed.quiet)
     page = write_report(parsed.out, parsed.video, canvases)
     print(f"{parsed.video}: {len(canvases)} canvases, {canvases.num_tokens} tokens -> {page}")

@@ -33,9 +33,19 @@ class DataError(Ov2kitError, ValueError):
     """Conversations, annotations, predictions or other data are missing, malformed or do not belong together."""
 
 
+class OutputError(Ov2kitError, OSError):
+    """A file or folder cannot be written: the disk is full, the place is taken, or an input lies there."""
+
+
 class MissingExtraError(Ov2kitError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 
 
 class DamagedVideoWarning(UserWarning):
     """A video was damaged or cut short; the message counts what was lost."""
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """`repr` of a value for a message, cut in the middle where it is long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 24]}...{text[-8:]} ({len(text)} characters)"

@@ -4,18 +4,21 @@ Nothing here knows what the numbers mean; `assets` does. Every failure is an `As
 the file. Letters: K canvases of H x W pixels.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from ov2kit.errors import AssetError
+from ov2kit.codec.still import open_header
+from ov2kit.errors import AssetError, shorten
+from ov2kit.files import check_file, is_safe_name, kind_of
 
 Format = Literal["png", "npy", "jpg"]
 POSITIONS, FRAME_IDS, META, DONE = "src_patch_position.npy", "frame_ids.npy", "meta.json", "_DONE"
@@ -51,7 +54,7 @@ def list_canvases(folder: Path, meta: dict[str, Any]) -> list[str]:
     """
     listed = meta.get("canvas_files") or meta.get("jpg_files")
     if listed:
-        bad = [n for n in listed if not isinstance(n, str) or Path(n).name != n] if isinstance(listed, list) else listed
+        bad = [n for n in listed if not is_safe_name(n)] if isinstance(listed, list) else listed
         if bad:
             raise AssetError(f"{folder / META}: canvas_files must be a list of plain file names, got {bad!r:.100}")
         return list(listed)
@@ -80,46 +83,90 @@ def write_pictures(folder: Path, names: Sequence[str], pictures: NDArray[np.uint
             Image.fromarray(picture).save(path, quality=quality, subsampling=0)
 
 
-def read_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
-    """(K, H, W, 3) uint8 RGB.
+def read_sizes(folder: Path, names: Sequence[str], max_source_pixels: int) -> tuple[int, int]:
+    """(height, width) of all pictures, by their headers alone: no pixel takes memory yet.
+
+    Args:
+        folder: of the pictures.
+        names: of their files.
+        max_source_pixels: most pixels of all pictures together.
 
     Raises:
-        AssetError: a picture is missing, unreadable or of another size than the first.
+        AssetError: a picture is missing, unreadable or of another size than the first, or they are too large.
     """
-    pictures: list[NDArray[np.uint8]] = []
+    first: tuple[int, int] | None = None
     for name in names:
-        picture = _read_picture(folder / name)
-        if pictures and picture.shape != pictures[0].shape:
-            sizes = [f"{p.shape[0]} x {p.shape[1]}" for p in (pictures[0], picture)]
+        size = _header_size(folder / name)
+        first = first or size
+        if size != first:
+            sizes = [f"{height} x {width}" for height, width in (first, size)]
             raise AssetError(
                 f"{folder / name}: canvases must share one size; {names[0]} is {sizes[0]}, it is {sizes[1]}"
             )
-        pictures.append(picture)
-    return np.stack(pictures)
+        if size[0] * size[1] * len(names) > max_source_pixels:
+            raise AssetError(
+                f"{folder}: {len(names)} canvases of {size[0]} x {size[1]} pixels are more than "
+                f"max_source_pixels={max_source_pixels} together; allow more if they are meant to be so large"
+            )
+    assert first is not None
+    return first
 
 
-def _read_picture(path: Path) -> NDArray[np.uint8]:
+def _header_size(path: Path) -> tuple[int, int]:
     if path.suffix == ".npy":
         array = read_array(path)
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
             raise AssetError(f"{path}: a canvas must be (H, W, 3) uint8, got {array.shape} {array.dtype}")
-        return array
+        return array.shape[0], array.shape[1]
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
+def read_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
+    """(K, H, W, 3) uint8 RGB of pictures whose sizes `read_sizes` has seen.
+
+    Raises:
+        AssetError: a picture is unreadable.
+    """
+    pictures: NDArray[np.uint8] | None = None
+    for number, name in enumerate(names):
+        path = folder / name
+        if path.suffix == ".npy":
+            picture = read_array(path)
+        else:
+            with _opened(path) as opened:
+                picture = np.asarray(opened.convert("RGB"))
+        if pictures is None:
+            pictures = np.empty((len(names), *picture.shape), dtype=np.uint8)
+        pictures[number] = picture
+    assert pictures is not None
+    return pictures
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose header is read."""
+    _check(path, "canvas")
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise AssetError(f"{path}: the canvas is missing; the directory is incomplete, make it again") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise AssetError(f"{path}: not a readable picture ({error})") from error
+        with open(path, "rb") as file:
+            yield open_header(file)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shorten(str(error))
+        raise AssetError(f"{path}: not a readable picture ({reason})") from error
+
+
+def _check(path: Path, what: str = "file") -> None:
+    if kind_of(path) is None:
+        raise AssetError(f"{path}: the {what} is missing; the directory is incomplete, make it again")
+    check_file(path, "a file", AssetError)
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """An array from a .npy file; objects (pickles) are refused."""
+    """A mapping of an array in a .npy file, of which nothing is read yet; objects (pickles) are refused."""
+    _check(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise AssetError(f"{path}: the file is missing; the directory is incomplete, make it again") from error
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, OverflowError) as error:
         raise AssetError(f"{path}: not a readable .npy array ({error})") from error
     if not isinstance(array, np.ndarray):  # an .npz under this name
         raise AssetError(f"{path}: expected one array, got an archive")
@@ -139,15 +186,14 @@ def read_ids(path: Path, shape: tuple[int, ...]) -> NDArray[np.int32]:
         raise AssetError(f"{path}: expected {wanted} integers, got {array.shape} {array.dtype}")
     if array.size and (array.max() > np.iinfo(np.int32).max or array.min() < np.iinfo(np.int32).min):
         raise AssetError(f"{path}: numbers do not fit int32")
-    return array.astype(np.int32)
+    return np.array(array, dtype=np.int32)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
     """The object in meta.json."""
+    _check(path)
     try:
         meta = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise AssetError(f"{path}: the file is missing; the directory is incomplete, make it again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise AssetError(f"{path}: not readable JSON ({error})") from error
     if not isinstance(meta, dict):

@@ -7,8 +7,6 @@ Letters: K canvases of H x W pixels, h x w patches each, P = h * w, p patch in p
 
 import json
 import os
-import secrets
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,7 @@ from ov2kit.codec import asset_files as files
 from ov2kit.codec.asset_facts import anchors, frame_times, group_ids, patch_edge, row_order, whole_number
 from ov2kit.codec.asset_order import Order, Positions, broken_canvas, from_raster, to_raster
 from ov2kit.errors import AssetError, CanvasError
+from ov2kit.files import write_folder
 
 _FORMAT = "ov2kit.assets.1"
 
@@ -55,6 +54,7 @@ def save_assets(
 
     Raises:
         AssetError: the place is taken.
+        OutputError: it cannot be written there.
         CanvasError: several clips, no canvas, a block that is not whole, or a frame without a time.
         ValueError: unknown format or order.
     """
@@ -69,25 +69,16 @@ def save_assets(
     positions = canvases.positions.cpu().numpy()
     _check_saveable(canvases, positions)
     target = Path(directory).expanduser().resolve()
-    is_there = _check_place(target, overwrite)
+    _check_place(target, overwrite)
     names = files.canvas_names(len(canvases), format)
     meta = json.dumps(_meta(canvases, names, order), default=str, indent=1)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise AssetError(f"{target}: lies under a file; choose another place ({error.strerror})") from error
-    scratch = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
-    scratch.mkdir()
-    try:
+    with write_folder(target, replace=True) as scratch:
         pictures = canvases.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         files.write_pictures(scratch, names, pictures, quality)
         np.save(scratch / files.POSITIONS, from_raster(positions, canvases.merge, order), allow_pickle=False)
         np.save(scratch / files.FRAME_IDS, np.array(_frame_ids(canvases), dtype=np.int32), allow_pickle=False)
         (scratch / files.META).write_text(meta, encoding="utf-8")
         (scratch / files.DONE).write_text("ok\n", encoding="utf-8")
-        _swap_in(scratch, target, is_there)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # gone already when all went well
     return target
 
 
@@ -100,6 +91,7 @@ def load_assets(
     patch: int | None = None,
     merge: int | None = None,
     device: torch.device | str = "cpu",
+    max_source_pixels: int = 2**29,
 ) -> Canvases:
     """Read a directory of the public layout, ours or another tool's.
 
@@ -118,6 +110,7 @@ def load_assets(
         patch: patch edge in pixels; as meta.json says, else from the counts, when omitted.
         merge: patches per block edge; as meta.json says, else 2, when omitted.
         device: where the tensors go.
+        max_source_pixels: most pixels of all canvases together; three bytes each.
 
     Raises:
         AssetError: incomplete (no _DONE, a file missing), unreadable, counts or sizes that do not
@@ -135,8 +128,7 @@ def load_assets(
     if is_ours and meta["format"] != _FORMAT:
         raise AssetError(f"{folder / files.META}: format {meta['format']!r} is not {_FORMAT!r}; update ov2kit")
     names = files.list_canvases(folder, meta)
-    pictures = files.read_pictures(folder, names)
-    size = (pictures.shape[1], pictures.shape[2])
+    size = files.read_sizes(folder, names, max_source_pixels)
     flat = files.read_ids(folder / files.POSITIONS, (-1, 3))
     if len(flat) == 0 or len(flat) % len(names):
         raise AssetError(f"{folder / files.POSITIONS}: {len(flat)} rows do not divide into {len(names)} canvases")
@@ -153,7 +145,8 @@ def load_assets(
     if not keep.any():
         raise AssetError(f"{folder}: every canvas is padding")
     groups, firsts, groups_from = group_ids(folder, meta, len(names), keep, canvases_per_group)
-    positions, pictures = positions[keep], pictures[keep]
+    pictures = files.read_pictures(folder, names)[keep]
+    positions = positions[keep]
     is_anchor = anchors(folder, meta, positions, keep, firsts)
     times, rate, times_from = frame_times(folder, meta, positions, fps)
     lossy = names[0].endswith(("jpg", "jpeg"))
@@ -252,10 +245,10 @@ def _is_done_without_mark(folder: Path) -> bool:
         return False
 
 
-def _check_place(target: Path, overwrite: bool) -> bool:
-    """Whether something is at `target` that may be replaced; raises if it may not."""
+def _check_place(target: Path, overwrite: bool) -> None:
+    """Raise if something is at `target` that may not be replaced."""
     if not target.exists():
-        return False
+        return
     if not target.is_dir():
         raise AssetError(f"{target}: expected a directory to write, there is a file; choose another")
     if others := files.strangers(target):
@@ -263,18 +256,3 @@ def _check_place(target: Path, overwrite: bool) -> bool:
     is_complete = (target / files.DONE).exists() or _is_done_without_mark(target)
     if is_complete and not overwrite:
         raise AssetError(f"{target}: is complete already; pass overwrite=True to replace it")
-    return True
-
-
-def _swap_in(scratch: Path, target: Path, is_there: bool) -> None:
-    """Move `scratch` to `target`; what was there goes away only after that."""
-    old = scratch.with_suffix(".old")
-    if is_there:
-        os.rename(target, old)
-    try:
-        os.rename(scratch, target)
-    except OSError as error:
-        if is_there:
-            os.rename(old, target)
-        raise AssetError(f"{target}: somebody else wrote there meanwhile ({error.strerror})") from error
-    shutil.rmtree(old, ignore_errors=True)

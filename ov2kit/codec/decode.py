@@ -176,7 +176,9 @@ def decode_jobs(
     # reordered. A bare decoder learns that by losing a picture.
     opened = ExitStack()
     containers = [opened.enter_context(source.open()) for _ in range(threads)]
-    streams = [choose_stream(container, source.label, stream_index) for container in containers]
+    streams = [
+        choose_stream(container, source.label, stream_index, source.max_source_pixels) for container in containers
+    ]
 
     def feed() -> None:
         try:
@@ -271,8 +273,7 @@ def _prepare(context: VideoCodecContext, motion: bool, quantizers: bool, frame_t
     options = {"flags2": "+export_mvs"} if motion else {}
     if quantizers:
         options["export_side_data"] = "venc_params"
-    if options:
-        context.options = options
+    context.options = {**context.options, **options}
     context.thread_type = "NONE" if frame_threads == 1 else "FRAME"
     context.thread_count = frame_threads
     context.copy_opaque = True

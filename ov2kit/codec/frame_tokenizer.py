@@ -12,7 +12,7 @@ from torch import Tensor
 from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import plan_budget
 from ov2kit.codec.provenance import StageClock, describe
-from ov2kit.codec.source import VideoSource
+from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.errors import BudgetError
 
@@ -73,6 +73,7 @@ class FrameTokenizer:
         max_pixels: largest canvas area in pixels.
         canvas_size: (height, width) in pixels instead.
         threads: see `VideoStream`.
+        max_source_pixels: see `VideoStream`.
 
     Raises:
         BudgetError: budgets that cannot be met.
@@ -94,6 +95,7 @@ class FrameTokenizer:
         max_pixels: int = 150_000,
         canvas_size: tuple[int, int] | None = None,
         threads: int | None = None,
+        max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
         if group < 1:
             raise ValueError(f"group must be at least 1 frame, got {group}")
@@ -103,7 +105,7 @@ class FrameTokenizer:
         self.target_fps, self.group = target_fps, group
         self.patch, self.merge = patch, merge
         self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size
-        self.threads = threads
+        self.threads, self.max_source_pixels = threads, max_source_pixels
 
     def __call__(self, video: VideoSource | VideoStream) -> Canvases:
         """Sample a clip.
@@ -113,7 +115,7 @@ class FrameTokenizer:
         """
         clock = StageClock()
         with clock("open"):
-            stream = video if isinstance(video, VideoStream) else VideoStream(video, threads=self.threads)
+            stream = video if isinstance(video, VideoStream) else self._opened(video)
         duration = stream.duration_seconds
         unbounded = self.budget_canvases is None and self.budget_tokens is None
         budget = plan_budget(
@@ -155,7 +157,10 @@ class FrameTokenizer:
 
     def options(self) -> dict[str, Any]:
         """Constructor arguments, for provenance."""
-        return {name: value for name, value in vars(self).items() if name != "threads"}
+        return {name: value for name, value in vars(self).items() if name not in ("threads", "max_source_pixels")}
+
+    def _opened(self, video: VideoSource) -> VideoStream:
+        return VideoStream(video, threads=self.threads, max_source_pixels=self.max_source_pixels)
 
 
 def whole_frame_positions(indices: Sequence[int], height: int, width: int, patch: int) -> Tensor:

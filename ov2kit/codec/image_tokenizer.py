@@ -1,21 +1,16 @@
 """A still picture as one canvas at t = 0."""
 
-import io
-import os
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
+from PIL import Image
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import fit_grid, plan_budget
 from ov2kit.codec.frame_tokenizer import whole_frame_positions
 from ov2kit.codec.provenance import StageClock, versions
-from ov2kit.errors import VideoError
-
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
+from ov2kit.codec.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
 
 
 class ImageTokenizer:
@@ -28,6 +23,7 @@ class ImageTokenizer:
         min_pixels: smallest canvas area in pixels.
         max_pixels: largest canvas area in pixels.
         canvas_size: (height, width) in pixels instead.
+        max_source_pixels: most pixels of the picture as it comes; a larger one is refused by its header.
 
     Example:
         >>> canvases = ImageTokenizer()("photo.jpg")
@@ -42,24 +38,26 @@ class ImageTokenizer:
         min_pixels: int = 3136,
         max_pixels: int = 150_000,
         canvas_size: tuple[int, int] | None = None,
+        max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
         self.budget_tokens = budget_tokens
         self.patch, self.merge = patch, merge
         self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size
+        self.max_source_pixels = max_source_pixels
 
     def __call__(self, image: ImageSource) -> Canvases:
         """Resize one picture (bicubic, turned as its EXIF says) to a canvas.
 
         Args:
-            image: path, encoded bytes, binary file object, PIL image, (H, W, 3) or (H, W) uint8
-                array, or (3, H, W) uint8 tensor.
+            image: path, ``data:`` address, encoded bytes, binary file object, PIL image, array or tensor; see
+                `ov2kit.codec.still.open_picture`.
 
         Raises:
-            VideoError: the input is no picture.
+            VideoError: the input is no picture, or one of too many pixels.
         """
         clock = StageClock()
         with clock("decode"):
-            picture = _opened(image)
+            picture, kind = open_picture(image, self.max_source_pixels)
         side = self.patch * self.merge
         size = self.canvas_size
         if size is None and self.budget_tokens is not None:
@@ -90,7 +88,7 @@ class ImageTokenizer:
             provenance={
                 "preset": "image",
                 "signal": {"used": "none"},
-                "codec": getattr(picture, "format", None) or "pixels",
+                "codec": kind,
                 "source": {"display_size": [picture.height, picture.width]},
                 "options": self.options(),
                 "seconds": clock.seconds,
@@ -100,28 +98,4 @@ class ImageTokenizer:
 
     def options(self) -> dict[str, Any]:
         """Constructor arguments, for provenance."""
-        return dict(vars(self))
-
-
-def _opened(image: ImageSource) -> Image.Image:
-    if isinstance(image, Tensor):
-        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
-            raise VideoError(f"an image tensor must be (3, H, W) uint8, got {tuple(image.shape)} {image.dtype}")
-        image = image.permute(1, 2, 0).cpu().numpy()
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
-            raise VideoError(f"an image array must be (H, W, 3) or (H, W) uint8, got {image.shape} {image.dtype}")
-        return Image.fromarray(image).convert("RGB")
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    label = f"<{len(image)} bytes>" if isinstance(image, bytes) else str(getattr(image, "name", image))
-    try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            turned = ImageOps.exif_transpose(opened)
-            return turned.convert("RGB")
-    except FileNotFoundError as error:
-        raise VideoError(f"{label}: no such file; check the path") from error
-    except IsADirectoryError as error:
-        raise VideoError(f"{label}: expected an image file, got a folder") from error
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise VideoError(f"{label}: not a picture that can be opened ({type(error).__name__})") from error
+        return {name: value for name, value in vars(self).items() if name != "max_source_pixels"}

@@ -6,7 +6,6 @@ comes from a file (names, metadata, provenance) is escaped.
 
 import json
 import os
-import tempfile
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -23,7 +22,7 @@ from ov2kit.codec.report_facts import Facts, text_rows
 from ov2kit.codec.report_pictures import data_address, gallery, heat_layer, spotlight
 from ov2kit.codec.source import VideoSource
 from ov2kit.codec.stream import VideoStream
-from ov2kit.errors import AssetError
+from ov2kit.files import refuse_overwriting_inputs, write_text
 
 _TOKEN_BINS = 48
 _SOURCE_FRAMES = 8
@@ -52,26 +51,14 @@ def write_report(
     Raises:
         VideoError: the video cannot be read.
         CanvasError: several clips, no canvas, or canvases of another video.
-        AssetError: `path_out` cannot be written.
+        OutputError: `path_out` cannot be written, or is the video.
     """
+    refuse_overwriting_inputs(path_out, [video.label if isinstance(video, VideoStream) else video])
     stream = video if isinstance(video, VideoStream) else VideoStream(video)
     facts = Facts(canvases.to("cpu"), stream.packets())
     page = _page(facts, stream, title if title is not None else Path(stream.label).name or stream.label)
     target = Path(path_out).expanduser()
-    if target.is_dir():
-        raise AssetError(f"{target}: is a folder; give the name of an HTML file in it")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=".report-")
-    except OSError as error:
-        raise AssetError(f"{target}: cannot be written ({error.strerror})") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page.encode("utf-8", "replace"))
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, target)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+    write_text(target, page)
     return target
 
 

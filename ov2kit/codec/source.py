@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import av
@@ -20,9 +19,13 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream as AVStream
 
+from ov2kit.codec.still import data_address
 from ov2kit.errors import VideoError
+from ov2kit.files import check_file
 
 AnyPacket: TypeAlias = "Packet[Any]"  # generic to the type checker only
+#: twice the pixels of 8K video
+MAX_SOURCE_PIXELS = 2**26
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO
 
 # What opening or reading can raise besides FFmpegError, each seen on a real file: metadata that is
@@ -36,24 +39,24 @@ class Source:
     Args:
         source: path, encoded bytes, or a binary file object. A file object that cannot seek is
             copied to a temporary file first.
+        max_source_pixels: most pixels of a picture as it is coded.
 
     Raises:
-        VideoError: the path does not exist, is a folder, or the input is empty.
+        VideoError: the path does not exist, is no file but a folder, a pipe or a device, or the input is empty.
     """
 
-    def __init__(self, source: VideoSource) -> None:
+    def __init__(self, source: VideoSource, max_source_pixels: int = MAX_SOURCE_PIXELS) -> None:
+        self.max_source_pixels = max_source_pixels
         self._path: str | None = None
         self._bytes: bytes | None = None
         self._file: BinaryIO | None = None
         self._busy = False
+        if (held := data_address(source)) is not None:
+            source = held
         if isinstance(source, str | os.PathLike):
-            path = Path(source)
+            path = check_file(source, "a video file", VideoError)
             self.label = str(path)
-            if path.is_dir():
-                raise VideoError(f"{path}: expected a video file, got a folder")
-            if not path.exists():
-                raise VideoError(f"{path}: no such file; check the path")
-            if path.is_file() and path.stat().st_size == 0:
+            if path.stat().st_size == 0:
                 raise VideoError(f"{path}: the file is empty")
             self._path = os.path.abspath(path)
         elif isinstance(source, bytes | bytearray | memoryview):
@@ -91,7 +94,9 @@ class Source:
             self._file.seek(0)
             target = self._file
         try:
-            container = av.open(target, mode="r", metadata_errors="replace")
+            # Looking for the streams decodes pictures, so it needs the bound too.
+            bound = {"max_pixels": str(self.max_source_pixels)}
+            container = av.open(target, mode="r", metadata_errors="replace", options=bound)
         except OPEN_ERRORS as error:
             raise VideoError(f"{self.label}: not a video that can be opened ({reason(error)})") from error
         self._busy = True
@@ -102,14 +107,20 @@ class Source:
             self._busy = False
 
 
-def choose_stream(container: InputContainer, label: str, index: int | None = None) -> AVStream:
+def choose_stream(
+    container: InputContainer, label: str, index: int | None = None, max_source_pixels: int = MAX_SOURCE_PIXELS
+) -> AVStream:
     """The video stream FFmpeg holds for the best one, never a cover picture.
 
     Args:
+        container: where to choose from.
+        label: name of the input for messages.
         index: stream index to take instead.
+        max_source_pixels: most pixels of a picture; its decoder refuses larger ones that come later.
 
     Raises:
-        VideoError: there is no video stream, only a cover, no decoder, or no stream `index`.
+        VideoError: there is no video stream, only a cover, no decoder, no stream `index`, or the header
+            declares larger pictures than that.
     """
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if index is not None:
@@ -126,6 +137,13 @@ def choose_stream(container: InputContainer, label: str, index: int | None = Non
         stream = next((s for s in videos if best is not None and s.index == best.index), videos[0])
     if stream.codec_context is None:
         raise VideoError(f"{label}: FFmpeg knows no decoder for video stream {stream.index}")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > max_source_pixels:
+        raise VideoError(
+            f"{label}: pictures of {width} x {height} are {width * height} pixels, more than "
+            f"max_source_pixels={max_source_pixels}; allow more if they are meant to be so large"
+        )
+    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(max_source_pixels)}
     return stream
 
 

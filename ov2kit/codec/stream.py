@@ -29,7 +29,15 @@ from ov2kit.codec.packets import PacketTable, read_packets
 from ov2kit.codec.pictures import PictureScaler
 from ov2kit.codec.plan import plan_jobs
 from ov2kit.codec.quantizer import quantizer_map
-from ov2kit.codec.source import OPEN_ERRORS, AnyPacket, Source, VideoSource, choose_stream, reason
+from ov2kit.codec.source import (
+    MAX_SOURCE_PIXELS,
+    OPEN_ERRORS,
+    AnyPacket,
+    Source,
+    VideoSource,
+    choose_stream,
+    reason,
+)
 from ov2kit.errors import DamagedVideoWarning, VideoError
 
 # Decoders of stock FFmpeg that export motion vectors; the others give none, without a word.
@@ -57,6 +65,7 @@ class VideoStream:
         stream: index of the video stream; FFmpeg's best one (never a cover picture) by default.
         threads: decoders at work at the same time on different keyframe intervals; by default one
             per processor, at most 8. Results do not depend on it.
+        max_source_pixels: most pixels of a picture as it is coded; larger ones are refused by their header.
 
     Raises:
         VideoError: the input is missing, empty, no video, or holds no picture that decodes.
@@ -67,10 +76,17 @@ class VideoStream:
         >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True): ...
     """
 
-    def __init__(self, source: VideoSource, *, stream: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        stream: int | None = None,
+        threads: int | None = None,
+        max_source_pixels: int = MAX_SOURCE_PIXELS,
+    ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self._source = Source(source)
+        self._source = Source(source, max_source_pixels)
         self._stream_index = stream
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._losses = StreamLosses()
@@ -310,7 +326,7 @@ class VideoStream:
         first: list[Any] = []
         failed = 0
         with self._source.open() as container:
-            stream = choose_stream(container, self.label, self._stream_index)
+            stream = choose_stream(container, self.label, self._stream_index, self._source.max_source_pixels)
             context = stream.codec_context
             context.thread_type, context.thread_count = "NONE", 1
 
@@ -336,7 +352,8 @@ class VideoStream:
             if not first or table.num_frames == 0:
                 raise VideoError(
                     f"{self.label}: no picture could be decoded from {len(table)} packet(s), {failed} of them refused "
-                    f"({context.name}); the file is damaged or encrypted"
+                    f"({context.name}); the file is damaged or encrypted, or its pictures have more than "
+                    f"max_source_pixels={self._source.max_source_pixels}"
                 )
             return table, _info(container, stream, table, first[0])
 

@@ -28,7 +28,7 @@ from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, Saliency, ScoreMaps, describe_signal, mapped_frames
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
-from ov2kit.codec.source import VideoSource
+from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
 
@@ -82,6 +82,7 @@ class CodecTokenizer(nn.Module):
         smooth_bins: radius of the moving average over bins.
         cost: "bytes" or "log1p" of the bytes per packet.
         threads: see `VideoStream`.
+        max_source_pixels: see `VideoStream`.
 
     Raises:
         BudgetError: budgets that cannot be met.
@@ -122,6 +123,7 @@ class CodecTokenizer(nn.Module):
         smooth_bins: int = 1,
         cost: Cost = "bytes",
         threads: int | None = None,
+        max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
         super().__init__()
         self._by_budget = ""
@@ -147,7 +149,7 @@ class CodecTokenizer(nn.Module):
         self.rank_damping, self.peak_weight = rank_damping, peak_weight
         self.bin_seconds, self.min_seconds, self.max_seconds = bin_seconds, min_seconds, max_seconds
         self.smooth_bins, self.cost = smooth_bins, cost
-        self.threads = threads
+        self.threads, self.max_source_pixels = threads, max_source_pixels
         self.grouping = grouping if isinstance(grouping, nn.Module) else self._built(grouping or choices["grouping"])
         if scores not in (None, "saliency", "bit-cost"):
             raise ValueError(f"unknown scores {scores!r}; known: saliency, bit-cost")
@@ -194,7 +196,7 @@ class CodecTokenizer(nn.Module):
         """
         clock = StageClock()
         with clock("packets"):
-            stream = video if isinstance(video, VideoStream) else VideoStream(video, threads=self.threads)
+            stream = video if isinstance(video, VideoStream) else self._opened(video)
         budget = plan_budget(
             stream.info.display_size,
             budget_canvases=self.budget_canvases,
@@ -221,6 +223,9 @@ class CodecTokenizer(nn.Module):
                 fps=stream.fps,
                 provenance=run.provenance(),
             )
+
+    def _opened(self, video: VideoSource) -> VideoStream:
+        return VideoStream(video, threads=self.threads, max_source_pixels=self.max_source_pixels)
 
     @property
     def _side(self) -> int:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from ov2kit.files import is_safe_name, write_text
+from ov2kit.files import write_tensors as write_safetensors
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -70,7 +72,7 @@ def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[s
         for name, shard in places.items():
             if not wanted(name):
                 continue
-            if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            if not is_safe_name(shard) or not shard.endswith(".safetensors"):
                 raise ValueError(f"{index}: {name!r} must be in a .safetensors file beside the index, got {shard!r}")
             names = shards.setdefault(path / shard, [])
             assert names is not None
@@ -89,7 +91,6 @@ def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[s
 def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], max_shard_bytes: int) -> None:
     """Write tensors to a directory: one file, or shards of at most `max_shard_bytes` and an index."""
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -99,16 +100,16 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], m
         shards[-1][name] = tensor.detach().cpu().contiguous()
         size += tensor.nbytes
     if len(shards) == 1:
-        save_file(shards[0], folder / _SINGLE, metadata={"format": "pt"})
+        write_safetensors(folder / _SINGLE, shards[0], {"format": "pt"})
         return
     places: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, folder / file, metadata={"format": "pt"})
+        write_safetensors(folder / file, shard, {"format": "pt"})
         places |= dict.fromkeys(shard, file)
     total = sum(t.nbytes for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": places}
-    (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    write_text(folder / _INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def load_state(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> tuple[list[str], list[str]]:

@@ -13,6 +13,7 @@ from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
+from ov2kit.files import append_to, write_text
 from ov2kit.recipes.flops import step_operations
 from ov2kit.recipes.sample import Batch
 
@@ -144,8 +145,7 @@ class Answers(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         target = self.target(trainer)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.with_name(_of_rank(target.name, trainer)).write_text("")
+        write_text(target.with_name(_of_rank(target.name, trainer)), "")
 
     def on_predict_batch_end(
         self,
@@ -165,7 +165,7 @@ class Answers(Callback):
             target = self.target(trainer)
             parts = [target.with_name(_of_rank(target.name, trainer, rank)) for rank in range(trainer.world_size)]
             lines = {json.loads(line)["name"]: line for part in parts for line in part.read_text().splitlines()}
-            target.write_text("".join(f"{line}\n" for line in lines.values()))
+            write_text(target, "".join(f"{line}\n" for line in lines.values()), sync=True)
             for part in parts:
                 part.unlink()
 
@@ -183,10 +183,9 @@ def _of_rank(name: str, trainer: pl.Trainer, rank: int | None = None) -> str:
 
 
 def _append(path: Path, answers: list[dict[str, Any]], **more: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        for answer in answers:
-            file.write(json.dumps({**answer, **more}, ensure_ascii=False) + "\n")
+    lines = "".join(json.dumps({**answer, **more}, ensure_ascii=False) + "\n" for answer in answers)
+    with append_to(path) as file:
+        file.write(lines.encode("utf-8", "surrogatepass"))
 
 
 class Bar(TQDMProgressBar):

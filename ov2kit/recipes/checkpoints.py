@@ -1,12 +1,11 @@
 """Reading and writing the checkpoints of a run."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from ov2kit.files import write_file
 from ov2kit.recipes.starting import read_checkpoint
 
 
@@ -17,14 +16,8 @@ class PlainCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        try:
-            torch.save(checkpoint, part)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+        with write_file(path, sync=True) as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from ov2kit.errors import Ov2kitError
+from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.callbacks import Answers, Bar, Lines, Throughput
 from ov2kit.recipes.checkpoints import PlainCheckpoints
 from ov2kit.recipes.command_help import CONFIGS, config_names
@@ -105,6 +106,8 @@ class RecipeCLI(LightningCLI):
         if config.trainer.enable_progress_bar is None:
             config.trainer.enable_progress_bar = sys.stderr.isatty()
         config.trainer.default_root_dir = config.trainer.default_root_dir or config.out
+        if self.command == "predict" and config.predictions:
+            refuse_overwriting_inputs(config.predictions, _texts({**vars(config), "predictions": None}))
         own: list[Callback] = [Answers(config.get("predictions"))]
         if self.command == "fit":
             own += [Throughput(), StopBetweenSteps()]
@@ -181,10 +184,10 @@ def run(arguments: Sequence[str]) -> int:
         return _interrupted()
     except ArgumentError as error:
         return _fail(error.message)
-    except OSError as error:
-        return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except (Ov2kitError, ValueError, MisconfigurationException) as error:
         return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     return 0
 
 
@@ -239,6 +242,16 @@ def _config(name: str) -> str:
 
 def _several(given: Any) -> list[Any]:
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text in settings, wherever it stands: any of them may be the path of an input."""
+    if isinstance(value, str | os.PathLike):
+        return [str(value)]
+    held = (
+        value.values() if isinstance(value, Mapping) else vars(value).values() if hasattr(value, "__dict__") else value
+    )
+    return [text for each in held for text in _texts(each)] if isinstance(held, Iterable) else []
 
 
 def _beside_configs(paths: Any) -> Any:

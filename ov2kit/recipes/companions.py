@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import CheckpointError
+from ov2kit.files import is_safe_name
 
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
@@ -69,7 +70,7 @@ def write_companions(files: Mapping[str, str], folder: Path) -> None:
         CheckpointError: a name that leads elsewhere, or a file that is none of these.
     """
     for name, text in files.items():
-        if Path(name).name != name or not _goes_along(name) or not isinstance(text, str):
+        if not is_safe_name(name) or not _goes_along(name) or not isinstance(text, str):
             raise CheckpointError(f"{name!r}: not the name of a tokenizer's or processor's file; nothing was written")
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")

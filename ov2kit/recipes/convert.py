@@ -6,7 +6,6 @@ checkpoint to start training from.
 """
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,10 @@ from torch import Tensor
 
 from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError
+from ov2kit.files import refuse_overwriting_inputs, write_file
 from ov2kit.recipes.architecture import fit_tokenizer, release_config
 from ov2kit.recipes.companions import CONFIG, GENERATION
+from ov2kit.recipes.config_sizes import check_sizes
 from ov2kit.recipes.lightning_files import PREFIX, is_lightning, read_lightning
 from ov2kit.recipes.model import LlavaOneVision2
 from ov2kit.recipes.preprocessor import FILE, PreprocessorFacts, write_preprocessor
@@ -73,8 +74,10 @@ def convert(
 
     Raises:
         CheckpointError: nothing that can be converted, or it does not fit together.
+        OutputError: `target` cannot be written, or writing it would destroy what is read.
     """
     source, target = Path(source), Path(target)
+    refuse_overwriting_inputs(target, [source, llm, files_from])
 
     def write(model: LlavaOneVision2) -> None:
         save_pretrained(
@@ -114,6 +117,8 @@ def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None
         CheckpointError: unreadable, or the tensors are not those of the model it describes.
     """
     state, rest = read_lightning(path)
+    if isinstance(config := rest.get("ov2kit", {}).get("config"), Mapping):
+        check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))
     model = from_lightning_entry(rest.get("ov2kit", {}), fresh=False)
     wanted = places(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -129,6 +134,7 @@ def write_lightning(model: LlavaOneVision2, target: Path, *, overwrite: bool = F
 
     Raises:
         CheckpointError: the place is taken.
+        OutputError: it cannot be written there.
     """
     from importlib.metadata import PackageNotFoundError, version
 
@@ -147,14 +153,8 @@ def write_lightning(model: LlavaOneVision2, target: Path, *, overwrite: bool = F
         "hyper_parameters": {"size": entry["config"]},
         "ov2kit": entry,
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-        os.replace(scratch, target)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+    with write_file(target, sync=True) as file:
+        torch.save(content, file)
 
 
 def start_model(
@@ -177,6 +177,7 @@ def start_model(
     config["text_config"] = {k: v for k, v in text.items() if k not in ("architectures", "auto_map", "_name_or_path")}
     config["tie_word_embeddings"] = bool(text.get("tie_word_embeddings", False))
     config = _with_tokenizer(config, llm)
+    check_sizes(config, llm / CONFIG, TensorStore(encoder).numel + TensorStore(llm).numel)
     model = empty_model(config, llm)
     wanted = places(model)
     _fill_language_model(model, [p for p in wanted if p.name.startswith("language_model.")], llm, dtype)

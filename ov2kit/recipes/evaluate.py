@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
 from ov2kit.recipes.predictions import (
     PREDICTIONS,
@@ -23,7 +24,6 @@ from ov2kit.recipes.predictions import (
     read_folder,
     read_lines,
     write_lines,
-    write_whole,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def evaluate_jumpscore(
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 question, got {limit}")
     data = read_jumpscore_folder(folder, split)
+    for written in (PREDICTIONS, SCORES, SETTINGS):
+        refuse_overwriting_inputs(Path(out) / written, [data.annotations])
     target = _prepare(Path(out), overwrite, world_size)
     facts = {"task": "jumpscore", "annotations_sha256": data.digest, **(settings or {})}
     claim_settings(target, facts)
@@ -197,5 +199,5 @@ def _finish(
         "errors_count": "zero" if errors == "zero" else "not",
         "settings": dict(facts),
     }
-    write_whole(out / SCORES, json.dumps(scores, indent=2) + "\n")
+    write_text(out / SCORES, json.dumps(scores, indent=2) + "\n", sync=True)
     return scores

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Source = Literal["codec", "frames"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 #: options of `CodecTokenizer` that say the same of sampled frames
-_SHARED = ("budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads")
+_SHARED = (
+    "budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads", "max_source_pixels",
+)  # fmt: skip
 
 
 def load(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, shorten
+from ov2kit.files import is_safe_name
 
 _SUFFIXES = (".json", ".jsonl")
 
@@ -81,6 +82,8 @@ def _annotations(root: Path, split: str | None) -> Path:
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder with annotations.json or annotations.jsonl")
     name = split or "annotations"
+    if not is_safe_name(name):
+        raise DataError(f"split must be the name of a file in {root} without its suffix, got {shorten(name)}")
     found = [root / (name + suffix) for suffix in _SUFFIXES if (root / (name + suffix)).is_file()]
     if len(found) == 1:
         return found[0]

@@ -17,7 +17,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from ov2kit.errors import CheckpointError
+from ov2kit.errors import CheckpointError, shorten
+from ov2kit.files import check_file, is_safe_name
 
 #: the attribute of the LightningModule that holds the model
 PREFIX = "model."
@@ -81,10 +82,9 @@ def _bare(name: str) -> str:
 
 
 def _load(file: Path, *, mmap: bool) -> dict[str, Any]:
+    check_file(file, "a checkpoint", CheckpointError)
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file}: the file is missing") from error
     except pickle.UnpicklingError as error:
         reason = str(error).replace("\n", " ")
         raise CheckpointError(
@@ -111,6 +111,10 @@ class _Reader(FileSystemReader):
         metadata: Metadata = _Names(io.BytesIO((Path(self.path) / _SHARDED).read_bytes())).load()
         if metadata.storage_meta is None:
             metadata.storage_meta = StorageMeta()
+        for entry in metadata.storage_data.values():
+            if not is_safe_name(entry.relative_path):
+                raise CheckpointError(f"it names the file {shorten(entry.relative_path)}, which is not beside it")
+            check_file(Path(self.path) / entry.relative_path, "a shard", CheckpointError)
         metadata.storage_meta.load_id = self.load_id
         return metadata
 

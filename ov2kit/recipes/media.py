@@ -14,14 +14,14 @@ from PIL import Image
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, shorten
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
 from ov2kit.recipes.subtitles import Subtitle, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
 Clip = tuple[Kind, Canvases]
-_PICTURES = (str, os.PathLike, bytes, Image.Image, np.ndarray, torch.Tensor)
+_PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
 
 
 def open_media(
@@ -41,13 +41,13 @@ def open_media(
         DataError: an unknown source, an address on a network, or a kind of object that is neither.
     """
     given = media.source
-    if isinstance(given, str) and given.split("://")[0] in ("http", "https", "ftp", "s3"):
-        raise DataError(f"{given}: addresses are not fetched; download the file and give its path")
+    if isinstance(given, str) and given[:8].split("://")[0] in ("http", "https", "ftp", "s3"):
+        raise DataError(f"{shorten(given)}: addresses are not fetched; download the file and give its path")
     if isinstance(given, str) and given.startswith("file://"):
         given = given.removeprefix("file://")
     wanted = media.options.get("source")
     if wanted not in (None, *get_args(VideoKind)):
-        raise DataError(f"unknown source {wanted!r} of a video; known: {', '.join(get_args(VideoKind))}")
+        raise DataError(f"unknown source {shorten(wanted)} of a video; known: {', '.join(get_args(VideoKind))}")
     if isinstance(given, Canvases):
         canvases = given if given.images.device.type == "cpu" else given.to("cpu")
     elif media.kind == "image":

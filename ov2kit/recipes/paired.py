@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ov2kit.errors import DataError
+from ov2kit.files import check_file
 from ov2kit.recipes.predictions import PREDICTIONS, Line, by_id, read_lines
 
 _CHUNK = 4_000_000  # drawn indices held at once
@@ -143,7 +144,7 @@ def compare_predictions(
     Raises:
         DataError: a file is missing or broken, the items differ, a line has no such number.
     """
-    files = [_file(path) for path in (a, b)]
+    files = [predictions_file(path) for path in (a, b)]
     lines = [by_id(read_lines(path)) for path in files]
     _check_items(files, lines)
     ids = [
@@ -178,12 +179,12 @@ def compare_predictions(
     return found
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def predictions_file(path: str | os.PathLike[str]) -> Path:
+    """The predictions that a file or folder stands for. Raises DataError when there are none."""
     file = Path(path)
-    file = file / PREDICTIONS if file.is_dir() else file
-    if not file.is_file():
-        raise DataError(f"{file}: expected a predictions file or a folder with {PREDICTIONS}")
-    return file
+    return check_file(
+        file / PREDICTIONS if file.is_dir() else file, f"a predictions file or a folder with {PREDICTIONS}"
+    )
 
 
 def _check_items(files: Sequence[Path], lines: Sequence[Mapping[str, Line]]) -> None:

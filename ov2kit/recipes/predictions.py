@@ -5,28 +5,17 @@ A run may be killed at any byte: a line counts once its newline is there.
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, OutputError
+from ov2kit.files import append_to, check_file, write_text
 
 Line = dict[str, Any]
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+_START = b'{"id": '  # of every line that `PredictionLog` writes
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -36,7 +25,7 @@ def read_lines(path: Path) -> list[Line]:
         DataError: a whole line is not an object with an "id".
     """
     lines = []
-    *whole, _ = path.read_bytes().split(b"\n")
+    *whole, _ = check_file(path, "a file of predictions").read_bytes().split(b"\n")
     for number, text in enumerate(whole, start=1):
         if not text.strip():
             continue
@@ -67,7 +56,7 @@ def read_folder(out: Path) -> dict[str, Line]:
 
 def write_lines(path: Path, lines: Iterable[Line]) -> None:
     """Write a file of lines at once."""
-    write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines), sync=True)
 
 
 def claim_settings(out: Path, settings: Mapping[str, Any]) -> None:
@@ -81,7 +70,7 @@ def claim_settings(out: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         predictions = any(out.glob("predictions*.jsonl"))
         if not predictions:
-            write_whole(path, json.dumps(wanted, indent=2) + "\n")
+            write_text(path, json.dumps(wanted, indent=2) + "\n")
         elif not path.exists():  # looked for again: another process of this run may just have begun
             raise DataError(f"{out}: holds predictions without {SETTINGS}; use another folder, or overwrite")
     try:
@@ -100,19 +89,28 @@ class PredictionLog:
     """A predictions file to add to, held by one process at a time.
 
     Args:
-        path: created if missing; an unfinished last line is cut off.
+        path: created if missing. Of what is there, only a last line that a run began and never ended is cut off.
 
     Raises:
-        DataError: another process is adding to it.
+        DataError: another process is adding to it, or its end was not written by `add`.
+        OutputError: it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        if path.exists():
+            check_file(path, "a file of predictions")
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
         try:
             self._lock()
             data = path.read_bytes()
-            self._file.truncate(data.rfind(b"\n") + 1)
+            whole = data.rfind(b"\n") + 1
+            if not data[whole:].startswith(_START[: len(data) - whole]):
+                raise DataError(f"{path}: does not end in a line of predictions; nothing was changed, use another file")
+            self._file.truncate(whole)
         except BaseException:
             self._file.close()
             raise
@@ -128,11 +126,15 @@ class PredictionLog:
             raise DataError(f"{self._path}: another run is writing it; wait, or use another folder") from error
 
     def add(self, line: Line) -> None:
-        """Add one line; when this returns, it is on the disk."""
-        data = json.dumps(line).encode() + b"\n"
-        while data:
-            data = data[self._file.write(data) :]
-        os.fsync(self._file.fileno())
+        """Add one line; when this returns, it is on the disk.
+
+        Raises:
+            OutputError: it cannot be written; the lines before it are as they were.
+        """
+        with append_to(self._path) as file:
+            file.write(json.dumps({"id": line["id"], **line}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def __enter__(self) -> "PredictionLog":
         return self

@@ -13,6 +13,7 @@ from typing import Any
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD
 from ov2kit.errors import CheckpointError
+from ov2kit.files import check_file, kind_of, write_text
 
 FILE = "preprocessor_config.json"
 OWN = "ov2kit"  # where options that no other tool knows are kept
@@ -64,10 +65,11 @@ def read_preprocessor(directory: str | os.PathLike[str]) -> PreprocessorFacts:
     path = Path(directory).expanduser() / FILE
     if not path.parent.is_dir():
         raise CheckpointError(f"{path.parent}: no such directory; give the directory of a downloaded model")
+    if kind_of(path) is None:
+        raise CheckpointError(f"{path.parent}: no {FILE} there; it says patch size and normalization")
+    check_file(path, "a JSON file", CheckpointError)
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent}: no {FILE} there; it says patch size and normalisation") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
     if not isinstance(facts, dict):
@@ -135,7 +137,7 @@ def write_preprocessor(directory: str | os.PathLike[str], facts: PreprocessorFac
         edges = {"shortest_edge": facts.min_pixels, "longest_edge": facts.max_pixels}
         written["size"] = {**written["size"], **edges}
     path = Path(directory) / FILE
-    path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(written, indent=2) + "\n")
     return path
 
 

@@ -6,14 +6,14 @@ Letters: S text tokens, N packed patches, p patch edge in pixels.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
-from ov2kit.errors import CheckpointError, DataError, Ov2kitError
+from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.files import fill_folder
 from ov2kit.recipes.chat import (
     Media,
     Piece,
@@ -155,7 +155,7 @@ class Processor:
         were given (a grouping, a saliency); `from_pretrained` asks for those.
 
         Raises:
-            CheckpointError: the directory cannot be written.
+            OutputError: the directory cannot be written.
         """
         own = {name: getattr(self, name) for name in _OPTIONS}
         own |= {name: describe_tokenizer(getattr(self, name)) for name in ("codec", "frames", "image")}
@@ -176,12 +176,9 @@ class Processor:
             codec={**self.preprocessor.codec, **{name: value for name, value in codec.items() if value is not None}},
             own=own,
         )
-        try:
-            Path(directory).mkdir(parents=True, exist_ok=True)
-            self.tokenizer.save_pretrained(str(directory))
-            write_preprocessor(directory, facts)
-        except OSError as error:
-            raise CheckpointError(f"{directory}: cannot be written ({error.strerror or error})") from error
+        with fill_folder(directory) as scratch:
+            self.tokenizer.save_pretrained(str(scratch))
+            write_preprocessor(scratch, facts)
 
     def __call__(
         self,

@@ -9,7 +9,6 @@ import copy
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,14 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.errors import CheckpointError
+from ov2kit.files import check_file, kind_of, write_folder
 from ov2kit.recipes.architecture import build, describe
 from ov2kit.recipes.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
+from ov2kit.recipes.config_sizes import check_sizes
 from ov2kit.recipes.model import LlavaOneVision2
 from ov2kit.recipes.release_names import Place, places, to_release
 from ov2kit.recipes.tensor_store import TensorStore, write_shards
 
 _MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
 _MANY = 6
+_LARGEST_JSON = 64 * 2**20  # bytes of a config
 
 
 def from_pretrained(
@@ -55,6 +57,7 @@ def from_pretrained(
     folder = Path(path)
     config = read_config(folder)
     store = TensorStore(folder)
+    check_sizes(config, folder / CONFIG, store.numel)
     model = empty_model(config, folder, attention=attention)
     load(model, places(model), store, dtype, device)
     _to_device(model, device)
@@ -94,16 +97,14 @@ def save_pretrained(
     Raises:
         CheckpointError: the place is taken, `files_from` is gone, or the model has parts that a config
             cannot describe.
+        OutputError: it cannot be written there.
     """
     target = Path(path)
     _check_place(target, overwrite)
     config = describe(model)
     tensors = to_release(model, state)
     _name_dtype(config, tensors, always=model.source is None)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
-        scratch.chmod(0o777 & ~_umask())
+    with write_folder(target, replace=True) as scratch:
         _bring_files(model, None if files_from is None else Path(files_from), scratch)
         if tokenizer is not None:
             tokenizer.save_pretrained(scratch)
@@ -112,9 +113,6 @@ def save_pretrained(
         if also is not None:
             also(scratch)
         write_shards(tensors, scratch, max_shard_bytes)
-        _put(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def lightning_entry(model: LlavaOneVision2, files: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -178,10 +176,11 @@ def read_config(folder: Path, kinds: tuple[str, ...] = _MODEL_TYPES) -> dict[str
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises CheckpointError when there is none."""
+    if kind_of(path) is None:
+        raise CheckpointError(f"{path}: the file is missing; the directory is incomplete, copy it again")
+    check_file(path, "a JSON file", CheckpointError, _LARGEST_JSON)
     try:
         value = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: the file is missing; the directory is incomplete, copy it again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not readable JSON ({error})") from error
     if not isinstance(value, dict):
@@ -300,6 +299,7 @@ def empty_model(
         CheckpointError: the config cannot be built; the message names `where` it stood.
     """
     config = copy.deepcopy(dict(config))
+    check_sizes(config, where / CONFIG)
     try:
         if fresh:
             return build(config, attention=attention)
@@ -365,24 +365,3 @@ def _check_place(target: Path, overwrite: bool) -> None:
         raise CheckpointError(f"{target}: exists and is no model directory; choose another place")
     if not overwrite:
         raise CheckpointError(f"{target}: exists already; overwrite=True (--overwrite) replaces it")
-
-
-def _put(scratch: Path, target: Path) -> None:
-    """Move a complete directory to its place; what was there goes only afterwards."""
-    if not target.exists() or not any(target.iterdir()):
-        os.replace(scratch, target)
-        return
-    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    os.replace(target, old)
-    try:
-        os.replace(scratch, target)
-    except BaseException:
-        os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

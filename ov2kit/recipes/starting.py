@@ -12,6 +12,7 @@ from torch import nn
 
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError
+from ov2kit.files import check_file
 from ov2kit.recipes.architecture import Positions, build, build_connector, connectors, position_module, release_config
 from ov2kit.recipes.lightning_files import is_lightning, read_lightning
 from ov2kit.recipes.model import LlavaOneVision2
@@ -77,10 +78,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: no such file, no checkpoint, one that holds more than tensors and plain
             values, or one of another model.
     """
+    check_file(path, "a checkpoint", CheckpointError)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: holds more than tensors and plain values, and is not read because that could run code"

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import DataError
+from ov2kit.files import check_file
 from ov2kit.recipes.prompts import Run, timestamp
 
 SubtitleSource = str | os.PathLike[str] | Sequence["Subtitle | Mapping[str, Any]"]
 _TIME = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?")
 _TAGS = re.compile(r"</?(?:[a-zA-Z][^<>]*|\d[\d:.]*)>|\{\\[^{}]*\}")
+_LARGEST = 16 * 2**20  # bytes; a film has a thousandth of it
 _VTT_ASIDES = ("NOTE", "STYLE", "REGION")
 
 
@@ -84,6 +86,7 @@ def _entry(index: int, entry: Any) -> Subtitle:
 def _read_file(path: Path) -> list[Subtitle]:
     if path.suffix.lower() not in (".srt", ".vtt"):
         raise DataError(f"{path}: expected a subtitle file .srt or .vtt")
+    check_file(path, "a subtitle file", most=_LARGEST)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

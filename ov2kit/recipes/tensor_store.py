@@ -1,17 +1,18 @@
 """Directories of safetensors: what is in them, one tensor at a time, and writing them in shards."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ov2kit.encoders.checkpoint import tensor_files
 from ov2kit.errors import CheckpointError
+from ov2kit.files import write_tensors, write_text
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -56,6 +57,11 @@ class TensorStore:
     def names(self) -> set[str]:
         return set(self._places)
 
+    @property
+    def numel(self) -> int:
+        """Numbers of all tensors."""
+        return sum(math.prod(shape) for shape in self._shapes.values())
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
@@ -89,7 +95,7 @@ def write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: i
     for i, names in enumerate(plan, start=1):
         file = SINGLE if len(plan) == 1 else f"model-{i:05d}-of-{len(plan):05d}.safetensors"
         shard = {name: tensors[name].detach().cpu().contiguous() for name in names}
-        save_file(shard, folder / file, metadata={"format": "pt"})
+        write_tensors(folder / file, shard, {"format": "pt"})
         places |= dict.fromkeys(names, file)
     if len(plan) > 1:
         totals = {
@@ -97,7 +103,7 @@ def write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: i
             "total_size": sum(t.nbytes for t in tensors.values()),
         }
         index = {"metadata": totals, "weight_map": places}
-        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+        write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def _brief(names: list[str]) -> str:

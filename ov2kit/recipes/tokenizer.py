@@ -16,6 +16,7 @@ from transformers.utils import logging as hf_logging
 
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.errors import CheckpointError
+from ov2kit.files import check_file, kind_of
 
 END_OF_TEXT, IM_START, IM_END, VIDEO_PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|video_pad|>"
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD)
@@ -96,6 +97,9 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     folder = Path(directory).expanduser()
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such directory; give the directory of a downloaded model")
+    for file in sorted(folder.iterdir()):
+        if kind_of(file) not in ("file", "folder", None):  # whoever opened it would wait for ever
+            check_file(file, "a file of a tokenizer", CheckpointError)
     whole, halves = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     if not whole.exists() and not all(path.exists() for path in halves):
         raise CheckpointError(f"{folder}: no tokenizer there; expected tokenizer.json, or vocab.json and merges.txt")
@@ -118,10 +122,11 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
 
 def _older_template(path: Path) -> str | None:
     """A chat template that lies in a file of its own, as processors of vision models wrote it."""
+    if kind_of(path) is None:
+        return None
+    check_file(path, "a JSON file", CheckpointError)
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["chat_template"])
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path}: no chat template can be read from it ({type(error).__name__})") from error
 

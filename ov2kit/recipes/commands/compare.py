@@ -1,12 +1,11 @@
 """`ov2kit compare`: two prediction files -> a paired test."""
 
 import json
-from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ov2kit.recipes.paired import compare_predictions
-from ov2kit.recipes.predictions import write_whole
+from ov2kit.files import refuse_overwriting_inputs, write_text
+from ov2kit.recipes.paired import compare_predictions, predictions_file
 
 
 def parser() -> ArgumentParser:
@@ -27,10 +26,12 @@ def parser() -> ArgumentParser:
 
 def run(parsed: Namespace) -> int:
     """`ov2kit compare`."""
+    if parsed.out is not None:
+        refuse_overwriting_inputs(parsed.out, [predictions_file(parsed.a), predictions_file(parsed.b)])
     names = ("metric", "threshold", "errors", "resamples", "seed")
     found = compare_predictions(parsed.a, parsed.b, **{name: parsed[name] for name in names})
     text = json.dumps(found, indent=2)
     if parsed.out is not None:
-        write_whole(Path(parsed.out), text + "\n")
+        write_text(parsed.out, text + "\n")
     print(text)
     return 0

@@ -13,7 +13,9 @@ from ov2kit.recipes.generate import Dtype, Source, answer, load
 from ov2kit.recipes.layout import Visibility
 
 #: options of `CodecTokenizer` that say the same of sampled frames
-_SHARED = ("budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads")
+_SHARED = (
+    "budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads", "max_source_pixels",
+)  # fmt: skip
 
 
 def parser() -> ArgumentParser:

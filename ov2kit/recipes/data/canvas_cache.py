@@ -48,6 +48,7 @@ class CanvasCache:
 
         Raises:
             VideoError: it cannot be opened or decoded.
+            OutputError: its canvases cannot be kept.
         """
         if self.directory is None:
             return tokenizer(path)
@@ -58,10 +59,7 @@ class CanvasCache:
             except AssetError:
                 pass  # damaged: made again below
         canvases = tokenizer(path)
-        try:
-            canvases.save(place)
-        except OSError as error:
-            raise DataError(f"{place}: canvases cannot be kept there ({error.strerror})") from error
+        canvases.save(place)
         return canvases
 
     def place(self, tokenizer: Tokenizes, path: Path) -> Path:

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from ov2kit.codec.presets import Grouping, Preset
 from ov2kit.errors import DataError
+from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Oversize, Processes
 from ov2kit.recipes.data.faults import FaultLog
@@ -31,6 +32,7 @@ from ov2kit.recipes.data.lengths import KnownLengths, measured_lengths, write_le
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
 from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
+from ov2kit.recipes.data.records import MAX_RECORD_BYTES
 from ov2kit.recipes.data.tokenizers import SaliencyName, build_tokenizers
 from ov2kit.recipes.processor import Processor
 from ov2kit.recipes.sample import Batch
@@ -86,6 +88,7 @@ class ConversationData(LightningDataModule):
         cache: directory to keep canvases and measured lengths in.
         max_bad_share: stop when more than this share of the records cannot be used.
         faults: JSONL file of records that were not used; in the log directory by default.
+        max_record_bytes: a longer record cannot be used, and is not even read.
 
     Raises:
         ValueError: options that contradict each other.
@@ -134,6 +137,7 @@ class ConversationData(LightningDataModule):
         cache: str | None = None,
         max_bad_share: float = 0.01,
         faults: str | None = None,
+        max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         super().__init__()
         if pack not in (None, "offline", "stream"):
@@ -179,7 +183,7 @@ class ConversationData(LightningDataModule):
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.seed, self.shuffle = seed, shuffle
         self.cache = cache
-        self.max_bad_share, self.faults_path = max_bad_share, faults
+        self.max_bad_share, self.faults_path, self.max_record_bytes = max_bad_share, faults, max_record_bytes
         #: makes samples of conversations; made by `setup`, or set before to use another one
         self.processor: Processes | None = None
         self.train_faults: FaultLog | None = None
@@ -343,7 +347,9 @@ class ConversationData(LightningDataModule):
     def _index(self, paths: str | list[str], needs_answer: bool = True) -> ConversationIndex:
         key = json.dumps([paths, needs_answer])
         if key not in self._indices:
-            self._indices[key] = ConversationIndex(paths, self.media_root, needs_answer=needs_answer)
+            self._indices[key] = ConversationIndex(
+                paths, self.media_root, needs_answer=needs_answer, max_record_bytes=self.max_record_bytes
+            )
         return self._indices[key]
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
@@ -365,6 +371,8 @@ class ConversationData(LightningDataModule):
             path = os.path.join(trainer.log_dir or trainer.default_root_dir, "faults.jsonl")
         if path is not None and (rank := self._ranks()[0]):
             path = str(Path(path).with_suffix(f".rank{rank}{Path(path).suffix}"))
+        if path is not None:
+            refuse_overwriting_inputs(path, [*(file.path for file in index.files), self.lengths])
         log = FaultLog(index.total, self.max_bad_share, path)
         log.add(index.faults)
         return log

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.files import append_to, kind_of
 
 Action = Literal["skipped", "replaced", "truncated"]
 _SHOWN = 5
@@ -52,7 +53,7 @@ class FaultLog:
             written again. None: only the log.
 
     Raises:
-        DataError: `path` cannot be written.
+        OutputError: `path` cannot be written.
     """
 
     def __init__(self, total: int, max_bad_share: float, path: str | os.PathLike[str] | None = None) -> None:
@@ -69,25 +70,19 @@ class FaultLog:
         """Append to this file from now on, what is known so far included.
 
         Raises:
-            DataError: it cannot be written.
+            OutputError: it cannot be written.
         """
         if path is None or Path(path) == self.path:
             return
         self.path = Path(path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-                    try:
-                        known = json.loads(line)
-                        self._written.add((known["place"], known["reason"]))
-                    except (ValueError, LookupError, TypeError):
-                        continue  # a line cut short by a crash
-            self._write(self.faults.values())
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: faults cannot be written there ({error.strerror}); choose another"
-            ) from error
+        if kind_of(self.path) == "file":
+            for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
+                try:
+                    known = json.loads(line)
+                    self._written.add((known["place"], known["reason"]))
+                except (ValueError, LookupError, TypeError):
+                    continue  # a line cut short by a crash
+        self._write(self.faults.values())
 
     @property
     def bad(self) -> int:
@@ -117,12 +112,7 @@ class FaultLog:
             _log.warning("%s", fault)
         if shown < _SHOWN <= shown + len(new):
             _log.warning("further faults are counted%s", f" and written to {self.path}" if self.path else "")
-        try:
-            self._write(new)
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: faults cannot be written there ({error.strerror}); choose another"
-            ) from error
+        self._write(new)
         self.check()
 
     def check(self) -> None:
@@ -160,5 +150,5 @@ class FaultLog:
                 self._written.add((fault.place, fault.reason))
                 lines.append(json.dumps(asdict(fault), ensure_ascii=False) + "\n")
         if lines:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(lines))
+            with append_to(self.path) as file:
+                file.write("".join(lines).encode("utf-8", "surrogatepass"))

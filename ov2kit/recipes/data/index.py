@@ -10,7 +10,7 @@ import numpy as np
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import KINDS, Conversation, read_conversation
 from ov2kit.recipes.data.faults import BadRecord, Fault
-from ov2kit.recipes.data.records import RecordFile
+from ov2kit.recipes.data.records import MAX_RECORD_BYTES, RecordFile
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -24,19 +24,25 @@ class ConversationIndex:
         paths: JSON or JSONL files.
         media_root: what relative media paths are relative to; the folder of each file by default.
         needs_answer: leave out conversations without an assistant turn.
+        max_record_bytes: a longer record is bad, and is not even read.
 
     Raises:
         DataError: a file cannot be read, or no record in any of them can be used.
     """
 
     def __init__(
-        self, paths: Paths, media_root: str | os.PathLike[str] | None = None, *, needs_answer: bool = True
+        self,
+        paths: Paths,
+        media_root: str | os.PathLike[str] | None = None,
+        *,
+        needs_answer: bool = True,
+        max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not given:
             raise DataError("expected at least one file of conversations, got none")
         self.needs_answer = needs_answer
-        self.files = [RecordFile(path) for path in given]
+        self.files = [RecordFile(path, max_record_bytes) for path in given]
         self.roots = [Path(media_root) if media_root is not None else file.path.parent for file in self.files]
         self.faults: list[Fault] = []
         rows: list[tuple[int, int, int, int, int, int, int]] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ov2kit.errors import DataError
+from ov2kit.files import check_file, write_file
 from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.data.dataset import Wanted
 from ov2kit.recipes.data.feed import Feed
@@ -48,7 +49,7 @@ class KnownLengths:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            with self.path.open(encoding="utf-8", errors="replace") as file:
+            with check_file(path, "a file of lengths").open(encoding="utf-8", errors="replace") as file:
                 self.counts = parse_lengths(file)
         except OSError as error:
             raise DataError(f"{self.path}: lengths cannot be read ({error.strerror})") from error
@@ -112,15 +113,7 @@ def write_lengths(path: Path, lengths: Iterable[tuple[str, int]]) -> None:
     """Write `name:count` lines; the file appears whole or not at all.
 
     Raises:
-        DataError: it cannot be written.
+        OutputError: it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w", encoding="utf-8") as file:
-            file.writelines(f"{name}:{count}\n" for name, count in lengths)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise DataError(f"{path}: lengths cannot be written ({error.strerror})") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    with write_file(path, sync=True) as file:
+        file.writelines(f"{name}:{count}\n".encode("utf-8", "surrogatepass") for name, count in lengths)

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import DataError
+from ov2kit.files import check_file
 from ov2kit.recipes.data.faults import BadRecord
 
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+#: of one record: two thousand pages of text
+MAX_RECORD_BYTES = 2**23
 _UTF8_BOM = b"\xef\xbb\xbf"
 # Strings as a whole, so that brackets and commas in them do not count. Possessive: no backtracking.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
@@ -29,19 +32,18 @@ class RecordFile:
 
     Args:
         path: UTF-8, with or without a byte order mark. A file that begins with "[" is a list.
+        max_record_bytes: a longer record is bad, and is not even read.
 
     Raises:
-        DataError: no such file, another encoding, or a list that never ends.
+        DataError: no such file, a pipe or a folder, another encoding, or a list that never ends.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        self.path, self.max_record_bytes = Path(path), max_record_bytes
         try:
-            with self.path.open("rb") as file:
+            with check_file(self.path, "a JSON or JSONL file of conversations").open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 ranges = list(self._ranges(file, size))
-        except IsADirectoryError as error:
-            raise DataError(f"{self.path}: expected a JSON or JSONL file of conversations, got a folder") from error
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror}); check the path") from error
         table = np.array(ranges, dtype=np.int64).reshape(-1, 3)
@@ -66,9 +68,11 @@ class RecordFile:
         """The record, parsed.
 
         Raises:
-            BadRecord: it is not UTF-8 or not JSON.
+            BadRecord: it is too long, not UTF-8 or not JSON.
         """
         start, length = int(self.starts[number]), int(self.lengths[number])
+        if length > self.max_record_bytes:
+            raise BadRecord(f"{length} bytes are more than max_record_bytes={self.max_record_bytes}")
         try:
             raw = os.pread(self._handle(), length, start)
         except OSError as error:
@@ -98,17 +102,25 @@ class RecordFile:
             if head.startswith(mark):
                 raise DataError(f"{self.path}: expected UTF-8, got {encoding}; convert it")
         start = len(_UTF8_BOM) if head.startswith(_UTF8_BOM) else 0
-        if head[start:].lstrip().startswith(b"["):
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                yield from self._list_ranges(data)
+        if start >= size:
             return
-        file.seek(start)
-        at = start
-        for line, raw in enumerate(file, 1):
-            text = raw.strip()
-            if text:
-                yield at + raw.index(text[:1]), len(text), line
-            at += len(raw)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            is_list = head[start:].lstrip().startswith(b"[")
+            yield from self._list_ranges(data) if is_list else self._line_ranges(data, start)
+
+    def _line_ranges(self, data: mmap.mmap, at: int) -> Iterator[tuple[int, int, int]]:
+        line = 0
+        while at < len(data):
+            line += 1
+            end = data.find(b"\n", at)
+            end = len(data) if end < 0 else end
+            if end - at > self.max_record_bytes:  # as it is, without a copy to strip
+                yield at, end - at, line
+            else:
+                raw = data[at:end]
+                if text := raw.strip():
+                    yield at + raw.index(text[:1]), len(text), line
+            at = end + 1
 
     def _list_ranges(self, data: mmap.mmap) -> Iterator[tuple[int, int, int]]:
         depth, element, line, counted = 0, 0, 1, 0
@@ -120,13 +132,15 @@ class RecordFile:
                     element = token.end()
             ends = (sign == b"," and depth == 1) or (sign == b"]" and depth == 1)
             if ends:
-                raw = data[element : token.start()]
+                length = token.start() - element
+                # What is too long is given as it is, without a copy to strip.
+                raw = b"" if length > self.max_record_bytes else data[element : token.start()]
                 text = raw.strip()
-                if text or sign == b",":
+                if text or length > self.max_record_bytes or sign == b",":
                     first = element + (raw.index(text[:1]) if text else 0)
-                    line += data[counted:first].count(b"\n")
+                    line += _newlines(data, counted, first)
                     counted = first
-                    yield first, len(text), line
+                    yield first, len(text) if raw else length, line
                 element = token.end()
             if sign in (b"]", b"}"):
                 depth -= 1
@@ -134,5 +148,9 @@ class RecordFile:
                     if rest := data[token.end() : token.end() + 4096].strip():
                         raise DataError(f"{self.path}: expected the end after the list, got {rest[:20]!r}")
                     return
-        line += data[counted:].count(b"\n")
+        line += _newlines(data, counted, len(data))
         raise DataError(f"{self.path}: the list is not closed (line {line}); the file is cut short or not JSON")
+
+
+def _newlines(data: mmap.mmap, start: int, end: int, piece: int = 2**20) -> int:
+    return sum(data[at : min(at + piece, end)].count(b"\n") for at in range(start, end, piece))

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.evidence.jobs import plan, result_path, run_jobs
 from ov2kit.recipes.evidence.report import machine_facts, write_report
 from ov2kit.recipes.evidence.summary import summarize
@@ -47,6 +48,9 @@ def ablate(
     for made in (folder, place):
         if made.exists() and not made.is_dir():
             raise SweepError(f"{made}: expected a folder for the results, got a file")
+    written = ["results.json", "results.md", "runs.jsonl", *(f"{each.name}.png" for each in experiments)]
+    for name in written:
+        refuse_overwriting_inputs(folder / name, [config])
     place.mkdir(parents=True, exist_ok=True)
     most = max((e.seeds for e in experiments), default=0)  # seed by seed: a sweep cut short still has all of its rows
     jobs = plan((row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows)
@@ -65,5 +69,5 @@ def ablate(
         why = f"the first failure: {next(iter(failed.values()))}" if failed else f"{place} holds none of its runs"
         raise SweepError(f"{config}: no run succeeded; {why}")
     write_report(folder, results)
-    (folder / "runs.jsonl").write_text("".join(path.read_text() for path in runs))
+    write_text(folder / "runs.jsonl", "".join(path.read_text(encoding="utf-8") for path in runs))
     return results

@@ -4,7 +4,6 @@ Letters: N patches of all clips, K canvases of all clips, C clips, p patch.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,13 +14,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
 from ov2kit.codec.presets import PRESETS
 from ov2kit.codec.saliency import MotionResidualSaliency
+from ov2kit.files import write_tensors
 from ov2kit.recipes.evidence.jumpset import SPLITS
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
@@ -54,7 +53,6 @@ class StoredClip:
 
 def build_canvases(variant: Variant, data: Path, out: Path) -> None:
     """Tokenize every clip of a set; a split's file appears whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     tokenize = _tokenizer(variant)
     for split in SPLITS:
         path = out / f"{split}.safetensors"
@@ -71,9 +69,7 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
             "seconds_per_clip": spent / len(records),
             "tokens": [int((part["seconds"] >= 0).sum()) // MERGE**2 for part in parts],
         }
-        scratch = path.with_name(f".{split}-{os.getpid()}")
-        save_file(tensors, scratch, metadata={"facts": json.dumps(facts)})
-        os.replace(scratch, path)
+        write_tensors(path, tensors, {"facts": json.dumps(facts)})
 
 
 def read_facts(folder: Path, split: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Frames to a video file by a real encoder, with settings that have a name."""
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.errors import Ov2kitError
+from ov2kit.files import write_file
 
 #: name -> (encoder, file suffix, options). One thread each, so that the same frames give the same bytes.
 ENCODINGS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -44,29 +44,26 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: int, encoding: str) 
 
     Raises:
         EncoderError: unknown encoding, or an encoder that this PyAV lacks.
+        OutputError: it cannot be written.
     """
     import av
 
     if encoding not in ENCODINGS:
         raise EncoderError(f"unknown encoding {encoding!r}; known: {', '.join(ENCODINGS)}")
     name, suffix, options = ENCODINGS[encoding]
-    scratch = path.with_name(f".{path.stem}.part{suffix}")
-    try:
-        with av.open(str(scratch), "w", container_options={"fflags": "+bitexact"}) as container:
-            try:
-                stream: Any = container.add_stream(name, rate=fps)
-            except (ValueError, av.FFmpegError) as error:
-                raise EncoderError(f"{encoding} needs the encoder {name}, which this PyAV lacks ({error})") from error
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.time_base = Fraction(1, fps)
-            stream.thread_count = 1
-            stream.options = {"g": str(_GOP_SECONDS * fps), **_PARAMS.get(name, {}), **options}
-            for index, picture in enumerate(frames):
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = index, Fraction(1, fps)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    bitexact = {"fflags": "+bitexact"}
+    with write_file(path) as file, av.open(file.name, "w", suffix[1:], container_options=bitexact) as container:
+        try:
+            stream: Any = container.add_stream(name, rate=fps)
+        except (ValueError, av.FFmpegError) as error:
+            raise EncoderError(f"{encoding} needs the encoder {name}, which this PyAV lacks ({error})") from error
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        stream.thread_count = 1
+        stream.options = {"g": str(_GOP_SECONDS * fps), **_PARAMS.get(name, {}), **options}
+        for index, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

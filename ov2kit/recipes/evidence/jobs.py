@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ov2kit.files import write_folder, write_text
 from ov2kit.recipes.evidence.variant import Variant
 
 
@@ -73,16 +73,13 @@ def run_job(job: Job, work: Path) -> None:
     elif job.kind == "canvases":
         from ov2kit.recipes.evidence.canvas_store import build_canvases
 
-        scratch = target.with_name(f".{target.name}")
-        build_canvases(variant, work / "data" / f"data-{variant.data_key()}", scratch)
-        os.replace(scratch, target)
+        with write_folder(target) as scratch:
+            build_canvases(variant, work / "data" / f"data-{variant.data_key()}", scratch)
     else:
         from ov2kit.recipes.evidence.one_run import run_variant
 
         found = run_variant(variant, job.seed, work / "canvases" / f"canvases-{variant.canvas_key()}")
-        scratch = target.with_name(f".{target.name}")
-        scratch.write_text(json.dumps({"variant": variant.plain(), "seed": job.seed, **found}) + "\n")
-        os.replace(scratch, target)
+        write_text(target, json.dumps({"variant": variant.plain(), "seed": job.seed, **found}) + "\n", sync=True)
 
 
 def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], None]) -> dict[str, str]:
@@ -136,11 +133,9 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
                     line = f"FAILED {job.key}: {failed[job.key]}"
                 say(f"[{total - len(waiting) - len(running)}/{total} {seconds:.0f} s] {line}")
     finally:
-        for process, job, _ in running.values():
+        for process, _, _ in running.values():  # each clears away what it had half done
             process.terminate()
             process.join()
-            target = result_path(work, job)  # half-made things of a job that was stopped
-            shutil.rmtree(target.with_name(f".{target.name}"), ignore_errors=True)
     return failed
 
 

@@ -7,7 +7,6 @@ being a JSON list of seconds), `annotations.json` (the test list, which is what 
 
 import json
 import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import Ov2kitError
+from ov2kit.files import write_folder
 from ov2kit.recipes.evidence.difficulty import Difficulty
 from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
 from ov2kit.recipes.evidence.scene import render
@@ -58,6 +58,7 @@ def make_jumpset(
     Raises:
         JumpsetError: `out` exists.
         EncoderError: unknown encoding, or one that this PyAV lacks.
+        OutputError: it cannot be written there.
         ValueError: counts or sizes out of range.
     """
     folder = Path(out)
@@ -71,9 +72,7 @@ def make_jumpset(
     if encoding != "h264-mix" and encoding not in ENCODINGS:
         raise EncoderError(f"unknown encoding {encoding!r}; known: h264-mix, {', '.join(ENCODINGS)}")
     knobs = difficulty or Difficulty()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with write_folder(folder) as scratch:
         (scratch / "videos").mkdir()
         jobs = [(split, i) for split, count in enumerate(counts) for i in range(count)]
         make = partial(_make_clip, scratch, seed, size, encoding, knobs)
@@ -88,10 +87,6 @@ def make_jumpset(
         shutil.copyfile(scratch / "test.json", scratch / "annotations.json")
         made: dict[str, Any] = {"clips": counts, "seed": seed, "size": size, "encoding": encoding}
         (scratch / "jumpset.json").write_text(json.dumps({**made, "difficulty": asdict(knobs)}, indent=1) + "\n")
-        scratch.chmod(0o755)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ov2kit.files import write_file, write_text
+
 _PACKAGES = ("ov2kit", "torch", "av", "lightning", "numpy")
 
 
@@ -42,9 +44,8 @@ def write_report(out: Path, results: dict[str, Any]) -> list[Path]:
     Returns:
         The files written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "results.md").write_text(markdown(results))
+    write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(out / "results.md", markdown(results))
     return [out / "results.json", out / "results.md", *_plots(out, results["experiments"])]
 
 
@@ -124,7 +125,8 @@ def _plots(out: Path, experiments: list[dict[str, Any]]) -> list[Path]:
         axes.grid(alpha=0.3)
         figure.tight_layout()
         written.append(out / f"{experiment['name']}.png")
-        figure.savefig(written[-1], dpi=110, metadata={"Software": None})
+        with write_file(written[-1]) as file:
+            figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
         pyplot.close(figure)
     return written
 

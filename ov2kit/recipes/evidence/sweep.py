@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from ov2kit.files import check_file, is_safe_name
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -61,8 +62,8 @@ def read_sweep(config: str | Path) -> tuple[dict[str, Any], list[Experiment]]:
     if not path.exists() and (CONFIGS / path.name).exists():
         path = CONFIGS / path.name
     try:
-        given = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        given = yaml.safe_load(check_file(path, "a sweep file", SweepError).read_text(encoding="utf-8"))
+    except (SweepError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         known = ", ".join(sorted(p.name for p in CONFIGS.glob("*.yaml")))
         reason = " ".join(str(error).split())
         raise SweepError(f"{config}: cannot be read as a sweep ({reason}); the package has {known}") from error
@@ -74,6 +75,9 @@ def read_sweep(config: str | Path) -> tuple[dict[str, Any], list[Experiment]]:
         experiments = [_experiment(entry, given.get("base") or {}) for entry in given["experiments"]]
     except (SweepError, TypeError, AttributeError) as error:
         raise SweepError(f"{path}: {error}") from error
+    names = [experiment.name.casefold() for experiment in experiments]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SweepError(f"{path}: two experiments are called {twice[0]!r}; each has files of that name")
     return given, experiments
 
 
@@ -92,6 +96,11 @@ def _experiment(entry: dict[str, Any], base: dict[str, Any]) -> Experiment:
         variant = Variant.of({**own, **label})
         rival = Variant.of({**own, **label, **(entry.get("against") or {})})
         rows.append(Row(label, variant, None if rival == variant else rival))
+    if not is_safe_name(str(entry["name"])):
+        raise SweepError(
+            f"the name of an experiment names files: expected one without / and the like, got "
+            f"{str(entry['name'])!r:.60}"
+        )
     seeds = entry.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise SweepError(f"seeds of {entry['name']!r} must be a number from 1 on, got {seeds!r}")
