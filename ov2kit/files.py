@@ -41,11 +41,10 @@ def write_file(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[
     """
     target = Path(os.path.realpath(os.path.expanduser(path)))
     scratch = target.with_name(f".{secrets.token_hex(6)}.partial{target.suffix}")
-    with _clear_errors(target, scratch):
+    with _clear_errors(target, scratch), _folder_for(target):
         kind = kind_of(target)
         if kind not in (None, "file"):
             raise OutputError(f"{path}: expected the name of a file to write, got a {kind}; choose another")
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(scratch, "xb") as file:
                 mode = stat.S_IMODE((target if kind else scratch).stat().st_mode)
@@ -61,9 +60,9 @@ def write_file(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, sync: bool = False) -> None:
-    """Write a text file (UTF-8) with `write_file`."""
+    """Write a text file (UTF-8; half characters become "?") with `write_file`."""
     with write_file(path, sync=sync) as file:
-        file.write(text.encode("utf-8", "surrogatepass"))
+        file.write(text.encode("utf-8", "replace"))
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: dict[str, str]) -> None:
@@ -88,8 +87,7 @@ def write_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iter
     target = Path(os.path.realpath(os.path.expanduser(path)))
     token = secrets.token_hex(6)
     scratch, old = target.with_name(f".{token}.partial"), target.with_name(f".{token}.old")
-    with _clear_errors(target, scratch):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with _clear_errors(target, scratch), _folder_for(target):
         scratch.mkdir()
         try:
             yield scratch
@@ -118,18 +116,14 @@ def fill_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(os.path.expanduser(path)))
     scratch = target / f".{secrets.token_hex(6)}.partial"
-    is_new = kind_of(target) is None
-    with _clear_errors(target, scratch):
+    with _clear_errors(target, scratch), _folder_for(scratch):
         try:
-            scratch.mkdir(parents=True)
+            scratch.mkdir()
             yield scratch
             for file in scratch.iterdir():
                 file.replace(target / file.name)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            if is_new:
-                with contextlib.suppress(OSError):  # unless it holds them now
-                    target.rmdir()
 
 
 @contextlib.contextmanager
@@ -140,10 +134,9 @@ def append_to(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OutputError: it cannot be written there.
     """
     target = Path(path).expanduser()
-    with _clear_errors(target, target):
+    with _clear_errors(target, target), _folder_for(target):
         if (kind := kind_of(target)) not in (None, "file"):
             raise OutputError(f"{path}: expected the name of a file to add to, got a {kind}; choose another")
-        target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "ab") as file:
             size = os.fstat(file.fileno()).st_size
             try:
@@ -229,8 +222,22 @@ def safe_name(text: str) -> str:
     name = re.sub(r"[/\\\x00-\x1f\x7f]", "_", text)
     name = name.encode("utf-8", "surrogateescape")[:_LONGEST_NAME].decode("utf-8", "ignore")
     if not name.strip(". "):
-        name = "_" * max(1, len(name))
-    return f"{name}_" if _RESERVED.fullmatch(name) else name
+        return "_" * max(1, len(name))
+    return f"_{name}" if _RESERVED.fullmatch(name) else name
+
+
+@contextlib.contextmanager
+def _folder_for(target: Path) -> Iterator[None]:
+    """Make the folder that `target` lies in; those that were made go away again when the block fails."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # somebody else may have put something there
+                folder.rmdir()
+        raise
 
 
 def _to_disk(path: Path) -> None:

@@ -331,7 +331,7 @@ class TestCommandLine:
             (["nowhere", "out"], "nowhere"),
             (["m", "out", "--dtype", "int8"], "--dtype"),
             (["m", "out", "--max_shard_gb", "0"], "--max_shard_gb"),
-            (["m", "m"], "exists already"),
+            (["m", "m"], "is read by this command"),
             (["m/generation_config.json", "out"], "not a readable checkpoint"),
         ],
     )

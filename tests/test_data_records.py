@@ -63,7 +63,7 @@ def test_broken_files_are_refused(tmp_path: Path, name: str, content: bytes, tol
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=told):
         RecordFile(tmp_path / name)
-    with pytest.raises(DataError, match=r"no_such.*No such file"):
+    with pytest.raises(DataError, match=r"no_such.*no such file"):
         RecordFile(tmp_path / "no_such.jsonl")
     with pytest.raises(DataError, match="folder"):
         RecordFile(tmp_path)

@@ -187,7 +187,7 @@ class TestFiles:
         assert json.loads(printed) == compare_predictions(a, b, resamples=200)
         assert json.loads((tmp_path / "c.json").read_text()) == json.loads(printed)
         for arguments, message in (
-            (["compare", str(a), str(tmp_path / "no")], "no: expected a predictions file"),
+            (["compare", str(a), str(tmp_path / "no")], "no: no such file"),
             (["compare", str(a)], "arguments are required: B"),
             (["compare", str(a), str(b), "--resamples", "0"], "resamples must be at least 1"),
             (["compare", str(a), str(b), "--metric", "speed"], "has no 'speed'"),

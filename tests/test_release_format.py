@@ -324,7 +324,17 @@ class TestRefused:
         [
             ("text_config", "model_type", "no_such_model", "no_such_model"),
             ("vision_config", "hidden_act", "relu", "hidden_act"),
-            ("vision_config", "num_attention_heads", 5, "head_dim"),
+            ("vision_config", "num_attention_heads", 5, "num_attention_heads"),
+            ("vision_config", "num_attention_heads", 0, "num_attention_heads must be a whole number from 1"),
+            ("vision_config", "hidden_size", 10**9, "vision_config.hidden_size"),
+            ("vision_config", "hidden_size", 100_000, "do not belong together"),
+            ("text_config", "num_key_value_heads", 0, "text_config.num_key_value_heads"),
+            ("text_config", "num_key_value_heads", 3, "num_attention_heads must be a multiple of num_key_value_heads"),
+            ("text_config", "vocab_size", -1, "text_config.vocab_size"),
+            ("text_config", "intermediate_size", "wide", "got 'wide'"),
+            ("text_config", "vocab_size", 2**24, "do not belong together"),
+            ("text_config", "pad_token_id", 10**6, "text_config.pad_token_id must be a token"),
+            ("text_config", "rms_norm_eps", float("nan"), "text_config.rms_norm_eps"),
         ],
     )
     def test_configs_that_cannot_be_built(self, tmp_path, part, field, value, said):

@@ -26,7 +26,7 @@ from ov2kit.codec.report_pictures import heat_layer, spotlight
 from ov2kit.codec.selection import SaliencyBlockSelector
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizer import CodecTokenizer
-from ov2kit.errors import AssetError, CanvasError, VideoError
+from ov2kit.errors import CanvasError, OutputError, VideoError
 
 CLIP = Path(__file__).parents[1] / "ov2kit" / "codec" / "sample" / "bbb_360p.mp4"
 SECTIONS = [
@@ -296,9 +296,9 @@ def test_refuses(tmp_path, stream, canvases):
         write_report(tmp_path / "a.html", tmp_path / "missing.mp4", canvases)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(AssetError, match="is a folder"):
+    with pytest.raises(OutputError, match="got a folder"):
         write_report(tmp_path / "folder", stream, canvases)
-    with pytest.raises(AssetError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_report(tmp_path / "file" / "page.html", stream, canvases)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
@@ -310,7 +310,7 @@ def test_interrupted_write_leaves_the_old_page(tmp_path, stream, canvases, monke
     def fail(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ov2kit.codec.report.os.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         write_report(path, stream, canvases)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

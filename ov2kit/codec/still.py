@@ -75,11 +75,11 @@ def open_header(file: Any) -> Image.Image:
     prefix = file.read(16)
     for name in Image.ID:
         make, accept = Image.OPEN[name]
-        accepted = accept is None or accept(prefix)
-        if not accepted or isinstance(accepted, str):  # a string says what is missing to read it
-            continue
-        file.seek(start)
         try:
+            accepted = accept is None or accept(prefix)
+            if not accepted or isinstance(accepted, str):  # a string says what is missing to read it
+                continue
+            file.seek(start)
             return make(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):  # it was another format after all
             continue
