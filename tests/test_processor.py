@@ -703,7 +703,7 @@ def test_directories_without_files_are_named(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"no tokenizer there"):
         Processor.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"cannot be written"):
+    with pytest.raises(OutputError, match=r"cannot be written"):
         processor().save_pretrained(tmp_path / "preprocessor_config.json")
 
 

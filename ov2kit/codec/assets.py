@@ -20,7 +20,7 @@ from ov2kit.codec import asset_files as files
 from ov2kit.codec.asset_facts import anchors, frame_times, group_ids, patch_edge, row_order, whole_number
 from ov2kit.codec.asset_order import Order, Positions, broken_canvas, from_raster, to_raster
 from ov2kit.errors import AssetError, CanvasError
-from ov2kit.files import write_folder
+from ov2kit.files import check_bound, write_folder
 
 _FORMAT = "ov2kit.assets.1"
 
@@ -118,6 +118,7 @@ def load_assets(
     """
     if canvases_per_group is not None and canvases_per_group < 1:
         raise ValueError(f"canvases_per_group must be at least 1, got {canvases_per_group}")
+    check_bound("max_source_pixels", max_source_pixels)
     folder = Path(directory).expanduser()
     if not folder.is_dir():
         raise AssetError(f"{folder}: not a directory of canvases")

@@ -15,6 +15,7 @@ from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.errors import BudgetError
+from ov2kit.files import check_bound
 
 
 def choose_frame_count(
@@ -101,6 +102,7 @@ class FrameTokenizer:
             raise ValueError(f"group must be at least 1 frame, got {group}")
         if budget_canvases is not None and budget_tokens is not None:
             raise BudgetError(f"give budget_canvases or budget_tokens, not both: {budget_canvases} and {budget_tokens}")
+        check_bound("max_source_pixels", max_source_pixels)
         self.budget_canvases, self.budget_tokens = budget_canvases, budget_tokens
         self.target_fps, self.group = target_fps, group
         self.patch, self.merge = patch, merge

@@ -11,6 +11,7 @@ from ov2kit.codec.budget import fit_grid, plan_budget
 from ov2kit.codec.frame_tokenizer import whole_frame_positions
 from ov2kit.codec.provenance import StageClock, versions
 from ov2kit.codec.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
+from ov2kit.files import check_bound
 
 
 class ImageTokenizer:
@@ -40,6 +41,7 @@ class ImageTokenizer:
         canvas_size: tuple[int, int] | None = None,
         max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
+        check_bound("max_source_pixels", max_source_pixels)
         self.budget_tokens = budget_tokens
         self.patch, self.merge = patch, merge
         self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size

@@ -31,6 +31,7 @@ from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
+from ov2kit.files import check_bound
 
 # Blocks are scored on 10 pixels in the place of 28: nearly as many of the blocks that cost most bits
 # are found as at canvas size, on an eighth of the pixels (docs/saliency.md).
@@ -134,6 +135,7 @@ class CodecTokenizer(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if canvases_per_group < 2:
             raise ValueError(f"canvases_per_group must be at least 2 (I and P), got {canvases_per_group}")
+        check_bound("max_source_pixels", max_source_pixels)
         choices = PRESETS[preset]
         if budget_canvases is None and budget_tokens is None:
             budget_canvases = 32

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ov2kit.errors import CheckpointError, DataError
+from ov2kit.errors import CheckpointError, DataError, shorten
 from ov2kit.recipes.sample import IGNORE
 from ov2kit.recipes.tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
 
@@ -101,7 +101,7 @@ def _read_message(index: int, message: Any) -> Message:
         raise DataError(f"{where}: expected a mapping with role and content, got {type(message).__name__}")
     role = message.get("role")
     if role not in ROLES:
-        raise DataError(f"{where}: unknown role {role!r}; known: {', '.join(ROLES)}")
+        raise DataError(f"{where}: unknown role {shorten(role)}; known: {', '.join(ROLES)}")
     content = message.get("content")
     if isinstance(content, str):
         return Message(role, (content,))
@@ -116,10 +116,12 @@ def _read_part(where: str, number: int, part: Any) -> str | Media:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text":
         if not isinstance(part.get("text"), str):
-            raise DataError(f"{where}, part {number}: a text part needs text under 'text', got {part.get('text')!r}")
+            raise DataError(
+                f"{where}, part {number}: a text part needs text under 'text', got {shorten(part.get('text'))}"
+            )
         return str(part["text"])
     if kind not in PLACEHOLDERS:
-        said = f"type {kind!r}" if isinstance(part, Mapping) else type(part).__name__
+        said = f"type {shorten(kind)}" if isinstance(part, Mapping) else type(part).__name__
         raise DataError(f"{where}, part {number}: unknown part of {said}; known: text, image, video")
     source = part.get(kind, part.get("path"))
     if source is None:

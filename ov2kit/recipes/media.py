@@ -42,7 +42,7 @@ def open_media(
     """
     given = media.source
     if isinstance(given, str) and given[:8].split("://")[0] in ("http", "https", "ftp", "s3"):
-        raise DataError(f"{shorten(given)}: addresses are not fetched; download the file and give its path")
+        raise DataError(f"{given[:120]}: addresses are not fetched; download the file and give its path")
     if isinstance(given, str) and given.startswith("file://"):
         given = given.removeprefix("file://")
     wanted = media.options.get("source")

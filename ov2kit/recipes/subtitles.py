@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, shorten
 from ov2kit.files import check_file
 from ov2kit.recipes.prompts import Run, timestamp
 
@@ -73,12 +73,12 @@ def _entry(index: int, entry: Any) -> Subtitle:
     if isinstance(entry, Subtitle):
         return entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get("text"), str):
-        raise DataError(f"subtitle {index}: expected a mapping with text, start and end, got {entry!r}")
+        raise DataError(f"subtitle {index}: expected a mapping with text, start and end, got {shorten(entry)}")
     times = {}
     for key in ("start", "end"):
         value = entry.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise DataError(f"subtitle {index}: {key} must be a number of seconds, got {value!r}")
+            raise DataError(f"subtitle {index}: {key} must be a number of seconds, got {shorten(value)}")
         times[key] = None if value is None else float(value)
     return Subtitle(_one_line(entry["text"]), **times)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ov2kit.errors import shorten
+from ov2kit.files import kind_of
 from ov2kit.recipes.data.faults import BadRecord
 
 Kind = Literal["video", "assets", "image", "text"]
@@ -86,7 +88,7 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
             raise BadRecord(f"turn {number}: expected an object with {role_key!r} and {text_key!r}")
         role = _ROLES.get(turn[role_key])
         if role is None:
-            raise BadRecord(f"turn {number}: unknown role {turn[role_key]!r}; known: {', '.join(_ROLES)}")
+            raise BadRecord(f"turn {number}: unknown role {shorten(turn[role_key])}; known: {', '.join(_ROLES)}")
         messages.append({"role": role, "content": _split(turn.get(text_key), number)})
     _fill(messages, media)
     roles = [message["role"] for message in messages]
@@ -126,7 +128,7 @@ def _entries(record: Mapping[str, Any], kind: str) -> list[Part]:
         part = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
         path = part.pop("path", part.pop(kind, None))
         if not isinstance(path, str) or not path or "\0" in path:
-            raise BadRecord(f"{_PLURAL[kind]}: expected paths, got {entry!r}")
+            raise BadRecord(f"{_PLURAL[kind]}: expected paths, got {shorten(entry)}")
         allowed = {"subtitles"} if kind == "video" else set()
         if unknown := set(part) - allowed:
             raise BadRecord(f"{_PLURAL[kind]}: unknown {', '.join(sorted(unknown))}")
@@ -186,15 +188,17 @@ def _locate(parts: list[Part], root: Path) -> int:
         if kind == "text":
             continue
         path = os.path.join(root, part[kind])
-        if not os.path.exists(path):
-            raise BadRecord(f"{kind} {part[kind]!r} is not there ({path})")
-        if os.path.isdir(path):
+        if (found := kind_of(path)) not in ("file", "folder", None):
+            raise BadRecord(f"{kind} {shorten(part[kind])} is a {found}, expected a file")
+        if found is None:
+            raise BadRecord(f"{kind} {shorten(part[kind])} is not there (looked in {root})")
+        if found == "folder":
             if kind == "image":
-                raise BadRecord(f"image {part[kind]!r} is a folder")
+                raise BadRecord(f"image {shorten(part[kind])} is a folder")
             prepared += 1
         part[kind] = path
         if isinstance(subtitles := part.get("subtitles"), str):
             part["subtitles"] = os.path.join(root, subtitles)
-            if not os.path.exists(part["subtitles"]):
-                raise BadRecord(f"subtitles {subtitles!r} are not there ({part['subtitles']})")
+            if kind_of(part["subtitles"]) is None:
+                raise BadRecord(f"subtitles {shorten(subtitles)} are not there (looked in {root})")
     return prepared

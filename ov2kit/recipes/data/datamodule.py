@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from ov2kit.codec.presets import Grouping, Preset
 from ov2kit.errors import DataError
-from ov2kit.files import refuse_overwriting_inputs
+from ov2kit.files import check_bound, refuse_overwriting_inputs
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Oversize, Processes
 from ov2kit.recipes.data.faults import FaultLog
@@ -157,6 +157,7 @@ class ConversationData(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("pack_length", pack_length)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        check_bound("max_record_bytes", max_record_bytes)
         self.path, self.val_path, self.val_share = path, val_path, val_share
         self.test_path = test_path or val_path
         self.predict_path = predict_path or self.test_path or path

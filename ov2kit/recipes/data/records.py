@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import DataError
-from ov2kit.files import check_file
+from ov2kit.files import check_bound, check_file
 from ov2kit.recipes.data.faults import BadRecord
 
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -39,6 +39,7 @@ class RecordFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        check_bound("max_record_bytes", max_record_bytes)
         self.path, self.max_record_bytes = Path(path), max_record_bytes
         try:
             with check_file(self.path, "a JSON or JSONL file of conversations").open("rb") as file:
@@ -133,14 +134,14 @@ class RecordFile:
             ends = (sign == b"," and depth == 1) or (sign == b"]" and depth == 1)
             if ends:
                 length = token.start() - element
-                # What is too long is given as it is, without a copy to strip.
-                raw = b"" if length > self.max_record_bytes else data[element : token.start()]
+                # Of what is too long only the start is looked at.
+                raw = data[element : min(token.start(), element + self.max_record_bytes)]
                 text = raw.strip()
-                if text or length > self.max_record_bytes or sign == b",":
+                if text or sign == b",":
                     first = element + (raw.index(text[:1]) if text else 0)
                     line += _newlines(data, counted, first)
                     counted = first
-                    yield first, len(text) if raw else length, line
+                    yield first, len(text) if len(raw) == length else length, line
                 element = token.end()
             if sign in (b"]", b"}"):
                 depth -= 1
