@@ -65,11 +65,13 @@ def write_text(path: str | os.PathLike[str], text: str, *, sync: bool = False) -
         file.write(text.encode("utf-8", "replace"))
 
 
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: dict[str, str]) -> None:
-    """Write a safetensors file with `write_file`, on the disk when this returns."""
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: dict[str, str], *, sync: bool = False
+) -> None:
+    """Write a safetensors file with `write_file`."""
     from safetensors.torch import save_file
 
-    with write_file(path, sync=True) as file:
+    with write_file(path, sync=sync) as file:
         save_file(dict(tensors), file.name, metadata=metadata)
 
 

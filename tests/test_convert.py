@@ -1,7 +1,9 @@
 """Checkpoints from format to format, compared with golden weights and with what transformers writes."""
 
 import json
+import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,6 +98,23 @@ class TestLightningToRelease:
         torch.save(content, folder / "meta.pt")
         convert(folder, tmp_path / "m")
         assert_same_tensors(stored(tmp_path / "m"), golden_files()[1])
+
+    @pytest.mark.parametrize(("name", "said"), [("../outside", "is not beside it"), ("pipe", "got a pipe")])
+    def test_shards_are_files_beside_their_table(self, tmp_path, name, said):
+        content = lightning_content()
+        folder = tmp_path / "last.ckpt"
+        distributed_checkpoint.save({"model": content.pop("state_dict")}, checkpoint_id=folder, no_dist=True)
+        torch.save(content, folder / "meta.pt")
+        table = pickle.loads((folder / ".metadata").read_bytes())
+        first = next(iter(table.storage_data.values())).relative_path
+        (folder / first).rename(tmp_path / "outside")
+        os.mkfifo(folder / "pipe")
+        for key, entry in table.storage_data.items():
+            table.storage_data[key] = replace(entry, relative_path=name)
+        (folder / ".metadata").write_bytes(pickle.dumps(table))
+        with pytest.raises(CheckpointError, match=said):
+            convert(folder, tmp_path / "m")
+        assert not (tmp_path / "m").exists()
 
     def test_tied_embeddings_come_out_once(self, tmp_path):
         config = golden_config()

@@ -24,7 +24,7 @@ from ov2kit.codec import (
     save_assets,
 )
 from ov2kit.connectors import PerceiverResampler
-from ov2kit.errors import AssetError, CanvasError, CheckpointError, DataError, VideoError
+from ov2kit.errors import AssetError, CanvasError, CheckpointError, DataError, OutputError, VideoError
 from ov2kit.geometry import from_block_layout
 from ov2kit.recipes import Processor, collate, rewrite_prompt, small_tokenizer
 from ov2kit.recipes.chat import default_system

@@ -171,10 +171,11 @@ def _eight_bits(array: np.ndarray, label: str) -> np.ndarray:
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        small: np.ndarray = ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-        return small
+        array = (array.astype(np.uint32) * 255 + 32767) // 65535
+        return array.astype(np.uint8)
     if array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise VideoError(f"{label}: floats must be in [0, 1], got {array.min():g} to {array.max():g}; divide them")
-        return np.rint(array * 255).astype(np.uint8)
+        array = np.rint(array.astype(np.float32) * 255)
+        return array.astype(np.uint8)
     raise VideoError(f"{label}: values must be uint8, uint16, bool or floats in [0, 1], got {array.dtype}")

@@ -100,12 +100,12 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], m
         shards[-1][name] = tensor.detach().cpu().contiguous()
         size += tensor.nbytes
     if len(shards) == 1:
-        write_safetensors(folder / _SINGLE, shards[0], {"format": "pt"})
+        write_safetensors(folder / _SINGLE, shards[0], {"format": "pt"}, sync=True)
         return
     places: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        write_safetensors(folder / file, shard, {"format": "pt"})
+        write_safetensors(folder / file, shard, {"format": "pt"}, sync=True)
         places |= dict.fromkeys(shard, file)
     total = sum(t.nbytes for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": places}

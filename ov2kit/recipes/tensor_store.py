@@ -95,7 +95,7 @@ def write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: i
     for i, names in enumerate(plan, start=1):
         file = SINGLE if len(plan) == 1 else f"model-{i:05d}-of-{len(plan):05d}.safetensors"
         shard = {name: tensors[name].detach().cpu().contiguous() for name in names}
-        write_tensors(folder / file, shard, {"format": "pt"})
+        write_tensors(folder / file, shard, {"format": "pt"}, sync=True)
         places |= dict.fromkeys(names, file)
     if len(plan) > 1:
         totals = {
