@@ -169,6 +169,12 @@ class ConversationData(LightningDataModule):
             block=block, budget_canvases=budget_canvases, budget_tokens=budget_tokens, min_pixels=min_pixels,
             max_pixels=max_pixels, patch=patch, merge=merge, threads=threads, seed=seed,
         )  # fmt: skip
+        self._sample_options: dict[str, Any] = {
+            "source": source, "preset": preset, "saliency": saliency, "rank_damping": rank_damping,
+            "peak_weight": peak_weight, "block": block, "budget_canvases": self.codec.budget_canvases,
+            "budget_tokens": budget_tokens, "min_pixels": min_pixels, "max_pixels": max_pixels, "patch": patch,
+            "merge": merge, "decimals": decimals, "max_length": max_length, "oversize": oversize,
+        }  # fmt: skip
         self.image_tokens = max(1, max_pixels // (patch * merge) ** 2)
         self.video_tokens = budget_tokens or (budget_canvases or 32) * self.image_tokens
         self.decimals = decimals
@@ -296,8 +302,20 @@ class ConversationData(LightningDataModule):
         self.teardown("")
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its data."""
-        return {} if self._loader is None else {"train": self._loader.state_dict()}
+        """Where training stands in its data, and what its samples are made with."""
+        return {} if self._loader is None else {"train": self._loader.state_dict(), "settings": self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how a record becomes a sample, as plain values by their flags.
+
+        What decides which batches come is not among it: that is compared by `load_state_dict`.
+        """
+        tokenizer = self.processor.tokenizer if self.processor else load_tokenizer(self.tokenizer_path)
+        return {
+            **{f"data.{name}": value for name, value in self._sample_options.items()},
+            "data.grouping": self.codec.options()["grouping"],
+            "data.tokenizer": _digest(sorted(tokenizer.get_vocab().items())),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let `train_dataloader` continue there.
