@@ -256,7 +256,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         """Adds up the loss; for the first batches also writes answers.
 
         Returns:
-            `answers`, for each: name, answer, expected, exact.
+            `answers`, see `answer`.
         """
         _, parts = self(batch)
         answers = []
@@ -289,7 +289,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         """Greedy answers to the last turn of each row.
 
         Returns:
-            For each row: name, answer, expected (None where nothing is supervised), exact.
+            For each row: name, record, answer, expected (None where nothing is supervised), exact.
         """
         processor = cast(Any, self.trainer).datamodule.processor
         tokenizer = processor.tokenizer
@@ -304,10 +304,12 @@ class LitLlavaOneVision2(pl.LightningModule):
             eos_token_id=tokenizer.eos_token_id,
         )
         answers = []
-        for name, new, wanted in zip(batch.names, written, last_answers(batch), strict=True):
+        named = zip(batch.names, batch.records, written, last_answers(batch), strict=True)
+        for name, record, new, wanted in named:
             said = tokenizer.decode(new, skip_special_tokens=True).strip()
             expected = tokenizer.decode(wanted, skip_special_tokens=True).strip() if len(wanted) else None
-            answers.append({"name": name, "answer": said, "expected": expected, "exact": said == expected})
+            exact = said == expected
+            answers.append({"name": name, "record": record, "answer": said, "expected": expected, "exact": exact})
         return answers
 
     def _visual(self, batch: Batch) -> dict[str, Any]:

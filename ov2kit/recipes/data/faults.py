@@ -10,6 +10,7 @@ from typing import Literal
 
 from ov2kit.errors import DataError, Ov2kitError
 from ov2kit.files import append_to, kind_of
+from ov2kit.recipes.json_lines import json_line
 
 Action = Literal["skipped", "replaced", "truncated"]
 _SHOWN = 5
@@ -148,7 +149,7 @@ class FaultLog:
         for fault in faults:
             if (fault.place, fault.reason) not in self._written:
                 self._written.add((fault.place, fault.reason))
-                lines.append(json.dumps(asdict(fault), ensure_ascii=False) + "\n")
+                lines.append(json_line(asdict(fault)))
         if lines:
             with append_to(self.path) as file:
-                file.write("".join(lines).encode("utf-8", "surrogatepass"))
+                file.write("".join(lines).encode())

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,8 @@ class ConversationIndex:
         self.kinds, self.characters = table[:, 2].astype(np.uint8), table[:, 3].astype(np.int32)
         self.images, self.videos = table[:, 4].astype(np.int32), table[:, 5].astype(np.int32)
         self.keys = np.ascontiguousarray(table[:, 6])
-        self.total = sum(len(file) for file in self.files)
+        self._first = [0, *accumulate(len(file) for file in self.files)]
+        self.total = self._first[-1]
         if not len(self):
             first = f", for example {self.faults[0]}" if self.faults else ": there is none"
             raise DataError(f"{', '.join(map(str, given))}: no record can be used{first}")
@@ -71,6 +73,10 @@ class ConversationIndex:
     def place(self, number: int) -> str:
         """ "file:line" of a record."""
         return self.files[int(self._source[number])].place(int(self._number[number]))
+
+    def position(self, number: int) -> int:
+        """Where a record stands among all records of the files, those that are not usable included; from 0."""
+        return self._first[int(self._source[number])] + int(self._number[number])
 
     def read(self, number: int) -> Conversation:
         """A conversation.
