@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "ov2kit"
-GROUND = {"canvases", "segments", "geometry", "errors"}
+GROUND = {"canvases", "segments", "geometry", "errors", "files", "checksums"}
 MAY_IMPORT = {
     "codec": set(),
     "positional": set(),

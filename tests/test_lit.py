@@ -478,23 +478,6 @@ def test_flags_overrule_the_settings_of_a_checkpoint(fit, tmp_path):
     assert (cli.model.visibility, cli.model.window) == ("full", 2)
 
 
-def test_predictions_of_several_processes_come_together(tmp_path, samples, processor):
-    """As `Answers` does it on the first of two processes."""
-
-    class Trainer:
-        world_size, is_global_zero, global_rank, log_dir, default_root_dir = 2, True, 0, str(tmp_path), str(tmp_path)
-
-        class strategy:  # noqa: N801
-            barrier = staticmethod(lambda name: None)
-
-    for rank, names in enumerate((["a", "c"], ["b", "a"])):  # one is given to both to fill up
-        path = tmp_path / f"predictions.{rank}.jsonl"
-        path.write_text("".join(json.dumps({"name": name, "answer": name}) + "\n" for name in names))
-    Answers().on_predict_end(Trainer(), None)
-    assert sorted(line["name"] for line in lines(tmp_path / "predictions.jsonl")) == ["a", "b", "c"]
-    assert not list(tmp_path.glob("predictions.?.jsonl"))
-
-
 def test_what_is_logged(fit):
     _, folder, _ = fit("a", "--trainer.max_steps", "4")
     with (folder / "metrics.csv").open() as file:

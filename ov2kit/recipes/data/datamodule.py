@@ -8,6 +8,7 @@ In a YAML file two lines are enough:
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +29,7 @@ from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Deliv
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.data.lengths import KnownLengths, measured_lengths, write_lengths
+from ov2kit.recipes.data.lengths import KnownLengths, has_intact_lengths, measured_lengths, write_lengths
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
 from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
@@ -39,6 +40,7 @@ from ov2kit.recipes.sample import Batch
 from ov2kit.recipes.tokenizer import load_tokenizer
 
 Pack = Literal["offline", "stream"]
+_log = logging.getLogger("ov2kit")
 Stage = Literal["train", "val", "test", "predict"]
 
 
@@ -199,8 +201,10 @@ class ConversationData(LightningDataModule):
         self._resume: Mapping[str, Any] | None = None
 
     def prepare_data(self) -> None:
-        """Measure lengths once, where rows are planned by lengths that are not given."""
-        if self.pack == "offline" and self.lengths is None and not (place := self._lengths_file()).exists():
+        """Measure lengths once, where rows are planned by lengths that are not given; again where they are damaged."""
+        if self.pack == "offline" and self.lengths is None and not has_intact_lengths(place := self._lengths_file()):
+            if place.exists():
+                _log.warning("%s: is damaged; lengths are measured again", place)
             self._measure(place)
 
     def setup(self, stage: str) -> None:
@@ -392,7 +396,7 @@ class ConversationData(LightningDataModule):
         if path is not None:
             refuse_overwriting_inputs(path, [*(file.path for file in index.files), self.lengths])
         log = FaultLog(index.total, self.max_bad_share, path)
-        log.add(index.faults)
+        log.add(index.faults, before_reading=True)
         return log
 
     def _eval_loader(self, index: ConversationIndex, numbers: np.ndarray, generate: bool = False) -> PlannedLoader:

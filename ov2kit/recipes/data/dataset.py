@@ -93,6 +93,7 @@ class ConversationDataset(Dataset[Delivered]):
     def sample(self, record: int, choice: int) -> tuple[Sample | None, list[Fault]]:
         """A sample, or None, and what was wrong."""
         place, name = self.index.place(record), ""
+        self.cache.rebuilt.clear()
         try:
             conversation = self.index.read(record)
             name = conversation.name
@@ -106,7 +107,9 @@ class ConversationDataset(Dataset[Delivered]):
             return None, [Fault(place, name or place, f"{type(error).__name__}: {_one_line(error)}")]
         kinds = {kind: float(CHOICES[choice] == kind) for kind in CHOICES}
         sample = replace(sample, stats=sample.stats | kinds, record=self.index.position(record))
-        return self._fitted(sample, place)
+        rebuilt = [Fault(place, name, reason, "rebuilt") for reason in self.cache.rebuilt]
+        fitted, faults = self._fitted(sample, place)
+        return fitted, rebuilt + faults
 
     def _opened(self, conversation: Conversation, choice: int) -> list[dict[str, Any]]:
         """Messages with canvases in the place of paths."""

@@ -54,6 +54,11 @@ class ConversationIndex:
                 except BadRecord as error:
                     self.faults.append(Fault(file.place(number), _name(file, number), str(error)))
                     continue
+                except (ValueError, TypeError, LookupError, RecursionError, OverflowError, OSError) as error:
+                    # whatever a record holds that nobody thought of ends it alone
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+                    self.faults.append(Fault(file.place(number), _name(file, number), reason))
+                    continue
                 facts = (KINDS.index(found.kind), found.characters, found.images, found.videos)
                 rows.append((source, number, *facts, _key(found)))
         table = np.array(rows, dtype=np.int64).reshape(-1, 7)
@@ -119,7 +124,7 @@ class ConversationIndex:
 
     def _conversation(self, source: int, number: int) -> Conversation:
         file = self.files[source]
-        name = f"{file.path.name}:{file.lines[number]}"
+        name = f"{file.path.name}:{file.line(number)}"
         return read_conversation(file.read(number), self.roots[source], name, needs_answer=self.needs_answer)
 
 
@@ -128,8 +133,8 @@ def _name(file: RecordFile, number: int) -> str:
     try:
         record = file.read(number)
         return str(record["id"])
-    except (BadRecord, LookupError, TypeError):
-        return f"{file.path.name}:{file.lines[number]}"
+    except (BadRecord, LookupError, TypeError, RecursionError):
+        return f"{file.path.name}:{file.line(number)}"
 
 
 def _key(found: Conversation) -> int:
