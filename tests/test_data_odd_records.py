@@ -1,5 +1,6 @@
 """No record ends a run: each is trained on with as many image pads as its pictures give tokens, or counted as bad."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -110,13 +111,12 @@ def test_pictures_whose_answer_is_cut_off_are_skipped(folder: Path) -> None:
     for most in range(20, 140, 3):  # cut before, in and behind the picture
         data = ConversationData(str(path), max_length=most, oversize="truncate", max_bad_share=1.0, **SMALL)
         data.setup("fit")
-        try:
+        with contextlib.suppress(DataError):  # nothing is left for a batch
             for batch in data.train_dataloader():
                 check(batch, data)
-                lengths[most] = batch.input_ids.shape[1]
-        except DataError as error:  # nothing is left in a batch
-            assert "no record of a batch can be used" in str(error)
-    assert lengths
+                lengths[most] = max(lengths.get(most, 0), batch.input_ids.shape[1])
+    assert len(lengths) > 20
+    assert len(set(lengths.values())) > 5
 
 
 def test_records_that_are_bad_as_text_say_nothing_of_the_others(folder: Path) -> None:
@@ -198,7 +198,9 @@ class Maker:
             count = self.maybe(sum(text.count(f"<{kind}>") for text in texts), 0, 1, 2)
             entries: Any = [self.path(kind) for _ in range(count)]
             if kind == "video" and self.rng.random() < 0.3:
-                entries = [{"path": path, "subtitles": self.maybe("lines.srt", *ODD, "nowhere.srt")} for path in entries]
+                entries = [
+                    {"path": path, "subtitles": self.maybe("lines.srt", *ODD, "nowhere.srt")} for path in entries
+                ]
             if entries or self.rng.random() < 0.5:
                 record[f"{kind}s"] = self.maybe(entries)
         return self.maybe({**record, "extra": self.rng.choice(ODD)})

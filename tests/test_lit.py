@@ -20,7 +20,6 @@ from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LitLlavaOneVision2, LlavaOneVision2, Processor, collate, load_tokenizer, pack
-from ov2kit.recipes.callbacks import Answers
 from ov2kit.recipes.command import RecipeCLI
 from ov2kit.recipes.command_help import CONFIGS
 from ov2kit.recipes.flops import step_operations
@@ -84,7 +83,7 @@ def trained(module, batches, folder, **options):
 
 def curve(folder, column="loss"):
     """Step -> value."""
-    with open(os.path.join(folder, "metrics.csv")) as file:
+    with open(os.path.join(folder, "metrics.csv"), encoding="utf-8") as file:
         return {int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)}
 
 

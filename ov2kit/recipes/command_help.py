@@ -38,7 +38,7 @@ def short_help(command: str) -> str:
     """Usage, shipped configs, and the options of model and data with their meaning."""
     lines = [f"usage: ov2kit {command} [--config FILE] [--NAME VALUE ...]", "", COMMANDS[command], "", "configs:"]
     for name in config_names():
-        first = (CONFIGS / name).read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        first = (CONFIGS / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
         lines.append(f"  {name:<22} {first}")
     lines += ["", "options:"]
     for option, meaning in {**_OWN, **_MORE.get(command, {})}.items():

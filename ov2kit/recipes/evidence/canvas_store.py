@@ -59,7 +59,7 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
         path = out / f"{split}.safetensors"
         if path.exists():
             continue
-        records = json.loads((data / f"{split}.json").read_text())
+        records = json.loads((data / f"{split}.json").read_text(encoding="utf-8"))
         began = time.process_time()
         parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1), i) for i, r in enumerate(records)]
         spent = time.process_time() - began
