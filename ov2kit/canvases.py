@@ -404,7 +404,7 @@ class Canvases:
                     raise ValueError(f"expected format {_FORMAT!r}, got {header.get('format')!r}")
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
             if header["format"] == _FORMAT and header.pop("checksum") != checksum(tensors, json.dumps(header)):
-                raise AssetError(f"{path}: is damaged: its content is not what was written; make it again")
+                raise ValueError("damaged: its content has changed since")
             tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
             times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
             fps = header["fps"]
@@ -417,8 +417,6 @@ class Canvases:
                 fps=tuple(fps) if isinstance(fps, list) else fps,
                 provenance=header["provenance"],
             )
-        except AssetError:
-            raise
         except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
             hint = "read the public asset layout with ov2kit.codec.load_assets"
             raise AssetError(f"{path}: not a file written by Canvases.save ({error}); {hint}") from error

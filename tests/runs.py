@@ -25,8 +25,8 @@ class Runs:
     def fit(self, name: str, *arguments: str, status: int = 0, config: list[str] | None = None) -> Path:
         """The folder of a run that ends with this status."""
         out = self.folder / name
-        fixed = [*(SMALL if config is None else config), "--data.cache", str(self.cache), "--out", str(out)]
-        assert run(["fit", *fixed, *arguments]) == status
+        places = ["--data.cache", str(self.cache), "--out", str(out)]  # last: configs overrule what is before them
+        assert run(["fit", *(SMALL if config is None else config), *arguments, *places]) == status
         return out / "version_0"
 
 
