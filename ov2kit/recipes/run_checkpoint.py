@@ -41,7 +41,8 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save_end(trainer)
         candidates = self._monitor_candidates(trainer)
-        if self.monitor in candidates and not self.best_k_models and not trainer.fast_dev_run:
+        is_real = not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if is_real and self.monitor in candidates and not self.best_k_models:
             self._save_topk_checkpoint(trainer, candidates)
 
     def on_save_checkpoint(
