@@ -315,7 +315,7 @@ def bench_report(benchmark, result, tmp_path):
     stream = VideoStream(clip_path(BUNDLED))
     target = tmp_path / "report.html"
     benchmark.pedantic(write_report, args=(target, stream, result), rounds=3, warmup_rounds=1)
-    page = target.read_text()
+    page = target.read_text(encoding="utf-8")
     benchmark.extra_info.update(run_info(), bytes=len(page))
     assert page.rstrip().endswith("</html>")
     assert page.count("<img") >= CANVASES

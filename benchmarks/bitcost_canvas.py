@@ -129,7 +129,7 @@ def main() -> int:
     text = markdown(["scores", "mean", "worst", *results], rows)
     print(text)
     if args.markdown:
-        args.markdown.write_text(text + "\n")
+        args.markdown.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

@@ -107,7 +107,7 @@ def _kept(
     with safe_open(str(out), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys() if name.split(".")[0] in signals}  # noqa: SIM118
         used = json.loads(file.metadata()["clips"])
-    told = json.loads(rows.read_text())
+    told = json.loads(rows.read_text(encoding="utf-8"))
     found = [Row(**row) for row in told["rows"] if row["signal"].split(":")[0] in signals]
     return tensors, found, {name: used[name] for name in signals}, told["skipped"]
 
@@ -230,7 +230,9 @@ def main() -> int:
     save_file(tensors, args.out, metadata={key: json.dumps(value) for key, value in about.items()})
     print(f"{args.out}: {args.out.stat().st_size / 1000:.1f} KB", file=sys.stderr)
     if rows:
-        (cache / "bitcost.json").write_text(json.dumps({"rows": [r._asdict() for r in rows], "skipped": skipped}))
+        (cache / "bitcost.json").write_text(
+            json.dumps({"rows": [r._asdict() for r in rows], "skipped": skipped}), encoding="utf-8"
+        )
         write_report(args.report, rows, skipped, plan, about)
     return 0
 

@@ -51,7 +51,7 @@ def main():
     text = "\n".join(report) + "\n"
     print(text)
     if arguments.out and not arguments.dry_run:
-        Path(arguments.out).write_text(text)
+        Path(arguments.out).write_text(text, encoding="utf-8")
     sys.exit(0 if correct else 1)
 
 

@@ -225,9 +225,9 @@ def main() -> int:
     text = report(results)
     print(text)
     if args.out:
-        args.out.write_text(json.dumps(results, indent=1))
+        args.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if args.markdown:
-        args.markdown.write_text(text)
+        args.markdown.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ov2kit.errors import AssetError, CanvasError
-from ov2kit.files import check_file, write_tensors
+from ov2kit.files import check_file, checksum, write_tensors
 from ov2kit.geometry import to_block_layout
 from ov2kit.segments import Segments
 
@@ -29,6 +29,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 VISION_START, IMAGE_PAD, VISION_END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
 _FILE = "canvases.safetensors"
+_FORMAT, _WITHOUT_CHECKSUM = "ov2kit.canvases.2", "ov2kit.canvases.1"
 _TENSORS = ("images", "positions", "groups", "is_anchor", "clips")
 
 FrameTimes = Mapping[int, float]
@@ -373,7 +374,7 @@ class Canvases:
         """
         folder = Path(directory)
         header = {
-            "format": "ov2kit.canvases.1",
+            "format": _FORMAT,
             "frame_times": [[[int(f), float(s)] for f, s in t.items()] for t in self.clip_times()],
             "patch": self.patch,
             "merge": self.merge,
@@ -381,8 +382,9 @@ class Canvases:
             "fps": self.fps,
             "provenance": self.provenance,
         }
-        text = json.dumps(header)
         tensors = {name: getattr(self, name).cpu().contiguous() for name in _TENSORS}
+        # inside the one text: several entries of safetensors' metadata have no fixed order
+        text = json.dumps({**header, "checksum": checksum(tensors, json.dumps(header))})
         write_tensors(folder / _FILE, tensors, {"ov2kit": text})
         return folder / _FILE
 
@@ -391,15 +393,18 @@ class Canvases:
         """Read what `save` wrote.
 
         Raises:
-            AssetError: the file is missing or was not written by `save`.
+            AssetError: the file is missing, was not written by `save`, or has changed since.
         """
         path = check_file(Path(directory) / _FILE, "a file written by Canvases.save", AssetError)
         try:
-            with safe_open(path, framework="pt", device=str(device)) as file:
+            with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get("ov2kit", "{}"))
-                if header.get("format") != "ov2kit.canvases.1":
-                    raise ValueError(f"expected format 'ov2kit.canvases.1', got {header.get('format')!r}")
+                if header.get("format") not in (_FORMAT, _WITHOUT_CHECKSUM):
+                    raise ValueError(f"expected format {_FORMAT!r}, got {header.get('format')!r}")
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            if header["format"] == _FORMAT and header.pop("checksum") != checksum(tensors, json.dumps(header)):
+                raise ValueError("damaged: its content has changed since")
+            tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
             times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
             fps = header["fps"]
             return cls(

@@ -7,6 +7,7 @@ failure nothing of it is left, and what was there before is as it was. Every fai
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -16,11 +17,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
+from torch import Tensor
+
 from ov2kit.errors import DataError, OutputError, Ov2kitError, shorten
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OF_THE_PLACE = _FULL | {errno.EROFS}
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+_CHECKSUM_BYTES = 16
 _LONGEST_NAME = 200  # bytes; systems take 255, and suffixes are added
 # Windows reserves these whatever follows the first dot.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -73,6 +78,23 @@ def write_tensors(
 
     with write_file(path, sync=sync) as file:
         save_file(dict(tensors), file.name, metadata=metadata)
+
+
+def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Hexadecimal digest (BLAKE2b) of names, dtypes, shapes and values of tensors, and of a text.
+
+    Kept in a file beside them: what has changed since is not read as if it had not.
+
+    Args:
+        tensors: on the host.
+        text: such as the facts stored beside them.
+    """
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_CHECKSUM_BYTES)
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -379,3 +379,16 @@ def test_variants_share_what_they_can():
     assert frames.lr == 2e-3  # each source has the rate that validation chose for it
     with pytest.raises(SweepError, match=r"unknown field 'sorce'.*source"):
         Variant.of({"sorce": "codec"})
+
+
+def test_damaged_canvases_are_not_trained_on(stored, tmp_path):
+    whole = stored(source="frames", budget=4) / "test.safetensors"
+    content = bytearray(whole.read_bytes())
+    clip = read_canvases(whole.parent, "test")[0]
+    at = content.index(clip.patches.numpy().tobytes()[:256])
+    for place in (at, len(content) - 1, 40):
+        changed = bytearray(content)
+        changed[place] ^= 0x10
+        (tmp_path / "test.safetensors").write_bytes(changed)
+        with pytest.raises(SweepError, match=r"test\.safetensors: is damaged .*remove .* to make it again"):
+            read_canvases(tmp_path, "test")

@@ -22,7 +22,7 @@ HEAVY = {"lightning", "transformers", "timm", "xformers", "matplotlib", "ray", "
 def imported_parts(path: Path) -> set[str]:
     """Parts of ov2kit that a file imports, anywhere in it, also inside functions."""
     parts = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

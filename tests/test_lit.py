@@ -20,7 +20,6 @@ from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LitLlavaOneVision2, LlavaOneVision2, Processor, collate, load_tokenizer, pack
-from ov2kit.recipes.callbacks import Answers
 from ov2kit.recipes.command import RecipeCLI
 from ov2kit.recipes.command_help import CONFIGS
 from ov2kit.recipes.flops import step_operations
@@ -84,7 +83,7 @@ def trained(module, batches, folder, **options):
 
 def curve(folder, column="loss"):
     """Step -> value."""
-    with open(os.path.join(folder, "metrics.csv")) as file:
+    with open(os.path.join(folder, "metrics.csv"), encoding="utf-8") as file:
         return {int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)}
 
 
@@ -476,23 +475,6 @@ def test_flags_overrule_the_settings_of_a_checkpoint(fit, tmp_path):
     last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), "--data.path", "sample.jsonl"]
     cli = RecipeCLI("validate", [*last, "--model.window", "2"], run=False)
     assert (cli.model.visibility, cli.model.window) == ("full", 2)
-
-
-def test_predictions_of_several_processes_come_together(tmp_path, samples, processor):
-    """As `Answers` does it on the first of two processes."""
-
-    class Trainer:
-        world_size, is_global_zero, global_rank, log_dir, default_root_dir = 2, True, 0, str(tmp_path), str(tmp_path)
-
-        class strategy:  # noqa: N801
-            barrier = staticmethod(lambda name: None)
-
-    for rank, names in enumerate((["a", "c"], ["b", "a"])):  # one is given to both to fill up
-        path = tmp_path / f"predictions.{rank}.jsonl"
-        path.write_text("".join(json.dumps({"name": name, "answer": name}) + "\n" for name in names))
-    Answers().on_predict_end(Trainer(), None)
-    assert sorted(line["name"] for line in lines(tmp_path / "predictions.jsonl")) == ["a", "b", "c"]
-    assert not list(tmp_path.glob("predictions.?.jsonl"))
 
 
 def test_what_is_logged(fit):

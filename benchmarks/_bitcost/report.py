@@ -140,4 +140,4 @@ Not used:
 {chr(10).join(f"- {name}: {why}" for name, why in sorted(skipped.items()))}
 """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")

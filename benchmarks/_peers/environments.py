@@ -61,7 +61,11 @@ def prepare(peer: str, cache: Path) -> Path:
     python = folder / "bin" / "python"
     marker = folder / _MARKER
     wanted = REQUIREMENTS[peer]
-    if marker.is_file() and json.loads(marker.read_text()).get("requirement") == wanted and python.exists():
+    if (
+        marker.is_file()
+        and json.loads(marker.read_text(encoding="utf-8")).get("requirement") == wanted
+        and python.exists()
+    ):
         return python
     print(f"installing {wanted} into {folder} ...", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +76,7 @@ def prepare(peer: str, cache: Path) -> Path:
         done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise PeerUnavailableError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout)[-2000:]}")
-    marker.write_text(json.dumps({"requirement": wanted, "packages": versions(python)}))
+    marker.write_text(json.dumps({"requirement": wanted, "packages": versions(python)}), encoding="utf-8")
     return python
 
 

@@ -168,7 +168,7 @@ def peak_memory() -> dict[str, float]:
     """
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         pass

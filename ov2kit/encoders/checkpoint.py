@@ -63,7 +63,7 @@ def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[s
         return {path: None}
     if (index := path / _INDEX).is_file():
         try:
-            places = json.loads(index.read_text())["weight_map"]
+            places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         except (ValueError, KeyError) as error:
             raise ValueError(
                 f"{index}: expected JSON with a weight_map, got {type(error).__name__}: {error}"

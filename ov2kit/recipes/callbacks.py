@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ov2kit.files import append_to, write_text
 from ov2kit.recipes.flops import step_operations
+from ov2kit.recipes.json_lines import json_line
 from ov2kit.recipes.sample import Batch
 
 #: per sample, averaged over the samples of a window; see `Processor`
@@ -116,8 +117,10 @@ def _operations(module: Any, batch: Batch) -> float:
 class Answers(Callback):
     """Writes what the model says: `answers.jsonl` in validation and test, `predictions.jsonl` in prediction.
 
-    Both lie in the folder of the run, one object per line: name, answer, expected, exact, and the step.
-    With several processes each writes a file of its own; the first one puts predictions together.
+    Both lie in the folder of the run, one object per line: name, record, answer, expected, exact, and in
+    validation the step. `record` is the place of the record among those of its files, from 0: names may
+    come twice, places may not. With several processes each writes a file of its own; the first one puts
+    predictions together, in the order of the records.
 
     Args:
         path: of the predictions, in place of `predictions.jsonl` in the folder of the run.
@@ -126,6 +129,7 @@ class Answers(Callback):
     def __init__(self, path: str | None = None) -> None:
         super().__init__()
         self.path = path
+        self._answered: set[int] = set()
 
     def on_validation_batch_end(
         self,
@@ -146,6 +150,7 @@ class Answers(Callback):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         target = self.target(trainer)
         write_text(target.with_name(_of_rank(target.name, trainer)), "")
+        self._answered = set()
 
     def on_predict_batch_end(
         self,
@@ -157,15 +162,21 @@ class Answers(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         target = self.target(trainer)
-        _append(target.with_name(_of_rank(target.name, trainer)), outputs)
+        # a record may come twice: to fill up a last step, or in the place of one that cannot be used
+        new = [answer for answer in outputs if answer["record"] < 0 or answer["record"] not in self._answered]
+        self._answered |= {answer["record"] for answer in new}
+        _append(target.with_name(_of_rank(target.name, trainer)), new)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.strategy.barrier("predictions")
         if trainer.world_size > 1 and trainer.is_global_zero:
             target = self.target(trainer)
             parts = [target.with_name(_of_rank(target.name, trainer, rank)) for rank in range(trainer.world_size)]
-            lines = {json.loads(line)["name"]: line for part in parts for line in part.read_text().splitlines()}
-            write_text(target, "".join(f"{line}\n" for line in lines.values()), sync=True)
+            lines: dict[tuple[int, int], str] = {}
+            for line in (line for part in parts for line in part.read_text(encoding="utf-8").split("\n") if line):
+                record = json.loads(line)["record"]
+                lines[record, len(lines) if record < 0 else 0] = line
+            write_text(target, "".join(f"{lines[key]}\n" for key in sorted(lines)), sync=True)
             for part in parts:
                 part.unlink()
 
@@ -183,9 +194,9 @@ def _of_rank(name: str, trainer: pl.Trainer, rank: int | None = None) -> str:
 
 
 def _append(path: Path, answers: list[dict[str, Any]], **more: Any) -> None:
-    lines = "".join(json.dumps({**answer, **more}, ensure_ascii=False) + "\n" for answer in answers)
+    lines = "".join(json_line({**answer, **more}) for answer in answers)
     with append_to(path) as file:
-        file.write(lines.encode("utf-8", "surrogatepass"))
+        file.write(lines.encode())
 
 
 class Bar(TQDMProgressBar):

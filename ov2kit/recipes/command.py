@@ -16,19 +16,25 @@ from typing import Any
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
-from ov2kit.errors import Ov2kitError
+from ov2kit.errors import CheckpointError, Ov2kitError
 from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.callbacks import Answers, Bar, Lines, Throughput
 from ov2kit.recipes.checkpoints import PlainCheckpoints
 from ov2kit.recipes.command_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.lit import LitLlavaOneVision2
+from ov2kit.recipes.monitors import Monitors
+from ov2kit.recipes.resuming import architecture, differences, learning, listed, trainer_settings
+from ov2kit.recipes.run_checkpoint import RunCheckpoint
 from ov2kit.recipes.starting import read_checkpoint
 from ov2kit.recipes.stopping import StopBetweenSteps, Stopped
+
+#: parts of a checkpoint that say what it was made with
+_SETTINGS = ("hyper_parameters", "ConversationData", "trainer_settings")
 
 
 class RecipeCLI(LightningCLI):
@@ -70,29 +76,44 @@ class RecipeCLI(LightningCLI):
                 "--predictions", type=str | None, default=None, help="JSONL file; in the run by default"
             )
         if self.command == "fit":
-            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            parser.add_argument(
+                "--allow_changed_settings",
+                type=bool,
+                default=False,
+                help="go on from a checkpoint although settings that decide what is learned differ from its own",
+            )
+            parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
             parser.set_defaults(
                 {"checkpoint.save_last": True, "checkpoint.save_top_k": 0, "checkpoint.every_n_train_steps": 500}
             )
         parser.link_arguments("data.tokenizer", "model.tokenizer")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Settings of a checkpoint that is named come first, then configs, then flags."""
-        given = _checkpoint_of(args)
-        if given is not None:
-            settings = read_checkpoint(given)["hyper_parameters"]
-            own = self._subcommand_parsers[self.command]
-            own.set_defaults({f"model.{name}": value for name, value in settings.items()})
+        """Settings of a checkpoint that is named, by a flag or a config, come first, then configs, then flags."""
+        own = self._subcommand_parsers[self.command]
+        #: what that checkpoint says of its settings
+        self.checkpoint: dict[str, Any] = {}
         try:
+            path = parser.parse_args([a for a in args if not a.startswith("--print_config")])[self.command].ckpt_path
+            if path is not None:
+                content = read_checkpoint(_readable_part(path))
+                self.checkpoint = {name: value for name, value in content.items() if name in _SETTINGS}
+                settings = self.checkpoint["hyper_parameters"]
+                own.set_defaults({f"model.{name}": value for name, value in settings.items()})
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise ArgumentError(None, _explained(error, self._subcommand_parsers[self.command])) from error
+            raise ArgumentError(None, _explained(error, own)) from error
 
     def _parse_ckpt_path(self) -> None:
         """Done in `parse_arguments`, where flags can still overrule it."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.command]
+        if self._go and self.command != "fit" and not self.checkpoint and not config.model.start:
+            raise CheckpointError(
+                f"{self.command} needs a trained model, and fresh weights would answer at random: give --ckpt_path "
+                "FILE or --model.start DIR"
+            )
         start, data = config.model.start, config.data
         if start and data.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
             data.tokenizer = start
@@ -114,7 +135,7 @@ class RecipeCLI(LightningCLI):
             own += [] if config.trainer.enable_progress_bar else [Lines()]
         if config.trainer.enable_progress_bar:
             own.append(Bar())
-        config.trainer.callbacks = [*_several(config.trainer.callbacks), *own]
+        config.trainer.callbacks = [Monitors(), *_several(config.trainer.callbacks), *own]
         config.trainer.plugins = [*_several(config.trainer.plugins), PlainCheckpoints()]
         return super().instantiate_trainer(**options)
 
@@ -123,6 +144,41 @@ class RecipeCLI(LightningCLI):
         for option, field in (("patch", "patch_size"), ("merge", "spatial_merge_size")):
             if vision[field] != data[option]:
                 raise ValueError(f"the model has {field} {vision[field]}; set --data.{option} {vision[field]}")
+        path = self.config[self.command].get("ckpt_path")
+        if self.checkpoint:
+            self._compare(path)
+        elif self._go and self.command != "fit" and self.model.fresh_parts:
+            raise CheckpointError(
+                f"{self.command} needs a trained model, and of {self.config[self.command].model.start} the "
+                f"{', '.join(self.model.fresh_parts)} would be replaced by one of random weights: leave it, or give "
+                "--ckpt_path FILE of a run that trained it"
+            )
+
+    def _compare(self, path: str) -> None:
+        """Refuse a checkpoint of another model, and to go on with a run as another one without being asked to."""
+        was, now = self.checkpoint["hyper_parameters"], dict(self.model.hparams)
+        if changed := differences(architecture(was), architecture(now)):
+            raise CheckpointError(
+                f"{path} holds another model than the settings make ({listed(changed)}): set them as they were, or "
+                "start a run of its own from it with --model.start"
+            )
+        settings = self.checkpoint.get("ConversationData", {}).get("settings", {})
+        before = learning(was) | settings
+        after = learning(now) | (self.datamodule.settings() if settings else {})
+        if self.command == "fit" and (known := self.checkpoint.get("trainer_settings")):
+            before, after = before | known, after | trainer_settings(self.trainer)
+        changed = differences(before, after)
+        if not changed:
+            return
+        if self.command != "fit":
+            _say(f"not as the checkpoint was trained: {listed(changed)}")
+        elif self.config.fit.allow_changed_settings:
+            _say(f"going on with changed settings: {listed(changed)}")
+        else:
+            raise CheckpointError(
+                f"{path} was trained with other settings: {listed(changed)}. Set them as they were, go on with them "
+                "by --allow_changed_settings true, or start a run of its own with --model.start"
+            )
 
     def before_fit(self) -> None:
         parts = []
@@ -263,14 +319,9 @@ def _beside_configs(paths: Any) -> Any:
     return str(CONFIGS / paths)
 
 
-def _checkpoint_of(arguments: Sequence[str]) -> Path | None:
-    """The file that --ckpt_path names; of a folder of shards, the file with the settings."""
-    for place, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option == "--ckpt_path":
-            value = value if equals else "".join(arguments[place + 1 : place + 2])
-            return Path(value) / "meta.pt" if Path(value).is_dir() else Path(value)
-    return None
+def _readable_part(path: str) -> Path:
+    """The file of a checkpoint; of a folder of shards, the file with the settings."""
+    return Path(path) / "meta.pt" if Path(path).is_dir() else Path(path)
 
 
 def _explained(error: ArgumentError, parser: LightningArgumentParser) -> str:

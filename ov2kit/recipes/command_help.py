@@ -13,7 +13,7 @@ COMMANDS = {
 _OWN = {
     "--config FILE": "YAML; a name alone is looked up among the shipped ones. What comes later overrules",
     "--out DIR": "folder for runs; each gets version_N in it (runs)",
-    "--ckpt_path FILE": "checkpoint to go on from; its model settings are the defaults",
+    "--ckpt_path FILE": "checkpoint to go on from, or to ask; its model settings are the defaults",
     "--trainer.NAME": "max_steps, devices, precision, strategy, accumulate_grad_batches, ...",
     "--print_config": "print all settings as YAML and stop",
     "--help.all": "every option, those of Lightning's Trainer included",
@@ -22,6 +22,8 @@ _MORE = {
     "fit": {
         "--checkpoint.every_n_train_steps": "steps between two checkpoints (500); last.ckpt is replaced",
         "--checkpoint.save_top_k": "0 keeps last.ckpt alone, -1 keeps all",
+        "--checkpoint.monitor": "metric to keep the best by, such as val/loss; needs save_top_k",
+        "--allow_changed_settings": "go on from a checkpoint with other settings than its own (false)",
     },
     "predict": {"--predictions FILE": "where the answers go; predictions.jsonl in the run by default"},
 }
@@ -36,7 +38,7 @@ def short_help(command: str) -> str:
     """Usage, shipped configs, and the options of model and data with their meaning."""
     lines = [f"usage: ov2kit {command} [--config FILE] [--NAME VALUE ...]", "", COMMANDS[command], "", "configs:"]
     for name in config_names():
-        first = (CONFIGS / name).read_text().splitlines()[0].lstrip("# ")
+        first = (CONFIGS / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
         lines.append(f"  {name:<22} {first}")
     lines += ["", "options:"]
     for option, meaning in {**_OWN, **_MORE.get(command, {})}.items():
@@ -67,7 +69,7 @@ def _entry(option: str, meaning: str) -> list[str]:
 
 def _arguments(path: Path, name: str) -> dict[str, tuple[str, str]]:
     """Arguments of a class: default as written, and meaning from the docstring."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     made = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     init = next(node for node in made.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     arguments = init.args

@@ -53,7 +53,7 @@ def first_turn(table: Path) -> tuple[str, str, Path]:
         DataError: the file is not as it was shipped.
     """
     try:
-        record = json.loads(table.read_text(encoding="utf-8").splitlines()[0])
+        record = json.loads(table.read_text(encoding="utf-8").partition("\n")[0])
         asked, answered = record["messages"][:2]
         question = asked["content"].replace("<video>", "").strip()
         return question, answered["content"], (table.parent / record["videos"][0]).resolve()
@@ -63,7 +63,7 @@ def first_turn(table: Path) -> tuple[str, str, Path]:
 
 def falling_loss(metrics: Path, rows: int = 8) -> list[tuple[int, float]]:
     """(step, loss) of some rows of a run's metrics.csv, the first and the last among them."""
-    with metrics.open(newline="") as file:
+    with metrics.open(encoding="utf-8", newline="") as file:
         found = [(int(row["step"]) + 1, float(row["loss"])) for row in csv.DictReader(file) if row.get("loss")]
     last = len(found) - 1
     chosen = sorted({round(i * last / max(1, rows - 1)) for i in range(rows)})

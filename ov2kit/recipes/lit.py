@@ -21,6 +21,7 @@ from ov2kit.recipes.layout import Visibility
 from ov2kit.recipes.optim import adamw, cosine_with_warmup, freeze_all_but
 from ov2kit.recipes.parallel import compile_blocks, shard
 from ov2kit.recipes.release import lightning_entry
+from ov2kit.recipes.resuming import trainer_settings
 from ov2kit.recipes.sample import IGNORE, Batch
 from ov2kit.recipes.starting import fresh_model, started_model, swap
 from ov2kit.recipes.turns import last_answers, prompts
@@ -99,11 +100,14 @@ class LitLlavaOneVision2(pl.LightningModule):
         swapped: dict[str, Any] = {
             "connector": connector, "connector_options": connector_options, "positions": positions
         }  # fmt: skip
-        self.model = (
-            fresh_model(size, tokenizer=tokenizer, **swapped)
-            if start is None
-            else swap(started_model(start), **swapped)
-        )
+        #: parts whose weights are random until a checkpoint is read
+        self.fresh_parts: tuple[str, ...] = ("encoder", "connector", "language_model")
+        if start is None:
+            self.model = fresh_model(size, tokenizer=tokenizer, **swapped)
+        else:
+            started = started_model(start)
+            self.model = swap(started, **swapped)
+            self.fresh_parts = ("connector",) if self.model.connector is not started.connector else ()
         freeze_all_but(self.model, self.train_parts)
         self.train()
         self._sums: Tensor | None = None
@@ -252,7 +256,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         """Adds up the loss; for the first batches also writes answers.
 
         Returns:
-            `answers`, for each: name, answer, expected, exact.
+            `answers`, see `answer`.
         """
         _, parts = self(batch)
         answers = []
@@ -285,7 +289,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         """Greedy answers to the last turn of each row.
 
         Returns:
-            For each row: name, answer, expected (None where nothing is supervised), exact.
+            For each row: name, record, answer, expected (None where nothing is supervised), exact.
         """
         processor = cast(Any, self.trainer).datamodule.processor
         tokenizer = processor.tokenizer
@@ -300,10 +304,12 @@ class LitLlavaOneVision2(pl.LightningModule):
             eos_token_id=tokenizer.eos_token_id,
         )
         answers = []
-        for name, new, wanted in zip(batch.names, written, last_answers(batch), strict=True):
+        named = zip(batch.names, batch.records, written, last_answers(batch), strict=True)
+        for name, record, new, wanted in named:
             said = tokenizer.decode(new, skip_special_tokens=True).strip()
             expected = tokenizer.decode(wanted, skip_special_tokens=True).strip() if len(wanted) else None
-            answers.append({"name": name, "answer": said, "expected": expected, "exact": said == expected})
+            exact = said == expected
+            answers.append({"name": name, "record": record, "answer": said, "expected": expected, "exact": exact})
         return answers
 
     def _visual(self, batch: Batch) -> dict[str, Any]:
@@ -327,6 +333,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         if self._files is None and data is not None and hasattr(data, "processor"):
             self._files = companions_of(data.processor)
         checkpoint["ov2kit"] = lightning_entry(self.model, self._files)
+        checkpoint["trainer_settings"] = trainer_settings(self._trainer)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> "LitLlavaOneVision2":

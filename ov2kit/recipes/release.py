@@ -108,7 +108,7 @@ def save_pretrained(
         _bring_files(model, None if files_from is None else Path(files_from), scratch)
         if tokenizer is not None:
             tokenizer.save_pretrained(scratch)
-        (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         _write_generation(model, scratch)
         if also is not None:
             also(scratch)
@@ -334,7 +334,7 @@ def _write_generation(model: LlavaOneVision2, scratch: Path) -> None:
     if source is not None and (source / GENERATION).is_file() and read_generation(source).to_dict() == now.to_dict():
         shutil.copyfile(source / GENERATION, scratch / GENERATION)
         return
-    (scratch / GENERATION).write_text(json.dumps(_plain(now), indent=2) + "\n")
+    (scratch / GENERATION).write_text(json.dumps(_plain(now), indent=2) + "\n", encoding="utf-8")
 
 
 def _name_dtype(config: dict[str, Any], tensors: Mapping[str, Tensor], *, always: bool) -> None:

@@ -28,6 +28,8 @@ class Sample:
         layout: how the patches lie; covers N patches.
         name: says in reports which record this was.
         stats: numbers worth logging, such as the canvases of each kind.
+        record: place of the record among all of its files, from 0; -1 where it comes from none. Two
+            records may have one name, never one place.
 
     Raises:
         ValueError: the parts disagree in length.
@@ -40,6 +42,7 @@ class Sample:
     layout: VisualLayout
     name: str = ""
     stats: dict[str, float] = field(default_factory=dict)
+    record: int = -1
 
     def __post_init__(self) -> None:
         if self.input_ids.ndim != 1 or self.labels.shape != self.input_ids.shape:
@@ -73,6 +76,7 @@ class Batch:
         position_ids: (B, S) int64 in a packed row, starting at 0 anew with every sample; else None.
         names: of the samples, in order.
         stats: of the samples, in order.
+        records: places of the samples' records, in order, see `Sample`; -1 of each when omitted.
     """
 
     def __init__(
@@ -86,10 +90,12 @@ class Batch:
         position_ids: Tensor | None = None,
         names: tuple[str, ...] = (),
         stats: tuple[dict[str, float], ...] = (),
+        records: tuple[int, ...] | None = None,
     ) -> None:
         self.input_ids, self.attention_mask, self.labels = input_ids, attention_mask, labels
         self.pixel_values, self.positions, self.layout = pixel_values, positions, layout
         self.position_ids, self.names, self.stats = position_ids, names, stats
+        self.records = (-1,) * len(names) if records is None else records
 
     def __len__(self) -> int:
         return len(self.names)
@@ -182,4 +188,6 @@ def _visual(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _facts(samples: Sequence[Sample]) -> dict[str, Any]:
-    return {"names": tuple(sample.name for sample in samples), "stats": tuple(sample.stats for sample in samples)}
+    return {name + "s": tuple(getattr(sample, name) for sample in samples) for name in ("name", "record")} | {
+        "stats": tuple(sample.stats for sample in samples)
+    }

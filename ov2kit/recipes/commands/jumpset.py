@@ -29,6 +29,6 @@ def run(parsed: Namespace) -> int:
         parsed.out, parsed.clips, seed=parsed.seed, size=parsed.size, encoding=parsed.encoding,
         difficulty=knobs, processes=parsed.processes,
     )  # fmt: skip
-    counts = {split: len(json.loads((folder / f"{split}.json").read_text())) for split in SPLITS}
+    counts = {split: len(json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))) for split in SPLITS}
     print(f"{folder}: " + ", ".join(f"{n} {split}" for split, n in counts.items()) + f" clips as {parsed.encoding}")
     return 0

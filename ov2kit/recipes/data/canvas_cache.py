@@ -25,8 +25,9 @@ class CanvasCache:
     """Tokenize through a directory of saved canvases.
 
     An entry is found by the file's path, size and time of change, by the tokenizer's kind, options and by the version
-    of ov2kit; it appears whole or not at all, so processes may share the directory. Nothing is
-    ever deleted: remove the directory when it is no longer wanted.
+    of ov2kit; it appears whole or not at all, so processes may share the directory. It has a checksum:
+    what was damaged since is never used, but made again and noted. Nothing is ever deleted: remove the
+    directory when it is no longer wanted.
 
     Args:
         directory: where to keep canvases; None keeps none.
@@ -37,6 +38,8 @@ class CanvasCache:
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self.directory = None if directory is None else Path(directory)
+        #: what was damaged and made again, one text each; for the caller to take
+        self.rebuilt: list[str] = []
         if self.directory is not None:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -53,13 +56,16 @@ class CanvasCache:
         if self.directory is None:
             return tokenizer(path)
         place = self.place(tokenizer, path)
+        damaged = ""
         if place.is_dir():
             try:
                 return Canvases.load(place)
-            except AssetError:
-                pass  # damaged: made again below
+            except AssetError as error:
+                damaged = str(error)
         canvases = tokenizer(path)
         canvases.save(place)
+        if damaged:
+            self.rebuilt.append(f"the canvases kept of {path.name} were damaged and are made again ({damaged})")
         return canvases
 
     def place(self, tokenizer: Tokenizes, path: Path) -> Path:

@@ -69,7 +69,8 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
         record: a parsed JSON object of either dialect.
         root: what relative media paths are relative to.
         name: used when the record has no "id".
-        needs_answer: refuse a conversation without an assistant turn, as training must.
+        needs_answer: refuse a conversation without an assistant turn, as training must, and leave out
+            the turns after the last one.
 
     Raises:
         BadRecord: another shape, an unknown role, as many placeholders as media do not fit, or a
@@ -92,10 +93,13 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
         messages.append({"role": role, "content": _split(turn.get(text_key), number)})
     _fill(messages, media)
     roles = [message["role"] for message in messages]
-    if needs_answer and "assistant" not in roles:
-        raise BadRecord("no assistant turn: there is nothing to learn from")
+    if needs_answer:
+        if "assistant" not in roles:
+            raise BadRecord("no assistant turn: there is nothing to learn from")
+        while roles[-1] != "assistant":  # nothing is learned from what follows the last answer, nor asked about it
+            del messages[-1], roles[-1]
     if "user" not in roles:
-        raise BadRecord("no user turn")
+        raise BadRecord("no user turn" + " before the last answer" * needs_answer)
     parts: list[Part] = [part for message in messages for part in message["content"]]
     shown = [part["type"] for part in parts if part["type"] != "text"]
     prepared = _locate(parts, root)

@@ -8,6 +8,7 @@ In a YAML file two lines are enough:
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +29,7 @@ from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Deliv
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.data.lengths import KnownLengths, measured_lengths, write_lengths
+from ov2kit.recipes.data.lengths import KnownLengths, has_intact_lengths, measured_lengths, write_lengths
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
 from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
@@ -39,6 +40,7 @@ from ov2kit.recipes.sample import Batch
 from ov2kit.recipes.tokenizer import load_tokenizer
 
 Pack = Literal["offline", "stream"]
+_log = logging.getLogger("ov2kit")
 Stage = Literal["train", "val", "test", "predict"]
 
 
@@ -170,6 +172,12 @@ class ConversationData(LightningDataModule):
             block=block, budget_canvases=budget_canvases, budget_tokens=budget_tokens, min_pixels=min_pixels,
             max_pixels=max_pixels, patch=patch, merge=merge, threads=threads, seed=seed,
         )  # fmt: skip
+        self._sample_options: dict[str, Any] = {
+            "source": source, "preset": preset, "saliency": saliency, "rank_damping": rank_damping,
+            "peak_weight": peak_weight, "block": block, "budget_canvases": self.codec.budget_canvases,
+            "budget_tokens": budget_tokens, "min_pixels": min_pixels, "max_pixels": max_pixels, "patch": patch,
+            "merge": merge, "decimals": decimals, "max_length": max_length, "oversize": oversize,
+        }  # fmt: skip
         self.image_tokens = max(1, max_pixels // (patch * merge) ** 2)
         self.video_tokens = budget_tokens or (budget_canvases or 32) * self.image_tokens
         self.decimals = decimals
@@ -194,8 +202,10 @@ class ConversationData(LightningDataModule):
         self._resume: Mapping[str, Any] | None = None
 
     def prepare_data(self) -> None:
-        """Measure lengths once, where rows are planned by lengths that are not given."""
-        if self.pack == "offline" and self.lengths is None and not (place := self._lengths_file()).exists():
+        """Measure lengths once, where rows are planned by lengths that are not given; again where they are damaged."""
+        if self.pack == "offline" and self.lengths is None and not has_intact_lengths(place := self._lengths_file()):
+            if place.exists():
+                _log.warning("%s: is damaged; lengths are measured again", place)
             self._measure(place)
 
     def setup(self, stage: str) -> None:
@@ -297,8 +307,20 @@ class ConversationData(LightningDataModule):
         self.teardown("")
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its data."""
-        return {} if self._loader is None else {"train": self._loader.state_dict()}
+        """Where training stands in its data, and what its samples are made with."""
+        return {} if self._loader is None else {"train": self._loader.state_dict(), "settings": self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how a record becomes a sample, as plain values by their flags.
+
+        What decides which batches come is not among it: that is compared by `load_state_dict`.
+        """
+        tokenizer = self.processor.tokenizer if self.processor else load_tokenizer(self.tokenizer_path)
+        return {
+            **{f"data.{name}": value for name, value in self._sample_options.items()},
+            "data.grouping": self.codec.options()["grouping"],
+            "data.tokenizer": _digest(sorted(tokenizer.get_vocab().items())),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let `train_dataloader` continue there.
@@ -375,7 +397,7 @@ class ConversationData(LightningDataModule):
         if path is not None:
             refuse_overwriting_inputs(path, [*(file.path for file in index.files), self.lengths])
         log = FaultLog(index.total, self.max_bad_share, path)
-        log.add(index.faults)
+        log.add(index.faults, before_reading=True)
         return log
 
     def _eval_loader(self, index: ConversationIndex, numbers: np.ndarray, generate: bool = False) -> PlannedLoader:

@@ -93,6 +93,7 @@ class ConversationDataset(Dataset[Delivered]):
     def sample(self, record: int, choice: int) -> tuple[Sample | None, list[Fault]]:
         """A sample, or None, and what was wrong."""
         place, name = self.index.place(record), ""
+        self.cache.rebuilt.clear()
         try:
             conversation = self.index.read(record)
             name = conversation.name
@@ -105,8 +106,10 @@ class ConversationDataset(Dataset[Delivered]):
         except Exception as error:  # a worker must survive whatever a file does to the libraries that read it
             return None, [Fault(place, name or place, f"{type(error).__name__}: {_one_line(error)}")]
         kinds = {kind: float(CHOICES[choice] == kind) for kind in CHOICES}
-        sample = replace(sample, stats=sample.stats | kinds)
-        return self._fitted(sample, place)
+        sample = replace(sample, stats=sample.stats | kinds, record=self.index.position(record))
+        rebuilt = [Fault(place, name, reason, "rebuilt") for reason in self.cache.rebuilt]
+        fitted, faults = self._fitted(sample, place)
+        return fitted, rebuilt + faults
 
     def _opened(self, conversation: Conversation, choice: int) -> list[dict[str, Any]]:
         """Messages with canvases in the place of paths."""
@@ -141,6 +144,8 @@ class ConversationDataset(Dataset[Delivered]):
         cut = replace(sample, input_ids=sample.input_ids[:most].clone(), labels=sample.labels[:most].clone())
         if not self.generate and bool((cut.labels == IGNORE).all()):
             return None, [Fault(place, sample.name, f"{told}, and none of those is supervised")]
+        if not self.generate and bool((cut.input_ids[int((cut.labels != IGNORE).nonzero()[-1]) :] == pad).any()):
+            return None, [Fault(place, sample.name, f"{told}, and pictures without an answer to them in those")]
         return cut, [Fault(place, sample.name, told, "truncated")]
 
 

@@ -10,8 +10,10 @@ from typing import Literal
 
 from ov2kit.errors import DataError, Ov2kitError
 from ov2kit.files import append_to, kind_of
+from ov2kit.recipes.json_lines import json_line
 
-Action = Literal["skipped", "replaced", "truncated"]
+Action = Literal["skipped", "replaced", "truncated", "rebuilt"]
+_BAD: tuple[Action, ...] = ("skipped", "replaced")
 _SHOWN = 5
 _ALL_BAD = 20  # so many bad records in a row from the start mean that something else is wrong
 _log = logging.getLogger("ov2kit")
@@ -29,8 +31,8 @@ class Fault:
         place: "file:line" of the record.
         name: its id.
         reason: one line.
-        action: "skipped", "replaced" (a batch had no other record, so that another one stands in)
-            or "truncated".
+        action: "skipped", "replaced" (a batch had no other record, so that another one stands in),
+            "truncated", or "rebuilt" (the record is used; what was kept of it on disk was damaged).
     """
 
     place: str
@@ -48,7 +50,8 @@ class FaultLog:
 
     Args:
         total: records that the run has in all; bad ones included.
-        max_bad_share: most bad records, as a share of `total`. Truncated ones are not bad.
+        max_bad_share: most bad records, as a share of `total`; above 0, a single one is always allowed.
+            Truncated ones are not bad, nor are those with something rebuilt.
         path: JSONL file to append to, one object per fault; faults that it already holds are not
             written again. None: only the log.
 
@@ -61,9 +64,9 @@ class FaultLog:
             raise ValueError(f"max_bad_share must be between 0 and 1, got {max_bad_share}")
         self.total, self.max_bad_share = total, max_bad_share
         self.path: Path | None = None
-        self.faults: dict[tuple[str, bool], Fault] = {}
+        self.faults: dict[tuple[str, str], Fault] = {}
         self._written: set[tuple[str, str]] = set()
-        self._good = 0
+        self._good = self._before = 0
         self.write_to(path)
 
     def write_to(self, path: str | os.PathLike[str] | None) -> None:
@@ -87,26 +90,35 @@ class FaultLog:
     @property
     def bad(self) -> int:
         """Records that were skipped or replaced."""
-        return sum(1 for _, truncated in self.faults if not truncated)
+        return self._count("bad")
+
+    def _count(self, kind: str) -> int:
+        return sum(1 for _, found in self.faults if found == kind)
 
     def good(self, count: int = 1) -> None:
         """Say that records were read without a fault."""
         self._good += count
 
-    def add(self, faults: Iterable[Fault]) -> None:
+    def add(self, faults: Iterable[Fault], *, before_reading: bool = False) -> None:
         """Take in faults; those of a record that is known already change nothing.
+
+        Args:
+            faults: of records.
+            before_reading: they were found while records were counted, which says nothing of those
+                that are left.
 
         Raises:
             DataError: more than the share is bad, or everything so far.
         """
         new = []
         for fault in faults:
-            key = (fault.place, fault.action == "truncated")
+            key = (fault.place, "bad" if fault.action in _BAD else fault.action)
             if key not in self.faults:
                 self.faults[key] = fault
                 new.append(fault)
         if not new:
             return
+        self._before += sum(fault.action in _BAD for fault in new) if before_reading else 0
         shown = len(self.faults) - len(new)
         for fault in new[: max(0, _SHOWN - shown)]:
             _log.warning("%s", fault)
@@ -124,13 +136,15 @@ class FaultLog:
         bad = self.bad
         if not bad:
             return
-        hopeless = bad >= min(_ALL_BAD, self.total) and self._good == 0
-        if bad <= self.max_bad_share * self.total and not hopeless:
+        tried = bad - self._before
+        hopeless = tried >= min(_ALL_BAD, max(1, self.total - self._before)) and self._good == 0
+        is_few = bad <= max(self.max_bad_share * self.total, self.max_bad_share > 0)
+        if is_few and not hopeless:
             return
         first = "; ".join(str(fault) for fault in list(self.faults.values())[:3])
         told = f"; all of them are in {self.path}" if self.path else ""
-        if hopeless and bad <= self.max_bad_share * self.total:
-            raise DataError(f"none of the first {bad} records could be used, for example {first}{told}")
+        if is_few:
+            raise DataError(f"none of the first {tried} records could be used, for example {first}{told}")
         raise DataError(
             f"{bad} of {self.total} records cannot be used, more than max_bad_share={self.max_bad_share:g}: {first}"
             f"{told}; repair them or allow a larger share"
@@ -138,8 +152,8 @@ class FaultLog:
 
     def summary(self) -> str:
         """One line for the end of a run."""
-        truncated = len(self.faults) - self.bad
-        return f"{self.bad} of {self.total} records not used, {truncated} truncated"
+        rebuilt = f", {n} with damaged files in the cache" if (n := self._count("rebuilt")) else ""
+        return f"{self.bad} of {self.total} records not used, {self._count('truncated')} truncated{rebuilt}"
 
     def _write(self, faults: Iterable[Fault]) -> None:
         if self.path is None:
@@ -148,7 +162,7 @@ class FaultLog:
         for fault in faults:
             if (fault.place, fault.reason) not in self._written:
                 self._written.add((fault.place, fault.reason))
-                lines.append(json.dumps(asdict(fault), ensure_ascii=False) + "\n")
+                lines.append(json_line(asdict(fault)))
         if lines:
             with append_to(self.path) as file:
-                file.write("".join(lines).encode("utf-8", "surrogatepass"))
+                file.write("".join(lines).encode())

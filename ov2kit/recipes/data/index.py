@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,11 @@ class ConversationIndex:
                 except BadRecord as error:
                     self.faults.append(Fault(file.place(number), _name(file, number), str(error)))
                     continue
+                except (ValueError, TypeError, LookupError, RecursionError, OverflowError, OSError) as error:
+                    # whatever a record holds that nobody thought of ends it alone
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+                    self.faults.append(Fault(file.place(number), _name(file, number), reason))
+                    continue
                 facts = (KINDS.index(found.kind), found.characters, found.images, found.videos)
                 rows.append((source, number, *facts, _key(found)))
         table = np.array(rows, dtype=np.int64).reshape(-1, 7)
@@ -60,7 +66,8 @@ class ConversationIndex:
         self.kinds, self.characters = table[:, 2].astype(np.uint8), table[:, 3].astype(np.int32)
         self.images, self.videos = table[:, 4].astype(np.int32), table[:, 5].astype(np.int32)
         self.keys = np.ascontiguousarray(table[:, 6])
-        self.total = sum(len(file) for file in self.files)
+        self._first = [0, *accumulate(len(file) for file in self.files)]
+        self.total = self._first[-1]
         if not len(self):
             first = f", for example {self.faults[0]}" if self.faults else ": there is none"
             raise DataError(f"{', '.join(map(str, given))}: no record can be used{first}")
@@ -71,6 +78,10 @@ class ConversationIndex:
     def place(self, number: int) -> str:
         """ "file:line" of a record."""
         return self.files[int(self._source[number])].place(int(self._number[number]))
+
+    def position(self, number: int) -> int:
+        """Where a record stands among all records of the files, those that are not usable included; from 0."""
+        return self._first[int(self._source[number])] + int(self._number[number])
 
     def read(self, number: int) -> Conversation:
         """A conversation.
@@ -113,7 +124,7 @@ class ConversationIndex:
 
     def _conversation(self, source: int, number: int) -> Conversation:
         file = self.files[source]
-        name = f"{file.path.name}:{file.lines[number]}"
+        name = f"{file.path.name}:{file.line(number)}"
         return read_conversation(file.read(number), self.roots[source], name, needs_answer=self.needs_answer)
 
 
@@ -122,8 +133,8 @@ def _name(file: RecordFile, number: int) -> str:
     try:
         record = file.read(number)
         return str(record["id"])
-    except (BadRecord, LookupError, TypeError):
-        return f"{file.path.name}:{file.lines[number]}"
+    except (BadRecord, LookupError, TypeError, RecursionError):
+        return f"{file.path.name}:{file.line(number)}"
 
 
 def _key(found: Conversation) -> int:

@@ -1,5 +1,6 @@
 """How many tokens samples have: estimated from records, measured, or known from a file of `name:count`."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ov2kit.errors import DataError
-from ov2kit.files import check_file, write_file
+from ov2kit.files import check_file, kind_of, write_file
 from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.data.dataset import Wanted
 from ov2kit.recipes.data.feed import Feed
@@ -16,6 +17,7 @@ from ov2kit.recipes.data.mixing import CHOICES, EpochOrder
 from ov2kit.recipes.data.packing import parse_lengths
 
 _CHARACTERS_PER_TOKEN = 4
+_CHECKSUM = b"checksum "  # no colon follows: whoever reads name:count passes over the line
 
 
 def estimated_lengths(index: ConversationIndex, order: EpochOrder, video_tokens: int, image_tokens: int) -> np.ndarray:
@@ -43,16 +45,18 @@ class KnownLengths:
         path: of the file.
 
     Raises:
-        DataError: it cannot be read, or has no such line.
+        DataError: it cannot be read, has no such line, or is not what `write_lengths` wrote.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            with check_file(path, "a file of lengths").open(encoding="utf-8", errors="replace") as file:
-                self.counts = parse_lengths(file)
+            content = check_file(path, "a file of lengths").read_bytes()
         except OSError as error:
             raise DataError(f"{self.path}: lengths cannot be read ({error.strerror})") from error
+        if _is_intact(content) is False:
+            raise DataError(f"{self.path}: is damaged: its content is not what was written; remove it to measure again")
+        self.counts = parse_lengths(content.decode("utf-8", "replace").split("\n"))
         if not self.counts:
             raise DataError(f"{self.path}: expected lines of name:count, found none")
 
@@ -110,10 +114,26 @@ def measured_lengths(index: ConversationIndex, shares: Mapping[str, float], feed
 
 
 def write_lengths(path: Path, lengths: Iterable[tuple[str, int]]) -> None:
-    """Write `name:count` lines; the file appears whole or not at all.
+    """Write `name:count` lines, and a last one with their checksum; the file appears whole or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     with write_file(path, sync=True) as file:
-        file.writelines(f"{name}:{count}\n".encode("utf-8", "surrogatepass") for name, count in lengths)
+        digest = hashlib.sha256()
+        for name, count in lengths:
+            line = f"{name}:{count}\n".encode("utf-8", "surrogatepass")
+            digest.update(line)
+            file.write(line)
+        file.write(_CHECKSUM + digest.hexdigest().encode() + b"\n")
+
+
+def has_intact_lengths(path: Path) -> bool:
+    """Whether `write_lengths` has written a file and it is still as it was."""
+    return kind_of(path) == "file" and bool(_is_intact(path.read_bytes()))
+
+
+def _is_intact(content: bytes) -> bool | None:
+    """None where there is no checksum, as in a file that somebody else wrote."""
+    lines, mark, digest = content.rpartition(_CHECKSUM)
+    return hashlib.sha256(lines).hexdigest().encode() + b"\n" == digest if mark else None

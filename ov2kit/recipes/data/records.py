@@ -62,8 +62,14 @@ class RecordFile:
         self._local = threading.local()
 
     def place(self, number: int) -> str:
-        """ "file:line" of a record; lines count from 1."""
-        return f"{self.path}:{self.lines[number]}"
+        """ "file:line" of a record; lines count from 1. Of several on one line, "file:line#1" and so on."""
+        return f"{self.path}:{self.line(number)}"
+
+    def line(self, number: int) -> str:
+        """The line of a record, different for each: "7", or "7#1" and so on of several on one line."""
+        line = self.lines[number]
+        first, end = (int(np.searchsorted(self.lines, line, side)) for side in ("left", "right"))
+        return f"{line}" if end - first == 1 else f"{line}#{number - first + 1}"
 
     def read(self, number: int) -> Any:
         """The record, parsed.

@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
 from ov2kit.codec.presets import PRESETS
 from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.files import write_tensors
+from ov2kit.files import checksum, write_tensors
 from ov2kit.recipes.evidence.jumpset import SPLITS
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
@@ -58,7 +58,7 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
         path = out / f"{split}.safetensors"
         if path.exists():
             continue
-        records = json.loads((data / f"{split}.json").read_text())
+        records = json.loads((data / f"{split}.json").read_text(encoding="utf-8"))
         began = time.process_time()
         parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1), i) for i, r in enumerate(records)]
         spent = time.process_time() - began
@@ -69,7 +69,8 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
             "seconds_per_clip": spent / len(records),
             "tokens": [int((part["seconds"] >= 0).sum()) // MERGE**2 for part in parts],
         }
-        write_tensors(path, tensors, {"facts": json.dumps(facts)})
+        text = json.dumps({**facts, "checksum": checksum(tensors, json.dumps(facts))})
+        write_tensors(path, tensors, {"facts": text})
 
 
 def read_facts(folder: Path, split: str) -> dict[str, Any]:
@@ -79,10 +80,21 @@ def read_facts(folder: Path, split: str) -> dict[str, Any]:
 
 
 def read_canvases(folder: Path, split: str) -> list[StoredClip]:
-    """The clips of a split, in the order of its list."""
-    with safe_open(folder / f"{split}.safetensors", framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
-    answers = read_facts(folder, split)["answers"]
+    """The clips of a split, in the order of its list.
+
+    Raises:
+        SweepError: the file is not what was written.
+    """
+    path = folder / f"{split}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+            facts = json.loads((file.metadata() or {})["facts"])
+        if facts.pop("checksum") != checksum(tensors, json.dumps(facts)):
+            raise SweepError("its content is not what was written")
+        answers = facts["answers"]
+    except (SweepError, SafetensorError, ValueError, LookupError) as error:
+        raise SweepError(f"{path}: is damaged ({error}); remove {folder} to make it again") from error
     canvases = tensors["clip_canvases"].tolist()
     per_canvas = len(tensors["patches"]) // max(1, sum(canvases))
     groups = tensors["groups"].split(canvases)

@@ -142,7 +142,7 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
 def _child(job: Job, work: Path, log: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us, and what is half done is then cleared away
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
@@ -154,5 +154,5 @@ def _child(job: Job, work: Path, log: Path) -> None:
 
 
 def _reason(log: Path, code: int | None) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     return f"{lines[-1] if lines else 'no message'} (exit status {code}, see {log.name})"

@@ -83,10 +83,12 @@ def make_jumpset(
             records = [make(job) for job in jobs]
         for split, name in enumerate(SPLITS):
             own = [record for record, job in zip(records, jobs, strict=True) if job[0] == split]
-            (scratch / f"{name}.json").write_text(json.dumps(own, indent=1) + "\n")
+            (scratch / f"{name}.json").write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(scratch / "test.json", scratch / "annotations.json")
         made: dict[str, Any] = {"clips": counts, "seed": seed, "size": size, "encoding": encoding}
-        (scratch / "jumpset.json").write_text(json.dumps({**made, "difficulty": asdict(knobs)}, indent=1) + "\n")
+        (scratch / "jumpset.json").write_text(
+            json.dumps({**made, "difficulty": asdict(knobs)}, indent=1) + "\n", encoding="utf-8"
+        )
     return folder
 
 

@@ -67,7 +67,7 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
 
 def _runs(variant: Variant, seeds: int, work: Path) -> dict[int, dict[str, Any]]:
     paths = {seed: work / "runs" / f"run-{variant.run_key(seed)}.json" for seed in range(seeds)}
-    return {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
+    return {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in paths.items() if path.exists()}
 
 
 def mean_interval(values: list[float]) -> tuple[float, float]:
