@@ -1,7 +1,5 @@
 """Spans out of text, and how well they fit."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,9 +149,7 @@ def test_any_two_times_in_any_writing(a, b, first, second, data):
     "piece", ["1", "9,", "1,000,", "[", "(1,", ".", "1 ", "1h ", "between 1 and ", "1'", "- 1:", "1 min, "]
 )
 def test_a_model_that_repeats_itself_ends(piece):
-    begin = time.perf_counter()
-    assert all(end < float("inf") for _, end in parse_spans(piece * 10000))
-    assert time.perf_counter() - begin < 5
+    assert all(start <= end < float("inf") for start, end in parse_spans(piece * 10000))
 
 
 @given(st.text(alphabet="0123456789.:,[]()s -–tomendhr'\"{}", max_size=50))

@@ -262,7 +262,7 @@ def _covered_bins(frames: Tensor, length: int, bins: int) -> int:
     """
     edges = torch.from_numpy(np.linspace(1, max(2, length), bins + 1).astype(np.int64))
     first, end = edges[:-1], torch.maximum(edges[1:], edges[:-1] + 1)
-    seen = frames.unique()[:, None]
+    seen = torch.unique(frames)[:, None]
     return int(((seen >= first) & (seen < end)).any(0).sum())
 
 

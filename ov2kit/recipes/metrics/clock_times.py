@@ -36,7 +36,7 @@ def _pattern(glue: str) -> re.Pattern[str]:
 
 # The parts of a time may be joined by a comma or "and", unless that is what parts two times.
 _LOOSE, _TIGHT = _pattern(r"\s*(?:,\s*(?:and\s+)?|and\s+)?"), _pattern(r"\s*")
-_WEIGHTS = {"hours": 3600, "minutes": 60, "seconds": 1, "prime": 60, "double_prime": 1}
+_WEIGHTS: dict[str, float] = {"hours": 3600, "minutes": 60, "seconds": 1, "prime": 60, "double_prime": 1}
 _WEIGHTS |= {"h": 3600, "h_m": 60, "h_bare": 60, "h_s": 1, "m": 60, "m_s": 1, "m_bare": 1, "ms": 0.001, "plain": 1}
 
 
