@@ -127,8 +127,8 @@ def test_start_times(times, truth, confidence, name):
 @given(TIMES, TIMES, st.sampled_from(sorted(FORMS)))
 def test_spans(starts, lengths, name):
     form = FORMS[name]
-    spans = [[a, a + b] for a, b in zip(starts, lengths, strict=False)]
-    said = f"from {starts[-1]} to {starts[-1] + 1.5}"
+    spans = [[a, round(a + b, 1)] for a, b in zip(starts, lengths, strict=False)]
+    said = f"from {starts[-1]} to {starts[-1] + 1.5:.1f}"
     assert temporal_row(said, form(spans)) == temporal_row(said, spans)
     assert temporal_row(said, form(spans[0])) == temporal_row(said, spans[0])
     assert span_iou(form(spans[0]), form(spans[-1])) == span_iou(spans[0], spans[-1])

@@ -73,12 +73,12 @@ def _vtt(path: Path, lines: Sequence[str]) -> list[Cue]:
     if not re.match(r"WEBVTT(?=[ \t]|$)", lines[0]):
         raise DataError(f"{path}, line 1: a vtt file begins with WEBVTT, got {lines[0][:40]!r}")
     found: list[Cue] = []
-    is_header, is_first, is_open, is_aside = True, False, False, False
+    is_first, is_open, is_aside = False, False, False  # the header, before the first empty line, is no block
     for number, line in enumerate(lines[1:], start=2):
         if not line:
-            is_header, is_first, is_open, is_aside = False, True, False, False
+            is_first, is_open, is_aside = True, False, False
             continue
-        if is_first and not is_header:
+        if is_first:
             is_sheet = not found and _VTT_SHEET.fullmatch(line) is not None
             is_aside = is_sheet or _VTT_COMMENT.match(line) is not None
         is_first = False
@@ -86,7 +86,7 @@ def _vtt(path: Path, lines: Sequence[str]) -> list[Cue]:
             continue
         if "-->" in line:
             found.append(Cue(number, *_times(path, number, line), []))
-            is_header, is_open = False, True
+            is_open = True
         elif is_open:
             found[-1].words.append(line)
     return found
