@@ -52,6 +52,9 @@ from ov2kit.recipes.metrics import TemporalIoU, parse_spans, span_iou, temporal_
         ("5 s − 8 s", [(5.0, 8.0)]),
         ("5‑8 s", [(5.0, 8.0)]),
         ("at 99, from 5 up to 8", [(5.0, 8.0)]),
+        ("cue 7: 00:00:05,000 --> 00:00:08,000", [(5.0, 8.0)]),
+        ("at 99, 5 — 8", [(5.0, 8.0)]),
+        ('at 99, "5" to "8"', [(5.0, 8.0)]),
         # hours, minutes and seconds in words and letters
         ("1h 2m 3s to 1h 2m 10s", [(3723.0, 3730.0)]),
         ("1h2m3s-1h2m10.5s", [(3723.0, 3730.5)]),
