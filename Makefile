@@ -1,6 +1,7 @@
 # make demo   tokenize the bundled clip, draw what was chosen, fit a tiny model on it and ask it
 # make test   run the test suite
-# Both make .venv first (the registry's torch is about 5 GB) and can be run again.
+# make lint   check style, format and types
+# All make .venv first (the registry's torch is about 5 GB) and can be run again.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed

@@ -1,6 +1,9 @@
 """Grouping against the public tool's numbers, and by its own promises."""
 
+import itertools
 import json
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,11 @@ GOLDEN = Path(__file__).parent / "golden"
 ENERGY = json.loads((GOLDEN / "06_energy_gops.json").read_text())
 PARTITIONS = {f"{i}-{case['name']}": case for i, case in enumerate(ENERGY["partition_cases"])}
 READY = json.loads((GOLDEN / "07_groups_topk_meta.json").read_text())
-READY_ARRAYS = np.load(GOLDEN / "07_groups_topk.npz")
+READY_CASES = {
+    f"{folder}case{case['case']}": (case, np.load(GOLDEN / folder / "07_groups_topk.npz"))
+    for folder in ("", "readiness_b/")
+    for case in json.loads((GOLDEN / folder / "07_groups_topk_meta.json").read_text())["cases"]
+}
 STRATIFIED = json.loads((GOLDEN / "09_stratified_meta.json").read_text())
 ALL_GROUPINGS = [BitCostGrouping(4), FixedGrouping(4), ContainerGrouping(), ReadinessGrouping(2, 8)]
 
@@ -173,10 +180,11 @@ def test_budget_is_kept_and_used(seconds, most):
 # --- readiness ------------------------------------------------------------------------------------
 
 
-def ready_case(case):
+def ready_case(name):
+    case, arrays = READY_CASES[name]
     config = case["config"]
     rows, columns = (side // case["block_size"] for side in case["grid_hw"])
-    scores = torch.from_numpy(READY_ARRAYS[f"case{case['case']}_block_scores"])
+    scores = torch.from_numpy(arrays[f"case{case['case']}_block_scores"])
     grouping = ReadinessGrouping(
         case["min_group_frames"],
         case["max_group_frames"],
@@ -199,9 +207,10 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("case", READY["cases"], ids=lambda c: f"case{c['case']}")
-def test_readiness_matches_release(case):
-    grouping, scores, bits = ready_case(case)
+@pytest.mark.parametrize("name", READY_CASES)
+def test_readiness_matches_release(name):
+    case = READY_CASES[name][0]
+    grouping, scores, bits = ready_case(name)
     assert grouping.threshold(scores, bits_per_pixel=bits) == pytest.approx(case["threshold"], rel=1e-5)
     ranges = grouping.partition(scores, bits_per_pixel=bits)
     assert ranges.tolist() == [[group["start"], group["end"]] for group in case["groups"]]
@@ -212,8 +221,7 @@ def test_readiness_matches_release(case):
 
 
 def test_readiness_keeps_the_tail_unless_told_otherwise():
-    case = READY["cases"][4]  # 18 frames in groups of 5: the release drops the last 3
-    grouping, scores, _ = ready_case(case)
+    grouping, scores, _ = ready_case("case4")  # 18 frames in groups of 5: the release drops the last 3
     exact = grouping.partition(scores).tolist()
     grouping.exact_release = False
     assert exact[-1][1] == 15
@@ -231,6 +239,40 @@ def test_readiness_gain_by_hand():
     scores[1:4, 0, 0] = 1.0
     grouping = ReadinessGrouping(3, 12, 4, coverage_bins=3, threshold=1.0)
     assert grouping.partition(scores)[0].tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("length", "bins", "hot", "covered"),
+    [
+        (8, 3, [1, 2], 1),  # edges 1, 3.33, 5.67, 8: frames 1-2, 3-4 and 5-7
+        (8, 3, [2, 3], 2),
+        (8, 3, [4, 5], 2),
+        (8, 3, [5, 6, 7], 1),
+        (3, 3, [1], 2),  # edges 1, 1, 2, 3: the first bin has no width, and is frame 1 like the second
+        (3, 3, [2], 1),
+        (3, 4, [1], 2),  # edges 1, 1, 2, 2, 3: two bins on each of the two frames
+        (2, 3, [1], 3),  # all on the only frame there is
+    ],
+)
+def test_time_bins_have_whole_edges(length, bins, hot, covered):
+    scores = torch.zeros(length, 1, 1)
+    scores[hot] = 1.0
+    # as many P-canvases as frames are hot, of one block each: these are the best blocks
+    grouping = ReadinessGrouping(length, length, 1 + len(hot), coverage_bins=bins, threshold=1.0)
+    (group,) = grouping.trace(scores)
+    assert group.covered_bins == covered
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 7), st.data())
+def test_time_bins_in_fractions(length, bins, data):
+    hot = data.draw(st.sets(st.integers(1, length - 1), min_size=1))
+    scores = torch.zeros(length, 1, 1)
+    scores[sorted(hot)] = 1.0
+    (group,) = ReadinessGrouping(length, length, 1 + len(hot), coverage_bins=bins, threshold=1.0).trace(scores)
+    edges = [math.floor(1 + Fraction(k * (max(2, length) - 1), bins)) for k in range(bins + 1)]
+    held = [any(first <= frame < max(end, first + 1) for frame in hot) for first, end in itertools.pairwise(edges)]
+    assert group.covered_bins == sum(held)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,7 +1,10 @@
 """JumpScore: start times out of text and their average precision, against the public reference's numbers."""
 
 import json
+import math
+import random
 import time
+from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from ov2kit.recipes.metrics import (
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "10_jumpscore.json").read_text())
 ROWS = GOLDEN["rows"]
+TEXTS = json.loads((Path(__file__).parent / "golden" / "13_start_times.json").read_text())
 TIMES = st.lists(st.integers(0, 60).map(lambda k: k / 10), max_size=7)
 
 
@@ -91,9 +95,228 @@ def test_an_answer_that_cannot_be_read_is_not_an_empty_one():
 
 def test_stretches_in_brackets():
     assert parse_starts("[-0.5, 0.5,]") == [-0.5, 0.5]  # read as JSON once the comma is gone: signs stay
-    assert parse_answer("[1.0, 2.0,]") == [1.0, 2.0]
+    assert parse_answer("[1.0, 2.0,]") == []  # the comma goes from predictions only
     assert parse_answer("[1.0] or [2.0, 3.0]") == [1.0]  # the first for answers, the longest for predictions
     assert parse_starts("[1.0] or [2.0, 3.0]") == [2.0, 3.0]
+
+
+def test_every_text_of_the_reference():
+    assert len(TEXTS) == 400
+    for row in TEXTS:
+        text = row["text"]
+        assert parse_starts(text) == row["as_prediction"], text
+        assert parse_answer(text) == row["as_answer"], text
+        assert is_explicit_empty(text) is row["explicit_empty"], text
+
+
+@pytest.mark.parametrize(
+    ("text", "as_prediction", "as_answer"),
+    [
+        ('["s1.5"] at 2', [1.5], [1.5]),  # every s goes, wherever it stands
+        ('["1s.5"]', [1.0], [1.5]),
+        ('["1.5 sec", "2.0"]', [2.0], [2.0]),  # what is left of it, "1.5 ec", is no number
+        ('["1_0", "+2", " 3 "]', [2.0, 3.0, 10.0], [2.0, 3.0, 10.0]),
+        ('["1S"]', [1.0], []),  # predictions are read in small letters, answers as they stand
+        ("[True]", [1.0], []),
+        ("[1.0,]", [1.0], []),
+        ("[1.0,] or [2.0]", [1.0], []),  # the first stretch is the answer, readable or not
+        ("```json\n[1, [2], 3]\n```", [1.0, 3.0], [1.0, 3.0]),  # up to the last bracket, the nested one included
+        ("```json\n[[1], [2]]\n``` [3]", [1.0, 2.0, 3.0], []),  # no number in it: all numbers of the text
+        ("```json [1] and [2] ```", [1.0, 2.0], []),
+        ("```json [1], [2], x [3, [4]] ``` [5]", [1.0, 2.0, 3.0, 4.0], []),
+        ("[0] ```json [1, [2]] ```", [1.0], [0.0]),
+        ("```JSON [1, [2], 3] ```", [1.0, 3.0], []),
+        ("``` [1, [2], 3] ```", [1.0, 2.0], []),  # only blocks that say json
+        ("```json here: [1, [2], 3] ```", [1.0, 2.0], []),  # and that begin with the bracket
+        ("```json [1, [2], 3] so ```", [1.0, 2.0], []),  # and end with one
+        ("```json [1, [2], 3]", [1.0, 2.0], []),  # and are closed
+    ],
+)
+def test_habits_of_the_public_task(text, as_prediction, as_answer):
+    assert (parse_starts(text), parse_answer(text)) == (as_prediction, as_answer)
+    assert (_by_the_rules(text, True), _by_the_rules(text, False)) == (as_prediction, as_answer)
+
+
+def _is_word(text, at):
+    return 0 <= at < len(text) and (text[at].isalnum() or text[at] == "_")
+
+
+def _digits(text, at):
+    while at < len(text) and text[at].isdecimal():
+        at += 1
+    return at
+
+
+def _spaces(text, at):
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
+def _decimal(text, at):
+    """Where the whole part of the number at `at` ends, and where its fraction does, if there is one."""
+    whole = _digits(text, at)
+    fraction = _digits(text, whole + 1) if text[whole : whole + 1] == "." else whole + 1
+    return whole, fraction if fraction > whole + 1 else whole
+
+
+def _numbers_before_s(text):
+    found, at = [], 0
+    while at < len(text):
+        if text[at].isdecimal() and not (at and text[at - 1].isdecimal()):
+            end = _decimal(text, at)[1]
+            unit = _spaces(text, end)
+            if text[unit : unit + 1] == "s" and not _is_word(text, unit + 1):
+                found.append(float(text[at:end]))
+                at = unit
+        at += 1
+    return found
+
+
+def _numbers_by_themselves(text):
+    found, at = [], 0
+    while at < len(text):
+        if text[at].isdecimal() and not _is_word(text, at - 1):
+            ends = [end for end in _decimal(text, at)[::-1] if not _is_word(text, end)]
+            if ends:
+                found.append(float(text[at : ends[0]]))
+                at = ends[0] - 1
+        at += 1
+    return found
+
+
+def _stretches(text):
+    found, at = [], 0
+    while at < len(text):
+        start = _spaces(text, at + 7) if text.startswith("```json", at) else at
+        ends = []
+        if text[start : start + 1] == "[":
+            ends = [end for end in range(start, len(text)) if text[end] == "]"]
+            if start > at:
+                ends = [end for end in ends if text.startswith("```", _spaces(text, end + 1))]
+        if ends:
+            found.append(text[start : ends[0] + 1])
+            at = _spaces(text, ends[0] + 1) + 2 if start > at else ends[0]
+        at += 1
+    return found
+
+
+def _list_of(stretch):
+    try:
+        return json.loads(stretch)
+    except ValueError:
+        return None
+
+
+def _values(items):
+    found = []
+    for item in items:
+        with suppress(TypeError, ValueError):
+            found.append(float("".join(c for c in item if c != "s") if isinstance(item, str) else item))
+    return found
+
+
+def _by_the_rules(text, is_prediction):
+    """The documented rules letter by letter, without a pattern; slow, and nothing of it is shared."""
+    if not is_prediction:
+        stretches = _stretches(text)
+        return sorted(filter(math.isfinite, _values(_list_of(stretches[0]) or []))) if stretches else []
+    text = text.lower()
+    if found := _numbers_before_s(text):
+        return sorted(found)
+    found = []
+    if stretches := _stretches(text):
+        longest = next(s for s in stretches if len(s) == max(map(len, stretches)))
+        inside = longest[:-1].rstrip()
+        items = _list_of((inside[:-1] if inside.endswith(",") else longest[:-1]) + "]")
+        found = _numbers_by_themselves(longest) if items is None else _values(items)
+    return sorted(filter(math.isfinite, found or _numbers_by_themselves(text)))
+
+
+def test_the_rules_written_twice_agree_with_the_reference():
+    for row in TEXTS:
+        assert _by_the_rules(row["text"], True) == row["as_prediction"], row
+        assert _by_the_rules(row["text"], False) == row["as_answer"], row
+    for row in ROWS:
+        assert _by_the_rules(row["prediction"], True) == row["pred_starts"], row
+        assert _by_the_rules(row["answer"], False) == row["gt_starts"], row
+
+
+PIECES = [
+    *(
+        "[",
+        "]",
+        "[",
+        "]",
+        '"',
+        "```",
+        "```json",
+        "```json\n[",
+        "\n```",
+        "```JSON",
+        "json",
+        ",",
+        ".",
+        "-",
+        "+",
+        "_",
+        "\\",
+    ),
+    *(
+        "s",
+        "S",
+        "e",
+        "x",
+        "sec",
+        "seconds",
+        "null",
+        "true",
+        "True",
+        "NaN",
+        "{",
+        "}",
+        ":",
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "\u00a0",
+    ),
+    *(
+        "1",
+        "2.5",
+        "10",
+        "1e2",
+        ".5",
+        "5.",
+        "٣",
+        "ſ",
+        "é1s",
+        '"1s"',
+        '"1 s"',
+        '"s1.5"',
+        '"1.5s"',
+        '"1S"',
+        '"1_0"',
+        '"a"',
+    ),
+    *("[]", ",]", "[1,2]", "[1,[2]]", "[[1],[2]]", "[0.5,1.5,]"),
+]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_texts_follow_the_rules(seed):
+    rng = random.Random(seed)
+    fenced = commas = 0
+    for _ in range(4000):
+        text = "".join(rng.choices(PIECES, k=rng.randint(1, 14)))
+        text = f"```json [1, {text}]\n```" if rng.random() < 0.2 else text
+        assert parse_starts(text) == _by_the_rules(text, True), text
+        assert parse_answer(text) == _by_the_rules(text, False), text
+        stretches = _stretches(text)
+        fenced += any(s.count("]") > 1 for s in stretches)
+        commas += bool(stretches) and stretches[0][:-1].rstrip().endswith(",")
+    assert min(fenced, commas) > 50  # both kinds are among them
 
 
 def _first_principles(times, truth, tolerance):
@@ -136,7 +359,18 @@ def test_no_text_breaks_the_parser(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["9" * 30000, "[" * 30000, "[" * 30000 + "1]", "1 " * 30000, "9" * 5000 + "s", "[1e999]"]
+    "text",
+    [
+        "9" * 30000,
+        "[" * 30000,
+        "[" * 30000 + "1]",
+        "1 " * 30000,
+        "9" * 5000 + "s",
+        "[1e999]",
+        "```json[" * 20000,
+        "```json [1] " * 20000,
+        "[] " * 20000 + "```json[",
+    ],
 )
 def test_a_model_that_repeats_itself_costs_no_time(text):
     begin = time.perf_counter()

@@ -37,6 +37,77 @@ from ov2kit.recipes.metrics import TemporalIoU, parse_spans, span_iou, temporal_
         ("[3, 5, 7, 9]", [(3.0, 5.0), (7.0, 9.0)]),
         ("FROM 3.2S TO 5.8S", [(3.2, 5.8)]),
         ("<3.2 seconds> to <5.8 seconds>", [(3.2, 5.8)]),
+        # clocks as subtitles have them, and other arrows and dashes
+        ("00:01:23,500 --> 00:01:30,000", [(83.5, 90.0)]),
+        ("00:01:23.500-->00:01:30.000", [(83.5, 90.0)]),
+        ("1:02:03,5 - 1:02:04,25", [(3723.5, 3724.25)]),
+        ("0:05,5,0:07,25", [(5.5, 7.25)]),
+        ("from 1:02:03.5 to 1:02:10", [(3723.5, 3730.0)]),
+        ("1:05 min to 1:20 min", [(65.0, 80.0)]),
+        ("0:03s - 0:06s", [(3.0, 6.0)]),
+        ("1:30 hours until 2 hours", [(5400.0, 7200.0)]),
+        ("5 s -> 8 s", [(5.0, 8.0)]),
+        ("5 s => 8 s", [(5.0, 8.0)]),
+        ("5 s — 8 s", [(5.0, 8.0)]),
+        ("5 s − 8 s", [(5.0, 8.0)]),
+        ("5‑8 s", [(5.0, 8.0)]),
+        ("at 99, from 5 up to 8", [(5.0, 8.0)]),
+        ("cue 7: 00:00:05,000 --> 00:00:08,000", [(5.0, 8.0)]),
+        ("at 99, 5 — 8", [(5.0, 8.0)]),
+        ('at 99, "5" to "8"', [(5.0, 8.0)]),
+        # hours, minutes and seconds in words and letters
+        ("1h 2m 3s to 1h 2m 10s", [(3723.0, 3730.0)]),
+        ("1h2m3s-1h2m10.5s", [(3723.0, 3730.5)]),
+        ("1 hour 5 minutes to 1 hour 6 minutes", [(3900.0, 3960.0)]),
+        ("from 1 hour, 5 minutes and 3 seconds until 2 hrs 1 sec", [(3903.0, 7201.0)]),
+        ("1 h to 1h30", [(3600.0, 5400.0)]),
+        ("2m30 to 3 min 5", [(150.0, 185.0)]),
+        ("1.5 min - 0.5 hours", [(90.0, 1800.0)]),
+        ("1 min 2 min", [(60.0, 120.0)]),
+        ("500 ms to 2 s", [(0.5, 2.0)]),
+        ("between 1 minute and 90 seconds", [(60.0, 90.0)]),
+        ("between 1 minute and 5 seconds", [(5.0, 60.0)]),
+        ("between 1 minute and 5 seconds and 2 minutes", [(65.0, 120.0)]),
+        ("[1 min, 50 s]", [(50.0, 60.0)]),
+        ("1'05\" to 1'20.5\"", [(65.0, 80.5)]),
+        ("1′05″ – 1′20″", [(65.0, 80.0)]),
+        ("['3', '5']", [(3.0, 5.0)]),  # quotes, not minutes
+        # a unit behind the second number is the first one's too
+        ("5 - 10 seconds", [(5.0, 10.0)]),
+        ("1 to 2 minutes", [(60.0, 120.0)]),
+        ("between 1,5 and 2,5 min", [(90.0, 150.0)]),
+        ("50 to 2 minutes", [(50.0, 120.0)]),
+        ("1 s to 2 minutes", [(1.0, 120.0)]),
+        ("start: 1, end: 2 minutes", [(1.0, 120.0)]),
+        # decimals
+        (".5 to 3.2", [(0.5, 3.2)]),
+        ("[.5, .75]", [(0.5, 0.75)]),
+        ("12,5 to 20,3", [(12.5, 20.3)]),
+        ("12,5-20,3", [(12.5, 20.3)]),
+        ("12,5 to 20", [(12.5, 20.0)]),
+        ("12,5 s bis 20,3 s", [(12.5, 20.3)]),
+        ("<12,5 seconds> to <20,3 seconds>", [(12.5, 20.3)]),
+        ("start: 12,5, end: 20,3", [(12.5, 20.3)]),
+        ("(12,5; 20,3)", [(12.5, 20.3)]),
+        ("[12,5, 20,3]", [(12.5, 20.3)]),
+        ("[12,5 - 20,3]", [(12.5, 20.3)]),
+        ("at 3,5 s", []),
+        # lists
+        ("12, 5", [(5.0, 12.0)]),
+        ("3,5", [(3.0, 5.0)]),
+        ("[3,5]", [(3.0, 5.0)]),
+        ("3.2,5.8", [(3.2, 5.8)]),
+        ("[[3,5],[7,9]]", [(3.0, 5.0), (7.0, 9.0)]),
+        ("[3,5,7,9]", [(3.0, 5.0), (7.0, 9.0)]),
+        ("3-5,7-9", [(3.0, 5.0), (7.0, 9.0)]),
+        ("3s-5s,7s-9s", [(3.0, 5.0), (7.0, 9.0)]),
+        ("0:03,0:06", [(3.0, 6.0)]),
+        # thousands
+        ("1,200 to 1,260.5 seconds", [(1200.0, 1260.5)]),
+        ("0,500 to 1,25", [(0.5, 1.25)]),
+        ("[1,200]", [(1.0, 200.0)]),
+        ("The 2nd time, 3 to 5", [(3.0, 5.0)]),
+        ("The 2nd ends the 3rd begins 3, 5", [(3.0, 5.0)]),
         ("at 3.2 seconds", []),
         ("", []),
         ("never", []),
@@ -53,7 +124,38 @@ def test_any_two_times_come_back_in_order(a, b):
         assert parse_spans(text) == [(min(a, b), max(a, b))]
 
 
-@given(st.text(alphabet='0123456789.:,[]()s -–tomend"{}', max_size=50))
+WRITTEN = {
+    "point": lambda t: f"{t / 10:.1f}",
+    "comma": lambda t: f"{t / 10:.1f}".replace(".", ","),
+    "no zero": lambda t: f"{t / 10:.1f}".lstrip("0"),
+    "unit": lambda t: f"{t / 10:.1f} sec",
+    "comma and unit": lambda t: f"{t / 10:.1f}s".replace(".", ","),
+    "subtitle": lambda t: f"{t // 36000:02}:{t // 600 % 60:02}:{t // 10 % 60:02},{t % 10}00",
+    "clock": lambda t: f"{t // 600}:{t // 10 % 60:02}.{t % 10}",
+    "letters": lambda t: f"{t // 36000}h{t // 600 % 60}m{t % 600 / 10}s",
+    "words": lambda t: f"{t // 36000} hours, {t // 600 % 60} minutes and {t % 600 / 10} seconds",
+    "spaces": lambda t: f"{t // 600} min {t % 600 / 10} s",
+    "primes": lambda t: f"{t // 600}'{t // 10 % 60:02}.{t % 10}\"",
+    "milliseconds": lambda t: f"{t * 100} ms",
+}
+TENTHS = st.integers(0, 99 * 600 - 1)  # under 100 minutes
+
+
+@given(TENTHS, TENTHS, st.sampled_from(sorted(WRITTEN)), st.sampled_from(sorted(WRITTEN)), st.data())
+def test_any_two_times_in_any_writing(a, b, first, second, data):
+    frame = data.draw(st.sampled_from(["{} to {}", "{}-{}", "{} – {}", "{} --> {}", "between {} and {}.", "[{}; {}]"]))
+    (span,) = parse_spans(frame.format(WRITTEN[first](a), WRITTEN[second](b)))
+    assert span == pytest.approx((min(a, b) / 10, max(a, b) / 10))
+
+
+@pytest.mark.parametrize(
+    "piece", ["1", "9,", "1,000,", "[", "(1,", ".", "1 ", "1h ", "between 1 and ", "1'", "- 1:", "1 min, "]
+)
+def test_a_model_that_repeats_itself_ends(piece):
+    assert all(start <= end < float("inf") for start, end in parse_spans(piece * 10000))
+
+
+@given(st.text(alphabet="0123456789.:,[]()s -–tomendhr'\"{}", max_size=50))
 def test_no_text_breaks_the_parser(text):
     assert all(0 <= start <= end < float("inf") for start, end in parse_spans(text))
 

@@ -80,6 +80,71 @@ def test_a_vtt_cue_may_follow_the_first_line(tmp_path):
     assert read_subtitles(path) == [Subtitle("Hi", 1.0, 2.0)]
 
 
+VTT_BLOCKS = [
+    # as YouTube writes automatic captions: lines of one space stand within cues
+    ("Kind: captions\nLanguage: en\n\n"
+     "00:00:01.000 --> 00:00:02.000 align:start position:0%\n \nso<00:00:01.500><c> it</c>\n\n"
+     "00:00:02.000 --> 00:00:02.010 align:start position:0%\nso it\n \n\n"
+     "00:00:02.010 --> 00:00:04.000 align:start position:0%\nso it\nbegins<00:00:03.000><c> here</c>\n",
+     [("so it", 1.0, 2.0), ("so it", 2.0, 2.01), ("so it begins here", 2.01, 4.0)]),
+    ("\n00:01.000 --> 00:02.000\none\n\t\ntwo\n\u00a0\nthree", [("one two three", 1.0, 2.0)]),
+    # a cue may have any name
+    ("\nNOTEBOOK\n00:01.000 --> 00:02.000\nHi", [("Hi", 1.0, 2.0)]),
+    ("\nSTYLEGUIDE 3\n00:01.000 --> 00:02.000\nHi", [("Hi", 1.0, 2.0)]),
+    ("\nREGIONAL news\n00:01.000 --> 00:02.000\nHi", [("Hi", 1.0, 2.0)]),
+    ("\n00:01.000 --> 00:02.000\nHi\n\nSTYLE\n00:03.000 --> 00:04.000\nlate", [("Hi", 1.0, 2.0), ("late", 3.0, 4.0)]),
+    ("\nchapter\nNOTE\n00:01.000 --> 00:02.000\nHi", [("Hi", 1.0, 2.0)]),  # not the first word of its block
+    # comments and sheets go to the next empty line, and no further
+    ("\nNOTE one\n00:01.000 --> 00:02.000\ncut\n \nstill cut\n\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    ("\nNOTE\tone\nand on\n\nNOTE\n\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    ("\nREGION \nid:a\nwidth:40%\n\nSTYLE\n::cue { color: red }\n\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    ("NOTE in the header\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    # words that look like a comment are words
+    ("\n00:01.000 --> 00:02.000\nNOTE this\nSTYLE", [("NOTE this STYLE", 1.0, 2.0)]),
+    # cues without words, with and without an empty line after them
+    ("\n00:01.000 --> 00:02.000\n\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    ("\n00:01.000 --> 00:02.000\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    ("\n00:01.000 --> 00:02.000\n \n<i></i>\n\n00:03.000 --> 00:04.000\nHi", [("Hi", 3.0, 4.0)]),
+    ("\n00:01.000 --> 00:02.000", []),
+    # times with and without hours, more than two digits of them, settings after them, no spaces around the arrow
+    ("\n100:00:01.000-->100:00:02.500\tline:0 vertical:rl\nHi", [("Hi", 360001.0, 360002.5)]),
+    # an arrow begins a cue wherever it stands
+    ("\n00:01.000 --> 00:02.000\none\n00:03.000 --> 00:04.000\ntwo", [("one", 1.0, 2.0), ("two", 3.0, 4.0)]),
+    # tags, over two lines too, and character references
+    ("\n00:01.000 --> 00:02.000\n<v.loud Ann\nLee>Hi</v> <lang en>you</lang> &amp;&lt;i&gt;&nbsp;&lrm;2 &#62; 1 < 3",
+     [("Hi you &<i> \u200e2 > 1 < 3", 1.0, 2.0)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "cues"), VTT_BLOCKS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_blocks_of_a_vtt_file(tmp_path, body, cues, end):
+    path = file(tmp_path, "a.vtt", f"\ufeffWEBVTT\n{body}\n".replace("\n", end))
+    assert read_subtitles(path) == [Subtitle(*cue) for cue in cues]
+
+
+@pytest.mark.parametrize("first", ["WEBVTT", "WEBVTT ", "WEBVTT\ta title"])
+def test_the_first_line_of_a_vtt_file(tmp_path, first):
+    assert len(read_subtitles(file(tmp_path, "a.vtt", f"{first}\n\n00:01.000 --> 00:02.000\nHi"))) == 1
+
+
+SRT_HABITS = [
+    ("1\n00:00:01,000 --> 00:00:02,000\n\n2\n00:00:03.5 --> 00:00:04.25\nHi", [("Hi", 3.5, 4.25)]),
+    ("1\n00:00:01,000 --> 00:00:02,000\n2\n00:00:03,000 --> 00:00:04,000\nHi", [("Hi", 3.0, 4.0)]),
+    ("00:00:01,000 --> 00:00:02,000\n00:00:03,000 --> 00:00:04,000\nHi", [("Hi", 3.0, 4.0)]),
+    ("1\n00:00:01,000 --> 00:00:02,000\n \nHi\n\n \n2\n0:0:3 --> 0:0:4\n42", [("Hi", 1.0, 2.0), ("42", 3.0, 4.0)]),
+    ("1\n00:00:01,000 --> 00:00:02,000\nNOTE this\n\nSTYLE", [("NOTE this STYLE", 1.0, 2.0)]),
+    ("1 \n 00:00:01,000  -->  00:00:02,000  X1:40 X2:600\n<font color=red>Hi</font>", [("Hi", 1.0, 2.0)]),
+]
+
+
+@pytest.mark.parametrize(("text", "cues"), SRT_HABITS)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_habits_of_srt_files(tmp_path, text, cues, end):
+    path = file(tmp_path, "a.srt", text.replace("\n", end))
+    assert read_subtitles(path) == [Subtitle(*cue) for cue in cues]
+
+
 def test_srt_habits_that_players_accept(tmp_path):
     text = (
         "00:00:01,000 --> 00:00:02,000\nNo number,\n\nbut a blank line\n\n\n7\n0:00:00.5 --> 0:00:00.90 X1:3\nEarly\n"
@@ -104,6 +169,8 @@ def test_srt_habits_that_players_accept(tmp_path):
         ("a.srt", "00:01,0 --> 00:02,0\nHi\n00:03,0 --> 00:04,0\nHo", r"line 3: .* that of line 1 has ended"),
         ("a.vtt", "00:01.000 --> 00:02.000\nHi\n", r"line 1: a vtt file begins with WEBVTT, got '00:01.000"),
         ("a.vtt", "WEBVTT\n\nNOTE nothing\n", r"no subtitle in it"),
+        ("a.vtt", "WEBVTTfile\n\n00:01.000 --> 00:02.000\nHi\n", r"line 1: a vtt file begins with WEBVTT"),
+        ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\ngo --> there\n", r"line 4: cannot read the times in 'go -->"),
         ("a.txt", "Hi", r"expected a subtitle file .srt or .vtt"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class ReadyGroup:
         start: first frame, the anchor.
         end: one past the last frame.
         score: sum of the best block scores of the other frames, as many as fit the P-canvases.
-        covered_bins: how many of the equal time bins those blocks fall in.
+        covered_bins: how many of the time bins those blocks fall in.
         reason: ``"ready"``, ``"low_gain"`` (ready and no longer growing), ``"max_frames"`` or
             ``"tail"`` (the frames ran out).
     """
@@ -53,7 +54,9 @@ class ReadinessGrouping(nn.Module):
         max_frames: longest group.
         canvases_per_group: I and P; the best blocks are those that fill the P-canvases.
         window: frames per window of the mean that serves as threshold.
-        coverage_bins: equal time bins; min(coverage_bins, P-canvases) of them must be covered.
+        coverage_bins: time bins; min(coverage_bins, P-canvases) of them must be covered. They divide the
+            frames after the anchor as evenly as whole frames can be; where they are more than the
+            frames, neighbors share a frame.
         min_gain: relative growth under which a ready group closes.
         threshold: sum of scores that makes a group ready; for ``"clamped_sqrt_bpppf"`` it is
             multiplied by the square root of the bits per pixel and frame within [0.015, 0.09].
@@ -238,8 +241,7 @@ class ReadinessGrouping(nn.Module):
             if length < shortest and frame + 1 < last:
                 continue
             total = float(best.sum())
-            bins = ((owner - 1) * self.coverage_bins / max(1, length - 2)).long().clamp_(max=self.coverage_bins - 1)
-            covered = int(bins.bincount().count_nonzero())
+            covered = _covered_bins(owner, length, self.coverage_bins)
             if length >= shortest and total >= threshold and covered >= needed:
                 ready = ReadyGroup(start, frame + 1, total, covered, "ready")
                 if before is not None and total - before < self.min_gain * max(abs(before), 1e-12):
@@ -248,6 +250,20 @@ class ReadinessGrouping(nn.Module):
         if ready is not None:
             return ready
         return ReadyGroup(start, last, total, covered, "max_frames" if last < len(scores) else "tail")
+
+
+def _covered_bins(frames: Tensor, length: int, bins: int) -> int:
+    """How many time bins of a group hold one of the given frames.
+
+    Args:
+        frames: (N,) long, counted from the anchor, which is 0.
+        length: frames of the group, the anchor included.
+        bins: how many; their edges are whole frames, and one without width is one frame wide.
+    """
+    edges = torch.from_numpy(np.linspace(1, max(2, length), bins + 1).astype(np.int64))
+    first, end = edges[:-1], torch.maximum(edges[1:], edges[:-1] + 1)
+    seen = torch.unique(frames)[:, None]
+    return int(((seen >= first) & (seen < end)).any(0).sum())
 
 
 def frame_limits(

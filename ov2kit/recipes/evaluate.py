@@ -139,6 +139,7 @@ def _answer(model_answer: Answerer, item: Item) -> Line:
         text, tokens = reply if isinstance(reply, tuple) else (reply, None)
         if not isinstance(text, str):
             raise TypeError(f"model_answer must return text, or text and tokens, got {type(text).__name__}")
+        tokens = None if tokens is None else int(tokens)  # a tensor or NumPy number has no place in JSON
     except (Ov2kitError, OSError, ValueError, RuntimeError) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
     line: Line = {

@@ -1,27 +1,21 @@
-"""Subtitles: read srt and vtt files, and put their lines between the pictures of a video.
+"""Subtitles: what is said when, between the pictures of a video.
 
-Formats: SubRip as players read it; WebVTT (W3C). A line becomes ``<3.2 seconds> text`` and a newline, so it
-looks like the stamp of a picture and differs from it by what follows: words, not a start token.
+A line becomes ``<3.2 seconds> text`` and a newline, so it looks like the stamp of a picture and differs from it by what
+follows: words, not a start token.
 """
 
-import html
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import DataError, shorten
-from ov2kit.files import check_file
 from ov2kit.recipes.prompts import Run, timestamp
+from ov2kit.recipes.subtitle_files import read_cues
 
 SubtitleSource = str | os.PathLike[str] | Sequence["Subtitle | Mapping[str, Any]"]
-_TIME = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?")
-_TAGS = re.compile(r"</?(?:[a-zA-Z][^<>]*|\d[\d:.]*)>|\{\\[^{}]*\}")
-_LARGEST = 16 * 2**20  # bytes; a film has a thousandth of it
-_VTT_ASIDES = ("NOTE", "STYLE", "REGION")
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,8 @@ def read_subtitles(source: SubtitleSource) -> list[Subtitle]:
             "text" and, in seconds, "start" and "end".
 
     Raises:
-        DataError: the file is missing, not UTF-8, of another kind, has a broken line (which one is
-            said) or nothing in it; or an entry of the list is malformed.
+        DataError: the file is missing, not UTF-8, of another kind, has a broken line (the message says
+            which) or no entry in it; or an entry of the list is malformed.
     """
     if isinstance(source, str | os.PathLike):
         found = _read_file(Path(source).expanduser())
@@ -84,77 +78,13 @@ def _entry(index: int, entry: Any) -> Subtitle:
 
 
 def _read_file(path: Path) -> list[Subtitle]:
-    if path.suffix.lower() not in (".srt", ".vtt"):
-        raise DataError(f"{path}: expected a subtitle file .srt or .vtt")
-    check_file(path, "a subtitle file", most=_LARGEST)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: subtitles must be UTF-8; convert the file (byte {error.start})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    is_vtt = path.suffix.lower() == ".vtt"
-    if is_vtt and not re.match(r"WEBVTT(\s|$)", lines[0]):
-        raise DataError(f"{path}, line 1: a vtt file begins with WEBVTT, got {lines[0][:40]!r}")
-    found = _cues(path, lines, is_vtt)
-    if not found:
-        raise DataError(f"{path}: no subtitle in it; expected lines such as 00:00:01,000 --> 00:00:02,500")
+    found = []
+    for cue in read_cues(path):
+        try:
+            found.append(Subtitle(cue.text(), cue.start, cue.end))
+        except DataError as error:
+            raise DataError(f"{path}, line {cue.number}: {error}") from error
     return [subtitle for subtitle in found if subtitle.text]
-
-
-def _cues(path: Path, lines: Sequence[str], is_vtt: bool) -> list[Subtitle]:
-    """Cues of a file. A line with an arrow begins one; a blank line ends it."""
-    found: list[Subtitle] = []
-    start_line = 0
-    times: tuple[float, float] | None = None
-    words: list[str] = []
-    is_aside = False
-    for number, line in enumerate([*lines, ""], start=1):
-        if times is None and is_vtt and line.startswith(_VTT_ASIDES):
-            is_aside = True
-        if "-->" in line and not is_aside:
-            if times is not None:
-                raise DataError(f"{path}, line {number}: a subtitle begins before that of line {start_line} has ended")
-            times, words, start_line = _times(path, number, line), [], number
-        elif not line.strip():
-            if times is not None:
-                found.append(_cue(path, start_line, words, times))
-            times, is_aside = None, False
-        elif times is not None:
-            words.append(line)
-        elif not is_aside and not is_vtt and not line.strip().isdigit() and found:
-            # a blank line within a subtitle, which SubRip files have though they should not
-            last = found[-1]
-            found[-1] = Subtitle(_one_line(f"{last.text} {_plain(line)}"), last.start, last.end)
-        elif not is_aside and not is_vtt and not line.strip().isdigit():
-            raise DataError(f"{path}, line {number}: expected a number or times with -->, got {line[:40]!r}")
-    return found
-
-
-def _cue(path: Path, line: int, words: Sequence[str], times: tuple[float, float]) -> Subtitle:
-    try:
-        return Subtitle(_one_line(" ".join(_plain(word) for word in words)), *times)
-    except DataError as error:
-        raise DataError(f"{path}, line {line}: {error}") from error
-
-
-def _times(path: Path, number: int, line: str) -> tuple[float, float]:
-    first, _, rest = line.partition("-->")
-    second = rest.split()[0] if rest.split() else ""
-    matches = [_TIME.fullmatch(first.strip()), _TIME.fullmatch(second)]
-    seconds = []
-    for match in matches:
-        if match is None or int(match[2]) > 59 or int(match[3]) > 59:
-            raise DataError(f"{path}, line {number}: cannot read the times in {line.strip()[:60]!r}")
-        whole = int(match[1] or 0) * 3600 + int(match[2]) * 60 + int(match[3])
-        seconds.append(whole + float(f"0.{match[4]}" if match[4] else 0))
-    return seconds[0], seconds[1]
-
-
-def _plain(text: str) -> str:
-    """Without tags of either format, and with character references resolved."""
-    return html.unescape(_TAGS.sub("", text))
 
 
 def _one_line(text: str) -> str:

@@ -5,9 +5,10 @@ Source: Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object 
 Letters: P predictions and G ground-truth detections of a frame, A = 19 localisation thresholds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ov2kit.recipes.metrics.assignment import assign
+from ov2kit.recipes.metrics.plain import plain
 
 ALPHAS = tuple(k / 20 for k in range(1, 20))
 Matching = Literal["paper", "trackeval"]
+Ids = Sequence[int] | Sequence[str] | NDArray[Any] | Tensor
 _Array = NDArray[np.float64]
 _SLACK = float(np.finfo(np.float64).eps)  # a similarity of exactly 0.15 reaches 0.15
 _LEAST = 1e-9  # similarity only decides between matches that are equal in number and association
@@ -55,17 +58,17 @@ class _Frame:
 
 
 def hota_counts(
-    predicted_ids: Sequence[Sequence[int]],
-    target_ids: Sequence[Sequence[int]],
-    similarity: Sequence[ArrayLike],
+    predicted_ids: Sequence[Ids],
+    target_ids: Sequence[Ids],
+    similarity: Sequence[ArrayLike | Tensor],
     *,
     matching: Matching = "paper",
 ) -> HotaCounts:
     """Match a sequence at every threshold and count.
 
     Args:
-        predicted_ids: per frame the P track ids, each once.
-        target_ids: per frame the G object ids, each once.
+        predicted_ids: per frame the P track ids, each once: whole numbers or text, as a list, array or tensor.
+        target_ids: per frame the G object ids, in the same way.
         similarity: per frame (P, G) in [0, 1], of `box_similarity` or `mask_similarity`.
         matching: "paper" matches each frame anew at each threshold: most matches first, then
             association, then similarity. "trackeval" matches once, by association over the whole
@@ -73,8 +76,8 @@ def hota_counts(
             public benchmarks' tool does, for numbers to compare with their tables.
 
     Raises:
-        ValueError: lengths or shapes do not fit, an id stands twice in a frame, a similarity is
-            outside [0, 1].
+        ValueError: lengths or shapes do not fit, an id stands twice in a frame or is neither a whole
+            number nor text, a similarity is outside [0, 1].
     """
     if matching not in ("paper", "trackeval"):
         raise ValueError(f"matching must be 'paper' or 'trackeval', got {matching!r}")
@@ -138,7 +141,7 @@ def _match_once(frames: Sequence[_Frame], both: _Array) -> list[list[tuple[int, 
 
 
 def _index(
-    predicted_ids: Sequence[Sequence[int]], target_ids: Sequence[Sequence[int]], similarity: Sequence[ArrayLike]
+    predicted_ids: Sequence[Ids], target_ids: Sequence[Ids], similarity: Sequence[ArrayLike | Tensor]
 ) -> tuple[list[_Frame], _Array, _Array]:
     """Frames with ids counted from 0, and in how many frames each track and each object is seen."""
     lengths = (len(predicted_ids), len(target_ids), len(similarity))
@@ -146,14 +149,12 @@ def _index(
         raise ValueError(
             f"predicted_ids, target_ids and similarity must have one entry per frame, got {lengths} entries"
         )
-    tracks: dict[int, int] = {}
-    objects: dict[int, int] = {}
+    tracks: dict[int | str, int] = {}
+    objects: dict[int | str, int] = {}
     frames = []
-    for t, (mine, true, table) in enumerate(zip(predicted_ids, target_ids, similarity, strict=True)):
-        for name, ids in (("predicted_ids", mine), ("target_ids", true)):
-            if len(set(ids)) != len(ids):
-                raise ValueError(f"{name} of frame {t} hold an id twice: {sorted(ids)}")
-        scores = np.asarray(table, dtype=np.float64)
+    for t, (found, there, table) in enumerate(zip(predicted_ids, target_ids, similarity, strict=True)):
+        mine, true = _keys("predicted_ids", t, found), _keys("target_ids", t, there)
+        scores = np.asarray(plain(table), dtype=np.float64)
         if scores.size == 0 and len(mine) * len(true) == 0:
             scores = scores.reshape(len(mine), len(true))
         if scores.shape != (len(mine), len(true)):
@@ -168,6 +169,24 @@ def _index(
         seen[0][frame.predicted] += 1
         seen[1][frame.target] += 1
     return frames, seen[0], seen[1]
+
+
+def _keys(name: str, frame: int, ids: Ids) -> list[int | str]:
+    """The ids of a frame as whole numbers or text, whatever they came as."""
+    keys: list[int | str] = []
+    given = plain(ids)
+    if not isinstance(given, list):
+        raise ValueError(f"{name} of frame {frame} must be a list of ids, got {given!r:.60}")
+    for key in given:
+        if isinstance(key, float) and math.isfinite(key) and key == int(key):
+            keys.append(int(key))
+        elif isinstance(key, int | str):
+            keys.append(key)
+        else:
+            raise ValueError(f"{name} of frame {frame} must be whole numbers or text, got {key!r:.60}")
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"{name} of frame {frame} hold an id twice: {sorted(keys, key=str)}")
+    return keys
 
 
 class HOTA(Metric):
@@ -193,9 +212,9 @@ class HOTA(Metric):
 
     def update(
         self,
-        predicted_ids: Sequence[Sequence[int]],
-        target_ids: Sequence[Sequence[int]],
-        similarity: Sequence[ArrayLike],
+        predicted_ids: Sequence[Ids],
+        target_ids: Sequence[Ids],
+        similarity: Sequence[ArrayLike | Tensor],
     ) -> None:
         """Add one whole sequence; arguments as in `hota_counts`."""
         counts = hota_counts(predicted_ids, target_ids, similarity, matching=self.matching)

@@ -3,6 +3,7 @@
 Source: the JumpScore task of lmms-eval (commit 75571cf), by its inputs and outputs.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.recipes.metrics.plain import plain
 from ov2kit.recipes.metrics.start_times import is_explicit_empty, parse_answer, parse_times
 
 TOLERANCES = (0.1, 0.2, 0.3)
@@ -53,7 +55,14 @@ def average_precision(
 
     Returns:
         A share in [0, 1]; 0 without truth.
+
+    Raises:
+        ValueError: a time, a confidence or the tolerance is not a number.
     """
+    predicted, truth, confidence, tolerance = plain([predicted, truth, confidence, tolerance])
+    for name, numbers in (("predicted", predicted), ("truth", truth), ("confidence", confidence or [])):
+        if any(math.isnan(number) for number in numbers):
+            raise ValueError(f"{name} must be numbers, got nan in {numbers!r:.80}")
     if confidence is None:
         ranked = sorted(predicted)
     else:
@@ -86,6 +95,7 @@ def jumpscore_row(
         confidence: one number per predicted time, in the order of the text.
         tolerances: seconds.
     """
+    tolerances = plain(tolerances)
     times, truth = parse_times(prediction), parse_answer(answer)
     empty = is_explicit_empty(answer)
     if truth:
@@ -100,7 +110,7 @@ def jumpscore_row(
 
 def aggregate_jumpscore(rows: Iterable[JumpScoreRow], tolerances: Sequence[float] = TOLERANCES) -> dict[str, float]:
     """``map`` over all rows and ``ap@<seconds>`` over the rows that have one; 0 where there is no row."""
-    rows = list(rows)
+    rows, tolerances = list(rows), plain(tolerances)
     means = {"map": sum(row.map for row in rows) / max(1, len(rows))}
     for tolerance in tolerances:
         values = [row.ap[tolerance] for row in rows if tolerance in row.ap]
@@ -125,9 +135,11 @@ class JumpScoreMAP(Metric):
 
     def __init__(self, *, tolerances: Sequence[float] = TOLERANCES) -> None:
         super().__init__()
+        tolerances = plain(tolerances)
         if not tolerances or min(tolerances) < 0:
             raise ValueError(f"tolerances must be one or more numbers of seconds >= 0, got {list(tolerances)}")
         self.tolerances = tuple(tolerances)
+        check_names("tolerances", self.tolerances)
         count = torch.zeros((), dtype=torch.int64)
         sums = torch.zeros(len(self.tolerances), dtype=torch.float64)
         self.add_state("map_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -151,6 +163,7 @@ class JumpScoreMAP(Metric):
         Raises:
             ValueError: the lists have different lengths, or a text stands where a list should.
         """
+        predictions, answers, confidences = plain([predictions, answers, confidences])
         check_rows(predictions, answers, confidences)
         ranks = [None] * len(predictions) if confidences is None else confidences
         for prediction, answer, confidence in zip(predictions, answers, ranks, strict=True):
@@ -168,6 +181,12 @@ class JumpScoreMAP(Metric):
             "map": self.map_sum / self.rows.clamp(min=1),
             **{f"ap@{tolerance:g}": value for tolerance, value in zip(self.tolerances, per_tolerance, strict=True)},
         }
+
+
+def check_names(name: str, values: Sequence[float]) -> None:
+    """Refuse numbers that would share one name in the result, where one score would hide another."""
+    if len({f"{value:g}" for value in values}) != len(values):
+        raise ValueError(f"{name} must differ from each other in their first six digits, got {list(values)}")
 
 
 def check_rows(predictions: object, answers: object, confidences: object = None) -> None:

@@ -1,7 +1,8 @@
 """Start times out of free text: what a model said, and what the annotation holds.
 
 Source: the JumpScore task of lmms-eval (commit 75571cf), by its inputs and outputs. Its habits are
-kept where they surprise: a count in prose ("3 jumps") is a time, a sign outside a list is lost.
+kept where they surprise: a count in prose ("3 jumps") is a time, a sign outside a list is lost, and
+"1.5 sec" in quotes is no number because only the letter s is taken out of it.
 """
 
 import json
@@ -10,10 +11,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ov2kit.recipes.metrics.plain import plain
+
 # A number that ends in "s" at a word end. Possessive, so that a page of digits stays linear.
 _WITH_UNIT = re.compile(r"(?<!\d)(\d++(?:\.\d++)?+)\s*+s\b")
 _BARE = re.compile(r"\b\d+(?:\.\d+)?\b")
-_ITEM = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(?:s|sec|secs|second|seconds)?\s*")
+_OPENING = re.compile(r"(?P<fence>```json\s*+)?+\[")
+_CLOSING = re.compile(r"\]\s*+```")
 _TRAILING_COMMA = re.compile(r",\s*\]$")
 
 
@@ -21,14 +25,15 @@ def parse_times(text: str) -> list[float]:
     """Times in seconds of a prediction, in the order of the text.
 
     Numbers with an ``s`` win over everything else; then the longest bracketed stretch (the first
-    of equals), read as JSON or else as the bare numbers in it; then all bare numbers.
+    of equals), read as JSON or else as the bare numbers in it; then all bare numbers. Times that
+    are not finite are left out.
     """
     text = text.lower()
     if found := [float(number) for number in _WITH_UNIT.findall(text)]:
         return _finite(found)
     if stretches := _bracketed(text):
         stretch = max(stretches, key=len)
-        items = _json_list(stretch)
+        items = _json_list(_TRAILING_COMMA.sub("]", stretch))
         found = _bare_numbers(stretch) if items is None else _times(items)
     return found or _bare_numbers(text)
 
@@ -42,10 +47,12 @@ def parse_answer(answer: str | Sequence[float]) -> list[float]:
     """Times in seconds of an annotation, in increasing order.
 
     Args:
-        answer: text whose first bracketed stretch is a JSON list, or seconds as they are.
+        answer: text whose first bracketed stretch is a JSON list, in the letters of JSON and
+            without a trailing comma; or seconds as they are, also as an array or a tensor.
 
     Returns:
-        Empty when there is no such list, or when it cannot be read.
+        Empty when there is no such list, or when it cannot be read. Times that are not finite are
+        left out.
     """
     return sorted(_times(_answer_items(answer) or []))
 
@@ -58,39 +65,48 @@ def is_explicit_empty(answer: str | Sequence[float]) -> bool:
 
 def _answer_items(answer: str | Sequence[float]) -> list[Any] | None:
     if not isinstance(answer, str):
-        return list(answer)
-    stretches = _bracketed(answer.lower())
+        return list(plain(answer))
+    stretches = _bracketed(answer)
     return _json_list(stretches[0]) if stretches else None
 
 
 def _bracketed(text: str) -> list[str]:
-    """Stretches from a ``[`` to the next ``]``; what is nested is not told apart."""
-    stretches, position = [], 0
-    while (start := text.find("[", position)) >= 0 and (end := text.find("]", start)) >= 0:
+    """Stretches from a ``[`` to the next ``]``; what is nested is not told apart.
+
+    But where the ``[`` is the first thing in a block fenced as ``json``, up to the last ``]`` before the
+    fence that closes the block, with all that is nested.
+    """
+    stretches, position, is_closed = [], 0, True
+    while opening := _OPENING.search(text, position):
+        start = opening.end() - 1
+        closing = _CLOSING.search(text, start) if opening["fence"] and is_closed else None
+        if opening["fence"] and closing is None:
+            is_closed = False  # nor will a later block be: do not look again
+        end = closing.start() if closing else text.find("]", start)
+        if end < 0:
+            break
         stretches.append(text[start : end + 1])
-        position = end + 1
+        position = closing.end() if closing else end + 1
     return stretches
 
 
 def _json_list(stretch: str) -> list[Any] | None:
     try:
-        items = json.loads(_TRAILING_COMMA.sub("]", stretch))
+        items = json.loads(stretch)
     except (ValueError, RecursionError):
         return None
     return items if isinstance(items, list) else None
 
 
 def _times(items: Sequence[Any]) -> list[float]:
-    """Numbers of a list; ``true`` is 1, text counts when it is a number, all else is passed over."""
+    """Numbers of a list; ``true`` is 1, text counts if it is a number once every s is gone, all else is passed over."""
     found = []
     for item in items:
-        if isinstance(item, int | float):
+        if isinstance(item, int | float | str):
             try:
-                found.append(float(item))
-            except OverflowError:
+                found.append(float(item.replace("s", "") if isinstance(item, str) else item))
+            except (ValueError, OverflowError):
                 continue
-        elif isinstance(item, str) and (match := _ITEM.fullmatch(item)):
-            found.append(float(match[1]))
     return _finite(found)
 
 

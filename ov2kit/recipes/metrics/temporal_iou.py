@@ -4,6 +4,7 @@ Source: the usual protocol of Charades-STA and ActivityNet Captions; of several 
 the closest counts, as in QVHighlights (arXiv 2107.09609, R1@IoU).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ov2kit.recipes.metrics.jumpscore import check_rows
+from ov2kit.recipes.metrics.jumpscore import check_names, check_rows
+from ov2kit.recipes.metrics.plain import plain
 from ov2kit.recipes.metrics.spans import Span, ordered, parse_spans
 
 Target = str | Sequence[float] | Sequence[Sequence[float]]
@@ -25,17 +27,19 @@ def span_iou(a: Sequence[float], b: Sequence[float]) -> float:
         a: (start, end) in seconds.
         b: (start, end) in seconds.
     """
+    a, b = plain([a, b])
     shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
     covered = (a[1] - a[0]) + (b[1] - b[0]) - shared
     return shared / covered if covered > 0 else 0.0
 
 
 def target_spans(answer: Target) -> list[Span]:
-    """Annotated spans: text, one (start, end), or a list of them.
+    """Annotated spans: text, one (start, end), or a list of them, also as an array or a tensor.
 
     Raises:
-        ValueError: there is no span in it.
+        ValueError: there is no span in it, or a time is not finite.
     """
+    answer = plain(answer)
     if isinstance(answer, str):
         spans = parse_spans(answer)
     else:
@@ -46,6 +50,8 @@ def target_spans(answer: Target) -> list[Span]:
             raise ValueError(
                 f"an answer must be text, (start, end) or a list of (start, end), got {answer!r:.80}"
             ) from error
+    if not all(math.isfinite(time) for span in spans for time in span):
+        raise ValueError(f"the times of an answer must be finite, got {answer!r:.80}")
     if not spans:
         raise ValueError(f"no time span in the answer {answer!r:.80}; expected text like 'from 3.2 to 5.8 seconds'")
     return spans
@@ -90,7 +96,8 @@ class TemporalIoU(Metric):
         super().__init__()
         if spans not in ("first", "best"):
             raise ValueError(f"spans must be 'first' or 'best', got {spans!r}")
-        self.thresholds = tuple(thresholds)
+        self.thresholds = tuple(plain(thresholds))
+        check_names("thresholds", self.thresholds)
         self.spans: Literal["first", "best"] = spans
         self.add_state("iou_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("reached", torch.zeros(len(self.thresholds), dtype=torch.int64), dist_reduce_fx="sum")
@@ -106,6 +113,7 @@ class TemporalIoU(Metric):
         Raises:
             ValueError: the lists have different lengths, or an answer holds no span; nothing is added then.
         """
+        predictions, answers = plain([predictions, answers])
         check_rows(predictions, answers)
         rows = zip(predictions, answers, strict=True)
         ious = [temporal_row(prediction, answer, self.spans) for prediction, answer in rows]

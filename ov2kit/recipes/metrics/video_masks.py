@@ -10,11 +10,14 @@ import math
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.recipes.metrics.plain import tensor
 
-def region_iou(predicted: Tensor, target: Tensor) -> Tensor:
+
+def region_iou(predicted: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Tensor:
     """J: intersection over union of masks, 1 where both are empty.
 
     Args:
@@ -24,13 +27,13 @@ def region_iou(predicted: Tensor, target: Tensor) -> Tensor:
     Returns:
         (...) float64.
     """
-    _check(predicted, target)
+    predicted, target = _check(predicted, target)
     shared = (predicted & target).sum((-2, -1)).double()
     covered = (predicted | target).sum((-2, -1)).double()
     return torch.where(covered > 0, shared / covered.clamp(min=1), 1.0)
 
 
-def boundaries(masks: Tensor) -> Tensor:
+def boundaries(masks: ArrayLike | Tensor) -> Tensor:
     """Pixels that differ from their right, lower or lower right neighbour.
 
     Args:
@@ -39,13 +42,14 @@ def boundaries(masks: Tensor) -> Tensor:
     Returns:
         The same shape, bool; an outline one pixel wide, on the upper left side of each edge.
     """
+    masks = tensor(masks)
     padded = torch.cat([masks, masks[..., -1:]], dim=-1)
     padded = torch.cat([padded, padded[..., -1:, :]], dim=-2)
     right, below, diagonal = padded[..., :-1, 1:], padded[..., 1:, :-1], padded[..., 1:, 1:]
     return (masks ^ right) | (masks ^ below) | (masks ^ diagonal)
 
 
-def boundary_f(predicted: Tensor, target: Tensor, *, tolerance: float = 0.008) -> Tensor:
+def boundary_f(predicted: ArrayLike | Tensor, target: ArrayLike | Tensor, *, tolerance: float = 0.008) -> Tensor:
     """F: harmonic mean of the precision and recall of outline pixels.
 
     Args:
@@ -57,7 +61,7 @@ def boundary_f(predicted: Tensor, target: Tensor, *, tolerance: float = 0.008) -
     Returns:
         (...) float64; 1 where neither mask has an outline, 0 where one of them has none.
     """
-    _check(predicted, target)
+    predicted, target = _check(predicted, target)
     height, width = predicted.shape[-2:]
     radius = int(tolerance) if tolerance >= 1 else math.ceil(tolerance * math.hypot(height, width))
     mine = boundaries(predicted).reshape(-1, height, width)
@@ -83,13 +87,15 @@ def _grow(outline: Tensor, radius: int) -> Tensor:
     return grown
 
 
-def _check(predicted: Tensor, target: Tensor) -> None:
+def _check(predicted: ArrayLike | Tensor, target: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
+    predicted, target = tensor(predicted), tensor(target)
     if predicted.shape != target.shape or predicted.ndim < 2:
         raise ValueError(
             f"masks must be (..., H, W) of one shape, got {tuple(predicted.shape)} and {tuple(target.shape)}"
         )
     if predicted.dtype != torch.bool or target.dtype != torch.bool:
         raise ValueError(f"masks must be bool, got {predicted.dtype} and {target.dtype}; compare a label map with ==")
+    return predicted, target
 
 
 class JAndF(Metric):
@@ -113,7 +119,7 @@ class JAndF(Metric):
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("objects", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, predicted: Tensor, target: Tensor) -> None:
+    def update(self, predicted: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
         """Add whole tracks: the frames of an object may not be spread over several calls.
 
         Args:
@@ -123,7 +129,7 @@ class JAndF(Metric):
         Raises:
             ValueError: shapes or dtypes do not fit, or no frame is left.
         """
-        _check(predicted, target)
+        predicted, target = _check(predicted, target)
         if predicted.ndim not in (3, 4):
             raise ValueError(f"masks must be (objects, frames, H, W) or (frames, H, W), got {tuple(predicted.shape)}")
         if predicted.ndim == 3:
