@@ -120,20 +120,26 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     return tokenizer
 
 
+class _OthersOnly(logging.Filter):
+    """Lets pass what other threads have to say, and errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self.thread or record.levelno >= logging.ERROR
+
+
 @contextmanager
 def _unknown_model_types() -> Iterator[None]:
-    """Transformers need not know the model beside a tokenizer; what it warns of that is dropped, in this thread only."""
-    thread = threading.get_ident()
-
-    def is_of_others(record: logging.LogRecord) -> bool:
-        return record.thread != thread or record.levelno >= logging.ERROR
-
-    logger = hf_logging.get_logger("transformers.configuration_utils")
-    logger.addFilter(is_of_others)
+    """Drop the warning of transformers that it does not know the model beside a tokenizer; in this thread only."""
+    logger, others = hf_logging.get_logger("transformers.configuration_utils"), _OthersOnly()
+    logger.addFilter(others)
     try:
         yield
     finally:
-        logger.removeFilter(is_of_others)
+        logger.removeFilter(others)
 
 
 def _older_template(path: Path) -> str | None:

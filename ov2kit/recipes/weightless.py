@@ -53,14 +53,12 @@ def _compute(name: str, owner: Any, module: nn.Module) -> None:
     The rule writes into what is there. It runs on zeros and on ones: where the results differ, it
     left something out.
     """
-    results: list[dict[str, Tensor]] = []
+    empty = {key: b for key in module._non_persistent_buffers_set if (b := module._buffers[key]) is not None}
+    results: list[list[Tensor]] = []
     for start in (0, 1):
-        for key in module._non_persistent_buffers_set:
-            buffer = module._buffers[key]
-            if buffer is not None:
-                module._buffers[key] = torch.full_like(buffer, start, device="cpu")
+        module._buffers.update({key: torch.full_like(b, start, device="cpu") for key, b in empty.items()})
         owner._init_weights(module)
-        results.append({key: b for key in module._non_persistent_buffers_set if (b := module._buffers[key]) is not None})
-    for key, buffer in results[0].items():
-        if not torch.equal(buffer, results[1][key]):
+        results.append([module.get_buffer(key) for key in empty])
+    for key, first, second in zip(empty, *results, strict=True):
+        if not torch.equal(first, second):
             raise ValueError(f"{type(owner).__name__} does not say how to compute {name}.{key}, which no file stores")
