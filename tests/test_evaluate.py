@@ -466,7 +466,7 @@ class TestCommand:
             ("max_new_tokens", -1, "--max_new_tokens must be at least 1, got -1"),
             ("limit", 0, "--limit must be at least 1, got 0"),
             ("decimals", 10, "--decimals must be from 0 to 9, got 10"),
-            ("rank", 3, "rank must be from 0"),
+            ("rank", 3, "rank must be"),
         ],
     )
     def test_options_are_checked_before_anything_is_read_or_written(

@@ -159,9 +159,9 @@ def test_drawing_leaves_the_random_numbers_of_others_alone(directory, capsys):
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
 def test_an_answer_without_tokens_is_refused(directory, loaded, wrong):
-    with pytest.raises(ValueError, match="max_new_tokens must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="max_new_tokens must be"):
         answer(*loaded, [ask(loaded[1], question="Hello?")], max_new_tokens=wrong)
-    with pytest.raises(ValueError, match="max_new_tokens must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="max_new_tokens must be"):
         answerer(directory, max_new_tokens=wrong)
 
 

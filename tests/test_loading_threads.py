@@ -153,6 +153,19 @@ def test_a_language_model_that_hides_a_rule_is_refused(monkeypatch):
         build_weightless(release_config("tiny"))
 
 
+def test_one_torch_thread_inside_another():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_torch_thread():
+            with one_torch_thread():
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_torch_thread_in_many_threads_leaves_the_number_as_it_was():
     before = torch.get_num_threads()
     torch.set_num_threads(3)

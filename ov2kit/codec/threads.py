@@ -21,6 +21,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.here = threading.local()
         self.open = 0
         self.outside = 1
 
@@ -33,15 +34,19 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Run a block with torch's intra-op threads set to 1, and put the number back after it; safe in threads."""
+    depth = getattr(_blocks.here, "depth", 0)
     with _blocks.lock:
         found = torch.get_num_threads()  # asked by every block: later a thread no longer looks at what others set
         if not _blocks.open:
             _blocks.outside = found
         _blocks.open += 1
         torch.set_num_threads(1)
+    _blocks.here.depth = depth + 1
     try:
         yield
     finally:
+        _blocks.here.depth = depth
         with _blocks.lock:
             _blocks.open -= 1
-            torch.set_num_threads(_blocks.outside)
+            if not depth:
+                torch.set_num_threads(_blocks.outside)
