@@ -2,17 +2,24 @@
 # make test   run the test suite
 # make lint   check style, format and types
 # All make .venv first (the registry's torch is about 5 GB) and can be run again.
+# make lowest run it in .venv-lowest, with the lowest version of everything that pyproject.toml allows (7 GB)
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lowest lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/ov2kit demo --out demo_out
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
+
+lowest:
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python .ci/lowest.py pyproject.toml > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[dev,recipes]"
+	.venv-lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -28,4 +35,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv demo_out
+	rm -rf .venv .venv-lowest demo_out

@@ -104,3 +104,18 @@ def test_pages_do_not_name_this_machine():
 def test_pages_with_code_are_found():
     names = {page.name for page in WITH_CODE}
     assert names >= {"README.md", "connectors.md", "encoders.md", "paper_and_release.md", "positional.md"}
+
+
+def test_what_is_said_of_other_tools_is_so(tmp_path):
+    """A client asks transformers for the config class first; the pages promise no more than it finds."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'ov2kit[recipes]'")
+    from ov2kit.recipes import build
+
+    build("tiny").save_pretrained(tmp_path / "m")
+    with pytest.raises(ValueError, match="llava_onevision2"):
+        transformers.AutoConfig.from_pretrained(tmp_path / "m")
+    assert not {path.name for path in (tmp_path / "m").iterdir()} & {"processor_config.json", "processing.py"}
+    page, readme = (ROOT / "docs" / "checkpoints.md").read_text(), (ROOT / "README.md").read_text()
+    assert "No other tool loads such a directory as it is today" in page
+    assert "do not load such a directory yet" in readme
+    assert "vllm serve" not in page + readme

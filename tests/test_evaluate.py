@@ -1,5 +1,6 @@
 """A folder of questions, an answerer, and what is left on the disk after every kind of end."""
 
+import errno
 import json
 import re
 import signal
@@ -11,13 +12,16 @@ import time
 import types
 
 import pytest
+import torch
 
+from ov2kit import __version__
 from ov2kit.cli import run
-from ov2kit.errors import DataError, VideoError
+from ov2kit.errors import CheckpointError, DataError, VideoError
 from ov2kit.recipes.evaluate import evaluate_jumpscore, score_line
 from ov2kit.recipes.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.metrics import JumpScoreMAP
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS = [
     {"id": "a", "video": "a.mp4", "question": "When?", "answer": "[1.0, 2.0]"},
     {"id": "b", "video": "b.mp4", "question": "When does it jump?", "answer": [0.5]},
@@ -233,10 +237,62 @@ class TestErrors:
         assert score_line({"answer": "[]", "prediction": None, "error": "x"}, "skip") is None
 
     def test_a_model_that_always_fails_is_stopped(self, folder, tmp_path):
-        fail = dict.fromkeys(SAID, RuntimeError("out of memory"))
-        with pytest.raises(DataError, match="after 3 questions in a row failed; the last: out of memory"):
+        fail = dict.fromkeys(SAID, VideoError("no picture"))
+        with pytest.raises(DataError, match="after 3 questions in a row failed; the last: no picture"):
             evaluate_jumpscore(Model(fail=fail), folder, tmp_path / "out", max_failures=3)
         assert not (tmp_path / "out" / "scores.json").exists()
+
+    @pytest.mark.parametrize("errors", ["zero", "skip"])
+    def test_there_are_no_scores_of_no_answers(self, folder, tmp_path, errors):
+        fail = dict.fromkeys(SAID, VideoError("no picture"))
+        with pytest.raises(DataError, match=r"none of 4 questions could be answered.*the first: no picture"):
+            evaluate_jumpscore(Model(fail=fail), folder, tmp_path / "out", errors=errors)
+        assert [line["error"] for line in lines_of(tmp_path / "out")] == ["no picture"] * 4
+        assert not (tmp_path / "out" / "scores.json").exists()
+        assert evaluate_jumpscore(Model(), folder, tmp_path / "out")["map"] == pytest.approx(sum(MAPS) / 4)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory"),
+            RuntimeError("shapes do not fit"),
+            ValueError("max_new_tokens must be at least 1"),
+            CheckpointError("model.safetensors: cut short"),
+            OSError(errno.ENOSPC, "No space left on device"),
+            OSError(errno.ENOSPC, "No space left on device", "elsewhere.tmp"),
+            KeyError("x"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_what_is_not_the_fault_of_the_video_comes_through(self, folder, tmp_path, error):
+        with pytest.raises(type(error)) as caught:
+            evaluate_jumpscore(Model(fail={list(SAID)[2]: error}), folder, tmp_path / "out")
+        assert caught.value is error
+        assert [line["id"] for line in lines_of(tmp_path / "out")] == IDS[:2]
+        assert not (tmp_path / "out" / "scores.json").exists()
+
+    def test_errors_of_the_system_about_the_video_are_its_own(self, folder, tmp_path):
+        one, two = list(SAID)[:2]
+        fail = {
+            one: PermissionError(errno.EACCES, "Permission denied", str(folder / "a.mp4")),
+            two: FileNotFoundError(errno.ENOENT, "No such file", str(folder / "videos" / "b.mp4" / "group.jpg")),
+        }
+        scores = evaluate_jumpscore(Model(fail=fail), folder, tmp_path / "out")
+        assert (scores["errors"], scores["map"]) == (2, pytest.approx(sum(MAPS[2:]) / 4))
+
+    def test_a_model_that_cannot_be_loaded_leaves_everything_as_it_was(self, folder, tmp_path):
+        def load():
+            raise VideoError("an error of any class")
+
+        with pytest.raises(VideoError, match="any class"):
+            evaluate_jumpscore(Model(), folder, tmp_path / "out", before_first=load)
+        assert not (tmp_path / "out").exists()
+        evaluate_jumpscore(Model(), folder, tmp_path / "out")
+        before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        evaluate_jumpscore(Model(), folder, tmp_path / "out", before_first=load)  # nothing is left to ask
+        with pytest.raises(VideoError, match="any class"):
+            evaluate_jumpscore(Model(), folder, tmp_path / "out", before_first=load, overwrite=True)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
     def test_an_answer_that_is_no_text_is_a_bug(self, folder, tmp_path):
         with pytest.raises(TypeError, match="got int"):
@@ -353,8 +409,8 @@ class TestCommand:
         """The command with an answerer that stands in for the model."""
         made = []
 
-        def answerer(model, *, source, budget_canvases, max_new_tokens, device=None):
-            made.append((model, source, budget_canvases, max_new_tokens, device))
+        def answerer(model, *, device, **choices):
+            made.append((model, device, choices))
             return Model()
 
         stub = types.ModuleType("ov2kit.recipes.generate")
@@ -376,13 +432,65 @@ class TestCommand:
     def test_a_run_and_the_next_one(self, ov2kit, folder, tmp_path):
         done = ov2kit("--data", folder, "--budget_canvases", 16, "--source", "frames", "--quiet")
         assert f"map {sum(MAPS) / 4:.4f}, ap@0.1" in done.out
-        assert ov2kit.made == [(str(tmp_path / "model"), "frames", 16, 256, None)]
+        choices = {"source": "frames", "budget_canvases": 16, "max_new_tokens": 256, "decimals": 2}
+        choices |= {"visibility": "group", "dtype": "float32" if DEVICE == "cpu" else "auto"}
+        assert ov2kit.made == [(str(tmp_path / "model"), DEVICE, choices)]
+        settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+        assert settings.items() >= choices.items()
+        assert settings["ov2kit"] == __version__
         again = ov2kit("--data", folder, "--budget_canvases", 16, "--source", "frames", "--json")
         assert json.loads(again.out)["map"] == pytest.approx(sum(MAPS) / 4)
         assert len(ov2kit.made) == 1  # no model is loaded when nothing is left to ask
         other = ov2kit("--data", folder, "--budget_canvases", 32, "--source", "frames", status=2)
         assert other.err.strip().splitlines()[-1].startswith("error: ")
         assert "budget_canvases 16 (now 32)" in other.err
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("source", "frames"), ("budget_canvases", 16), ("max_new_tokens", 9), ("decimals", 1),
+         ("visibility", "canvas"), ("dtype", "bfloat16")],
+    )  # fmt: skip
+    def test_going_on_with_another_option_is_refused(self, ov2kit, folder, tmp_path, option, value):
+        ov2kit("--data", folder, "--quiet")
+        before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        assert f"{option} " in ov2kit("--data", folder, "--quiet", f"--{option}", value, status=2).err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+    @pytest.mark.parametrize(
+        ("option", "value", "told"),
+        [
+            ("device", "cuda:99", "device 'cuda:99' cannot be used"),
+            ("device", "gpu", "device 'gpu' cannot be used"),
+            ("budget_canvases", 0, "--budget_canvases must be at least 1, got 0"),
+            ("max_new_tokens", 0, "--max_new_tokens must be at least 1, got 0"),
+            ("max_new_tokens", -1, "--max_new_tokens must be at least 1, got -1"),
+            ("limit", 0, "--limit must be at least 1, got 0"),
+            ("decimals", 10, "--decimals must be from 0 to 9, got 10"),
+            ("rank", 3, "rank must be"),
+        ],
+    )
+    def test_options_are_checked_before_anything_is_read_or_written(
+        self, ov2kit, folder, tmp_path, option, value, told
+    ):
+        done = ov2kit("--data", folder, "--overwrite", f"--{option}", value, status=2)
+        assert done.err.startswith("error: ")
+        assert done.err.splitlines()[0].count(told) == 1
+        assert ov2kit.made == []
+        assert not (tmp_path / "out").exists()
+
+    def test_no_answer_at_all_is_not_a_success(self, ov2kit, folder, tmp_path):
+        for video in folder.rglob("*.mp4"):
+            video.unlink()
+        done = ov2kit("--data", folder, "--quiet", status=2)
+        assert "none of 4 questions could be answered" in done.err
+        assert not (tmp_path / "out" / "scores.json").exists()
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "merges.txt", "chat_template.jinja"])
+    def test_every_file_that_decides_is_sampled(self, ov2kit, folder, tmp_path, name):
+        (tmp_path / "model" / name).write_text("one")
+        ov2kit("--data", folder, "--quiet")
+        (tmp_path / "model" / name).write_text("two")
+        assert "model_sample" in ov2kit("--data", folder, "--quiet", status=2).err
 
     def test_other_weights_at_the_same_place_are_refused(self, ov2kit, folder, tmp_path):
         ov2kit("--data", folder, "--quiet")

@@ -124,6 +124,13 @@ def test_the_prompt_can_come_from_standard_input(directory, loaded, capsys, monk
         (["--model", "{model}", "--subtitles", "a.srt"], "--subtitles needs exactly one --video, got 0"),
         (["--model", "{model}", "--codec.block", "0"], "block must be at least 1, got 0"),
         (["--model", "{model}", "--source", "both"], "--source"),
+        (["--model", "{tmp}/none", "--device", "cuda:99"], "device 'cuda:99' cannot be used"),
+        (["--model", "{tmp}/none", "--max_new_tokens", "0"], "--max_new_tokens must be at least 1, got 0"),
+        (["--model", "{tmp}/none", "--temperature", "-1"], "--temperature must be 0 or more, and finite, got -1.0"),
+        (["--model", "{tmp}/none", "--top_p", "0"], "--top_p must be above 0 and at most 1, got 0.0"),
+        (["--model", "{tmp}/none", "--seed", "-1"], "--seed must be from 0"),
+        (["--model", "{tmp}/none", "--decimals", "-1"], "--decimals must be from 0 to 9, got -1"),
+        (["--model", "{tmp}/none", "--image", "{tmp}/none.png"], "{tmp}/none.png: no such file"),
         (["--model", "{model}", "--modl", "x"], "--modl"),
     ],
 )
@@ -136,6 +143,26 @@ def test_bad_input_is_one_line(directory, tmp_path, capsys, arguments, message):
     assert printed.err.count("\n") == 1
     assert message.format(**places) in printed.err
     assert not printed.out
+
+
+def test_drawing_leaves_the_random_numbers_of_others_alone(directory, capsys):
+    common = ["generate", "--model", str(directory), "--prompt", "Hello?", "--max_new_tokens", "8", "--device", "cpu"]
+    before = torch.get_rng_state()
+    said = []
+    for seed in ("5", "5", "6"):
+        assert run([*common, "--temperature", "2", "--seed", seed]) == 0
+        said.append(capsys.readouterr().out)
+    first, again, other = said
+    assert first == again != other
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
+def test_an_answer_without_tokens_is_refused(directory, loaded, wrong):
+    with pytest.raises(ValueError, match="max_new_tokens must be"):
+        answer(*loaded, [ask(loaded[1], question="Hello?")], max_new_tokens=wrong)
+    with pytest.raises(ValueError, match="max_new_tokens must be"):
+        answerer(directory, max_new_tokens=wrong)
 
 
 def test_an_evaluation_asks_the_model_itself(directory, tmp_path, capsys):

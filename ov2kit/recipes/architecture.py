@@ -7,6 +7,7 @@ Sources: `LlavaOnevision2Config`, and the sizes in `tools/convert_checkpoint/con
 """
 
 import copy
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Positions = Literal["release", "exact", "2d", "none"]
+
+# transformers replaces functions of torch.nn.init while it draws weights; two at a time would not put them back
+_drawing = threading.Lock()
 
 _TOKENS = {
     "image_token_id": "<|image_pad|>",
@@ -293,9 +297,16 @@ def build_language_model(text: Mapping[str, Any], attention: str | None = None) 
     fields = copy.deepcopy(dict(text))
     kind = fields.pop("model_type", "qwen3")
     config = AutoConfig.for_model(kind, **fields)
+    dtype = config.dtype
     options = {} if attention is None else {"attn_implementation": attention}
-    make = cast(Any, AutoModelForCausalLM).from_config
-    return cast("PreTrainedModel", make(config, **options))
+    with _drawing:
+        # without a dtype: transformers would make it the default of the whole process meanwhile
+        model = cast(Any, AutoModelForCausalLM).from_config(config, dtype=None, **options)
+    model.config.dtype = dtype
+    if dtype is not None:
+        for parameter in model.parameters():  # buffers stay: rotary frequencies in bfloat16 are wrong
+            parameter.data = parameter.data.to(dtype)
+    return cast("PreTrainedModel", model)
 
 
 def describe(model: LlavaOneVision2) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ov2kit.errors import CheckpointError, DataError, shorten
+from ov2kit.recipes.nulls import without_nulls
 from ov2kit.recipes.sample import IGNORE
 from ov2kit.recipes.tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
 
@@ -71,7 +72,7 @@ def read_messages(
     `<image>` and `<video>` in a text stand for the pictures and videos of `images` and `videos`, in
     order over the whole conversation; where those are not given, for the media parts of the same
     message. A text with a placeholder and no media to put there keeps it as text, unless lists were
-    given.
+    given. What is null is absent, see `without_nulls`.
 
     Args:
         messages: each with "role" and "content"; content is text or a list of parts, a part is
@@ -87,8 +88,8 @@ def read_messages(
         raise DataError(f"expected a list of messages with role and content, got {type(messages).__name__}")
     if not messages:
         raise DataError("there are no messages; give at least one of role 'user'")
-    read = [_read_message(i, message) for i, message in enumerate(messages)]
-    stocks = {"image": images, "video": videos}
+    read = [_read_message(i, without_nulls(message)) for i, message in enumerate(messages)]
+    stocks = {"image": without_nulls(images), "video": without_nulls(videos)}
     for kind, stock in stocks.items():
         if stock is not None:
             read = _fill(read, kind, stock)
@@ -160,7 +161,7 @@ def _fill(messages: list[Message], kind: Any, stock: Sequence[Any]) -> list[Mess
 
 def _stocked(kind: Any, number: int, source: Any) -> Media:
     """An entry of a list of media: the thing itself, or a part that has more to say."""
-    if not isinstance(source, Mapping):
+    if not isinstance(source, Mapping) or "bytes" in source:  # a struct of `datasets`
         return Media(kind, source)
     part = _read_part(f"{kind}s", number, {**source, "type": kind})
     assert isinstance(part, Media)

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
+from ov2kit.codec.threads import one_torch_thread
 from ov2kit.errors import DataError
 from ov2kit.recipes.command_help import CONFIGS
 
 _DATA = CONFIGS / "sample.jsonl"
 
 
+@one_torch_thread()  # a model this small only waits for threads
 def fit_and_ask(folder: Path, run: Callable[[Sequence[str]], int]) -> int:
     """Fit, convert, generate.
 
@@ -28,7 +28,6 @@ def fit_and_ask(folder: Path, run: Callable[[Sequence[str]], int]) -> int:
     Returns:
         Exit status of the first command that failed, else 0.
     """
-    torch.set_num_threads(1)  # a model this small only waits for threads
     question, expected, video = first_turn(_DATA)
     model = folder / "model"
     before = _runs(folder / "runs")

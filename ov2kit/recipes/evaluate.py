@@ -1,5 +1,6 @@
 """Ask a model every question of a JumpScore-format folder, and score what it says.
 
+What is wrong with a video is a line of the results; what is wrong with anything else ends the run.
 Every answer is on the disk before the next question; a run that ends early goes on where it
 stopped. Several processes may share the questions: each has its own file, and the one that
 finishes last merges them.
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.errors import AssetError, BudgetError, CanvasError, DataError, VideoError
 from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
 from ov2kit.recipes.predictions import (
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 SCORES = "scores.json"
 Answerer = Callable[[Path, str], str | tuple[str, int]]
 Errors = Literal["zero", "skip"]
+#: what an answerer raises of one video; all else is a fault of the caller, the machine or the program
+_OF_THE_VIDEO = (VideoError, AssetError, CanvasError, BudgetError, DataError)
 
 
 def evaluate_jumpscore(
@@ -48,12 +51,15 @@ def evaluate_jumpscore(
     world_size: int = 1,
     max_failures: int = 20,
     progress: Callable[[int, int], None] | None = None,
+    before_first: Callable[[], None] | None = None,
 ) -> dict[str, Any] | None:
     """Write ``predictions.jsonl`` and ``scores.json``; go on from what is there.
 
-    A question whose video is missing or whose answerer raises Ov2kitError, OSError, ValueError or
-    RuntimeError gets a line with its error, and is asked again by the next run. Any other error,
-    and Ctrl-C, ends the run; all answers so far stay.
+    A question whose video is missing gets a line with its error, and is asked again by the next run;
+    so does one whose answerer raises an error of its input: VideoError, AssetError, CanvasError,
+    BudgetError, DataError, or an OSError that names the video's file. Any other error (out of memory,
+    a model that cannot be read, a bug) comes through and ends the run, as does Ctrl-C; all answers so far
+    stay.
 
     Args:
         model_answer: (video, question) -> the model's text, or (text, visual tokens).
@@ -68,12 +74,15 @@ def evaluate_jumpscore(
         world_size: how many processes share the questions.
         max_failures: stop when so many questions in a row end in an error.
         progress: called with (questions done, questions of this process).
+        before_first: called once, before anything is written, if a question is left to ask: the place to
+            load a model, whose errors come through.
 
     Returns:
         The scores, as in ``scores.json``; None while other processes still have questions.
 
     Raises:
-        DataError: unusable annotations, results of other settings, too many failures in a row.
+        DataError: unusable annotations, results of other settings, too many failures in a row, or no
+            question that could be answered at all.
     """
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
@@ -81,30 +90,45 @@ def evaluate_jumpscore(
         raise ValueError(f"errors must be 'zero' or 'skip', got {errors!r}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 question, got {limit}")
+    if max_failures < 1:
+        raise ValueError(f"max_failures must be at least 1 question, got {max_failures}")
     data = read_jumpscore_folder(folder, split)
     for written in (PREDICTIONS, SCORES, SETTINGS):
         refuse_overwriting_inputs(Path(out) / written, [data.annotations])
-    target = _prepare(Path(out), overwrite, world_size)
     facts = {"task": "jumpscore", "annotations_sha256": data.digest, **(settings or {})}
-    claim_settings(target, facts)
     asked = data.items[:limit]
     mine = asked[rank::world_size]
+    target = Path(out)
+    _check_place(target, overwrite, world_size)
+    if not overwrite and (target / SETTINGS).exists():
+        claim_settings(target, facts)
+    known = {} if overwrite else read_folder(target)
+    if before_first is not None and any(_is_open(item, known) for item in mine):
+        before_first()
+    _prepare(target, overwrite)
+    claim_settings(target, facts)
     name = PREDICTIONS if world_size == 1 else f"predictions.rank-{rank}-of-{world_size}.jsonl"
     with PredictionLog(target / name) as log:
         _ask(model_answer, mine, log, read_folder(target), max_failures, progress)
     return _finish(target, data, asked, facts, errors)
 
 
-def _prepare(out: Path, overwrite: bool, world_size: int) -> Path:
+def _check_place(out: Path, overwrite: bool, world_size: int) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: expected a directory for the results, got a file")
     if overwrite and world_size > 1:
         raise ValueError("overwrite cannot be shared by several processes; remove the folder first")
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:
         for path in [*out.glob("predictions*.jsonl"), out / SCORES, out / SETTINGS]:
             path.unlink(missing_ok=True)
-    return out
+
+
+def _is_open(item: Item, known: Mapping[str, Line]) -> bool:
+    return item.id not in known or known[item.id].get("error") is not None
 
 
 def _ask(
@@ -117,7 +141,7 @@ def _ask(
 ) -> None:
     failures = 0
     for done, item in enumerate(items, start=1):
-        if item.id not in known or known[item.id].get("error") is not None:
+        if _is_open(item, known):
             line = _answer(model_answer, item)
             log.add(line)
             failures = failures + 1 if line["error"] is not None else 0
@@ -134,14 +158,18 @@ def _answer(model_answer: Answerer, item: Item) -> Line:
     problem: str | None = None
     try:
         if item.path is None:
-            raise FileNotFoundError(f"video {item.video!r} is neither in the folder nor in its videos/")
+            raise VideoError(f"video {item.video!r} is neither in the folder nor in its videos/")
         reply = model_answer(item.path, item.question)
         text, tokens = reply if isinstance(reply, tuple) else (reply, None)
         if not isinstance(text, str):
             raise TypeError(f"model_answer must return text, or text and tokens, got {type(text).__name__}")
         tokens = None if tokens is None else int(tokens)  # a tensor or NumPy number has no place in JSON
-    except (Ov2kitError, OSError, ValueError, RuntimeError) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
+    except _OF_THE_VIDEO as error:
+        problem = _one_line(error)
+    except OSError as error:
+        if not _names(error, item.path):
+            raise
+        problem = _one_line(error)
     line: Line = {
         "id": item.id,
         "video": item.video,
@@ -153,6 +181,18 @@ def _answer(model_answer: Answerer, item: Item) -> Line:
         "error": problem,
     }
     return line if item.confidence is None else {**line, "confidence": item.confidence}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _names(error: OSError, path: Path | None) -> bool:
+    """Whether an error of the system is about a video: its file, or one in its directory."""
+    if path is None or not isinstance(error.filename, str | bytes | os.PathLike):
+        return False
+    named = Path(os.fsdecode(error.filename)).absolute()
+    return named == path.absolute() or path.absolute() in named.parents
 
 
 def score_line(line: Line, errors: Errors = "zero") -> "JumpScoreRow | None":
@@ -187,6 +227,11 @@ def _finish(
     if not path.exists() or read_lines(path) != ordered:
         write_lines(path, ordered)
     lines = [known[item.id] for item in asked]
+    if all(line["error"] is not None for line in lines):
+        raise DataError(
+            f"{out}: none of {len(lines)} questions could be answered, so there are no scores; "
+            f"the first: {lines[0]['error']}"
+        )
     rows = [row for line in lines if (row := score_line(line, errors)) is not None]
     tokens = [line["tokens"] for line in lines if line["tokens"] is not None]
     scores = {

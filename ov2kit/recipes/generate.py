@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from ov2kit.errors import CheckpointError
+from ov2kit.recipes.device import usable_device
 from ov2kit.recipes.layout import Visibility
 from ov2kit.recipes.sample import Batch, Sample, collate
 
@@ -42,6 +43,7 @@ def load(
 
     Raises:
         CheckpointError: the directory is not such a model.
+        ValueError: the device cannot be used.
     """
     from ov2kit.recipes.model import LlavaOneVision2
     from ov2kit.recipes.processor import Processor
@@ -51,7 +53,7 @@ def load(
         raise CheckpointError(
             f"{folder}: expected a model directory, got a file; turn a checkpoint into one with 'ov2kit convert'"
         )
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = usable_device(device)
     wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
     if dtype == "auto" and place.type == "cpu":
         wanted = torch.float32
@@ -82,7 +84,11 @@ def answer(
 
     Returns:
         One text per sample, without special tokens.
+
+    Raises:
+        ValueError: no token may be written.
     """
+    check_length(max_new_tokens)
     batch = collate(samples, processor.pad_id, side="left").to(model.device)
     tokenizer = processor.tokenizer
     found = model.generate(
@@ -96,6 +102,12 @@ def answer(
         **({"do_sample": False} | options),
     )
     return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
+
+
+def check_length(max_new_tokens: int) -> None:
+    """Whether an answer may have a token at all. Raises ValueError where not."""
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
 
 
 def visual_inputs(batch: Batch, visibility: Visibility = "group") -> dict[str, Any]:
@@ -121,6 +133,7 @@ def answerer(
     device: str | None = None,
     dtype: Dtype = "auto",
     decimals: int = 2,
+    visibility: Visibility = "group",
     **options: Any,
 ) -> Callable[[str | Path, str], str]:
     """A function (video, question) -> answer, for evaluations.
@@ -133,8 +146,14 @@ def answerer(
         device: see `load`.
         dtype: see `load`.
         decimals: of the time stamps; two, because events are told apart by tenths of a second.
+        visibility: see `answer`.
         options: of `answer`.
+
+    Raises:
+        CheckpointError: see `load`.
+        ValueError: an option that no answer can be written with.
     """
+    check_length(max_new_tokens)
     budget = {} if budget_canvases is None else {"budget_canvases": budget_canvases}
     net, processor = load(
         model, device=device, dtype=dtype, source=source, decimals=decimals, codec=budget, frames=budget
@@ -143,7 +162,7 @@ def answerer(
     def ask(video: str | Path, question: str) -> str:
         content = [{"type": "video", "video": str(video)}, {"type": "text", "text": question}]
         sample = processor([{"role": "user", "content": content}], generate=True, name=str(video))
-        return answer(net, processor, [sample], max_new_tokens=max_new_tokens, **options)[0]
+        return answer(net, processor, [sample], max_new_tokens=max_new_tokens, visibility=visibility, **options)[0]
 
     return ask
 

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 
 from ov2kit.errors import DataError, shorten
 from ov2kit.files import is_safe_name
+from ov2kit.recipes.nulls import is_null
 
 _SUFFIXES = (".json", ".jsonl")
 
@@ -119,6 +120,7 @@ def _item(root: Path, row: Any, number: int) -> Item:
         raise row
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, got {type(row).__name__}")
+    row = {key: value for key, value in row.items() if not is_null(value)}
     for name in ("video", "question"):
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise ValueError(f"{name!r} must be text, got {row.get(name)!r:.60}")

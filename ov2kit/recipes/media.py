@@ -17,6 +17,7 @@ from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets
 from ov2kit.errors import DataError, shorten
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
+from ov2kit.recipes.sources import local_source
 from ov2kit.recipes.subtitles import Subtitle, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
@@ -40,11 +41,7 @@ def open_media(
         Ov2kitError: it cannot be opened.
         DataError: an unknown source, an address on a network, or a kind of object that is neither.
     """
-    given = media.source
-    if isinstance(given, str) and given[:8].split("://")[0] in ("http", "https", "ftp", "s3"):
-        raise DataError(f"{given[:120]}: addresses are not fetched; download the file and give its path")
-    if isinstance(given, str) and given.startswith("file://"):
-        given = given.removeprefix("file://")
+    given = local_source(media.source)
     wanted = media.options.get("source")
     if wanted not in (None, *get_args(VideoKind)):
         raise DataError(f"unknown source {shorten(wanted)} of a video; known: {', '.join(get_args(VideoKind))}")
@@ -99,7 +96,7 @@ def part_subtitles(media: Media, clips: int) -> list[Subtitle]:
         return []
     if media.kind == "image" or clips != 1:
         raise DataError(f"subtitles need one video to belong to, got {clips} clip(s) of an {media.kind} part")
-    return read_subtitles(given)
+    return read_subtitles(local_source(given))
 
 
 def known_seconds(canvases: Canvases) -> float | None:

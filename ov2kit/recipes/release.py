@@ -10,8 +10,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from ov2kit.recipes.config_sizes import check_sizes
 from ov2kit.recipes.model import LlavaOneVision2
 from ov2kit.recipes.release_names import Place, places, to_release
 from ov2kit.recipes.tensor_store import TensorStore, write_shards
+from ov2kit.recipes.weightless import build_weightless
 
 _MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
 _MANY = 6
@@ -188,27 +188,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-@contextmanager
-def without_memory() -> Iterator[None]:
-    """Parameters made inside have shapes but no memory; buffers are computed as ever.
-
-    Unlike `torch.device("meta")` it leaves alone what is not stored in checkpoints, such as the
-    frequencies of a rotary embedding.
-    """
-    register = nn.Module.register_parameter
-
-    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:
-            param = nn.Parameter(param.to("meta"), param.requires_grad)
-        register(self, name, param)
-
-    nn.Module.register_parameter = on_meta  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
 def load(
     model: LlavaOneVision2,
     wanted: list[Place],
@@ -301,10 +280,7 @@ def empty_model(
     config = copy.deepcopy(dict(config))
     check_sizes(config, where / CONFIG)
     try:
-        if fresh:
-            return build(config, attention=attention)
-        with without_memory():
-            return build(config, attention=attention)
+        return (build if fresh else build_weightless)(config, attention=attention)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{where / CONFIG}: no model can be built from it ({error!r})") from error
 

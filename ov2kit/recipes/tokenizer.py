@@ -7,6 +7,9 @@ models; a real one is read from a directory. Both are fast tokenizers of transfo
 import json
 import logging
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +106,40 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     whole, halves = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     if not whole.exists() and not all(path.exists() for path in halves):
         raise CheckpointError(f"{folder}: no tokenizer there; expected tokenizer.json, or vocab.json and merges.txt")
-    loudness = hf_logging.get_verbosity()
-    hf_logging.set_verbosity(logging.ERROR)  # else it warns of a model type that it need not know
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, use_fast=True, trust_remote_code=False
-        )
+        with _unknown_model_types():
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, use_fast=True, trust_remote_code=False
+            )
     except Exception as error:  # whatever transformers meets in a broken directory
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder}: the tokenizer cannot be read ({type(error).__name__}: {reason})") from error
-    finally:
-        hf_logging.set_verbosity(loudness)
     check_tokenizer(tokenizer, str(folder))
     if not tokenizer.chat_template:
         tokenizer.chat_template = _older_template(folder / "chat_template.json")
     return tokenizer
+
+
+class _OthersOnly(logging.Filter):
+    """Lets pass what other threads have to say, and errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self.thread or record.levelno >= logging.ERROR
+
+
+@contextmanager
+def _unknown_model_types() -> Iterator[None]:
+    """Drop the warning of transformers that it does not know the model beside a tokenizer; in this thread only."""
+    logger, others = hf_logging.get_logger("transformers.configuration_utils"), _OthersOnly()
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
 
 
 def _older_template(path: Path) -> str | None:

@@ -6,12 +6,19 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
+import ov2kit
 from ov2kit.errors import DataError
+from ov2kit.recipes.device import usable_device
 from ov2kit.recipes.evaluate import Answerer, evaluate_jumpscore
 from ov2kit.recipes.jumpscore_folder import read_jumpscore_folder
+from ov2kit.recipes.layout import Visibility
+
+#: files of a model directory that decide what it answers: weights, configs, vocabulary, chat template
+_DECIDES = (".json", ".jinja", ".safetensors", ".txt")
 
 
 def parser() -> ArgumentParser:
@@ -26,6 +33,11 @@ def parser() -> ArgumentParser:
     command.add_argument("--source", default="codec", choices=("codec", "frames"), help="how videos become pictures")
     command.add_argument("--budget_canvases", type=int, default=32, help="canvases or frames per video")
     command.add_argument("--max_new_tokens", type=int, default=256, help="longest answer")
+    command.add_argument("--decimals", type=int, default=2, help="digits of the time stamps")
+    command.add_argument("--visibility", default="group", choices=get_args(Visibility), help="as it was trained")
+    command.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of the weights"
+    )
     command.add_argument("--device", type=str | None, help="cpu, cuda, cuda:1; a GPU when omitted, if there is one")
     command.add_argument("--limit", type=int | None, help="only the first questions")
     command.add_argument("--errors", default="zero", choices=("zero", "skip"), help="how a failed question counts")
@@ -41,6 +53,10 @@ def run(parsed: Namespace) -> int:
     """`ov2kit evaluate`."""
     from tqdm import tqdm
 
+    choices = _choices(parsed)
+    device = usable_device(parsed.device)
+    if choices["dtype"] == "auto" and device.type == "cpu":
+        choices["dtype"] = "float32"  # what the model is then read as
     if not Path(parsed.model).is_dir():
         raise DataError(f"{parsed.model}: expected a model directory")
     rank = int(os.environ.get("RANK", "0")) if parsed.rank is None else parsed.rank
@@ -48,13 +64,13 @@ def run(parsed: Namespace) -> int:
     data = read_jumpscore_folder(parsed.data, parsed.split)  # before the model is loaded: it may take minutes
     for problem in data.bad_rows:
         print(f"warning: {problem}", file=sys.stderr)
-    choices = {name: parsed[name] for name in ("source", "budget_canvases", "max_new_tokens")}
     loaded: list[Answerer] = []
 
+    def load() -> None:
+        generate = importlib.import_module("ov2kit.recipes.generate")
+        loaded.append(generate.answerer(parsed.model, device=str(device), **choices))
+
     def answer(video: Path, question: str) -> str | tuple[str, int]:
-        if not loaded:  # at the first question that is not answered yet
-            generate = importlib.import_module("ov2kit.recipes.generate")
-            loaded.append(generate.answerer(parsed.model, device=parsed.device, **choices))
         return loaded[0](video, question)
 
     with tqdm(
@@ -73,6 +89,7 @@ def run(parsed: Namespace) -> int:
             settings={
                 "model": str(Path(parsed.model).resolve()),
                 "model_sample": _sample(Path(parsed.model)),
+                "ov2kit": ov2kit.__version__,
                 **choices,
             },
             limit=parsed.limit,
@@ -81,6 +98,7 @@ def run(parsed: Namespace) -> int:
             rank=rank,
             world_size=world_size,
             progress=progress,
+            before_first=load,
         )
     if scores is None:
         print(f"{parsed.out}: this process is done; others still have questions")
@@ -95,10 +113,21 @@ def run(parsed: Namespace) -> int:
     return 0
 
 
+def _choices(parsed: Namespace) -> dict[str, Any]:
+    """The options that decide the answers, checked: nothing is read or loaded for those that cannot work."""
+    for name in ("budget_canvases", "max_new_tokens", "limit"):
+        if parsed[name] is not None and parsed[name] < 1:
+            raise ValueError(f"--{name} must be at least 1, got {parsed[name]}")
+    if parsed.decimals not in range(10):
+        raise ValueError(f"--decimals must be from 0 to 9, got {parsed.decimals}")
+    names = ("source", "budget_canvases", "max_new_tokens", "decimals", "visibility", "dtype")
+    return {name: parsed[name] for name in names}
+
+
 def _sample(model: Path, pieces: int = 16, size: int = 65536) -> str:
     """A digest of pieces of every file of a model directory: other weights at the same place show."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in model.iterdir() if path.suffix in (".json", ".safetensors")):
+    for path in sorted(path for path in model.iterdir() if path.suffix in _DECIDES):
         length = path.stat().st_size
         digest.update(f"{path.name} {length}\n".encode())
         with path.open("rb") as file:

@@ -1,14 +1,18 @@
 """`ov2kit generate`: a question about videos or pictures -> an answer, as it is written."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
+from ov2kit.errors import DataError
+from ov2kit.recipes.device import usable_device
 from ov2kit.recipes.generate import Dtype, Source, answer, load
 from ov2kit.recipes.layout import Visibility
 
@@ -52,14 +56,13 @@ def run(parsed: Namespace) -> int:
     from transformers import TextStreamer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # the stream is for the answer
+    _check(parsed)
+    device = usable_device(parsed.device)
     prompt = sys.stdin.read() if parsed.prompt == "-" else parsed.prompt
-    if parsed.subtitles and len(parsed.video) != 1:
-        raise ValueError(f"--subtitles needs exactly one --video, got {len(parsed.video)}")
     chosen = {name: value for name, value in parsed.codec.as_dict().items() if value is not None}
     model, processor = load(
         parsed.model,
-        device=parsed.device,
+        device=str(device),
         dtype=parsed.dtype,
         codec=chosen,
         frames={name: value for name, value in chosen.items() if name in _SHARED},
@@ -75,19 +78,45 @@ def run(parsed: Namespace) -> int:
     started = time.perf_counter()
     sample = processor([{"role": "user", "content": content}], generate=True)
     seen = time.perf_counter()
-    torch.manual_seed(parsed.seed)
     drawing = {"do_sample": True, "temperature": parsed.temperature, "top_p": parsed.top_p}
     shown = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    text = answer(
-        model,
-        processor,
-        [sample],
-        max_new_tokens=parsed.max_new_tokens,
-        visibility=parsed.visibility,
-        streamer=None if parsed.json else shown,
-        **(drawing if parsed.temperature > 0 else {}),
-    )[0]
+    loudness = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # the stream is for the answer
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(parsed.seed)
+            text = answer(
+                model,
+                processor,
+                [sample],
+                max_new_tokens=parsed.max_new_tokens,
+                visibility=parsed.visibility,
+                streamer=None if parsed.json else shown,
+                **(drawing if parsed.temperature > 0 else {}),
+            )[0]
+    finally:
+        logging.set_verbosity(loudness)
     if parsed.json:
         seconds = {"input": seen - started, "answer": time.perf_counter() - seen}
         print(json.dumps({"answer": text, "input": sample.stats, "seconds": seconds}))
     return 0
+
+
+def _check(parsed: Namespace) -> None:
+    """Options and files, before a model is loaded, which may take minutes."""
+    if parsed.max_new_tokens < 1:
+        raise ValueError(f"--max_new_tokens must be at least 1, got {parsed.max_new_tokens}")
+    if not 0 <= parsed.temperature < math.inf:
+        raise ValueError(f"--temperature must be 0 or more, and finite, got {parsed.temperature}")
+    if not 0 < parsed.top_p <= 1:
+        raise ValueError(f"--top_p must be above 0 and at most 1, got {parsed.top_p}")
+    if not 0 <= parsed.seed < 2**64:
+        raise ValueError(f"--seed must be from 0 to 2**64 - 1, got {parsed.seed}")
+    if parsed.decimals is not None and parsed.decimals not in range(10):
+        raise ValueError(f"--decimals must be from 0 to 9, got {parsed.decimals}")
+    if parsed.subtitles and len(parsed.video) != 1:
+        raise ValueError(f"--subtitles needs exactly one --video, got {len(parsed.video)}")
+    subtitles = [parsed.subtitles] if parsed.subtitles else []
+    for name in [*parsed.video, *parsed.image, *subtitles]:
+        if "://" not in name and not Path(name).expanduser().exists():
+            raise DataError(f"{name}: no such file")

@@ -2,7 +2,8 @@
 
 Two dialects. Today's: {"id", "messages": [{"role", "content"}], "images": [...], "videos": [...]}
 with one <image> or <video> in the text per entry. The older: {"id", "conversations": [{"from",
-"value"}], "image" | "video": path or list}, where a video is often announced by <image>.
+"value"}], "image" | "video": path or list}, where a video is often announced by <image>. What is null
+is absent (see `without_nulls`), so that tables which hold both dialects can be read.
 """
 
 import os
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ov2kit.errors import shorten
+from ov2kit.errors import DataError, shorten
 from ov2kit.files import kind_of
 from ov2kit.recipes.data.faults import BadRecord
+from ov2kit.recipes.nulls import without_nulls
+from ov2kit.recipes.sources import local_source
 
 Kind = Literal["video", "assets", "image", "text"]
 KINDS: tuple[Kind, ...] = ("video", "assets", "image", "text")
@@ -24,6 +27,7 @@ _ROLES = {
     "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
     "tool": "tool",
 }  # fmt: skip
+_READ = ("id", "messages", "conversations", "images", "image", "videos", "video")
 _PLACEHOLDER = re.compile(r"<(image|video)>")
 _PLURAL = {"image": "images", "video": "videos"}
 
@@ -78,13 +82,20 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
     """
     if not isinstance(record, Mapping):
         raise BadRecord(f"expected a JSON object, got {type(record).__name__}")
+    try:
+        record = without_nulls({key: record[key] for key in _READ if key in record}) or {}
+    except RecursionError as error:
+        raise BadRecord("it is nested too deeply") from error
     identity = record.get("id")
+    if isinstance(identity, float) and identity.is_integer():
+        identity = int(identity)  # pandas makes floats of whole numbers where some are missing
     if isinstance(identity, (str, int)) and not isinstance(identity, bool) and str(identity):
         name = str(identity)
-    turns, role_key, text_key = _turns(record)
+    turns = _turns(record)
     media = {kind: _entries(record, kind) for kind in _PLURAL}
     messages: list[dict[str, Any]] = []
     for number, turn in enumerate(turns, 1):
+        role_key, text_key = ("from", "value") if isinstance(turn, Mapping) and "from" in turn else ("role", "content")
         if not isinstance(turn, Mapping) or not isinstance(turn.get(role_key), str):
             raise BadRecord(f"turn {number}: expected an object with {role_key!r} and {text_key!r}")
         role = _ROLES.get(turn[role_key])
@@ -112,32 +123,48 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
     return Conversation(name, messages, kind, characters, shown.count("image"), shown.count("video"))
 
 
-def _turns(record: Mapping[str, Any]) -> tuple[list[Any], str, str]:
-    turns = record.get("messages", record.get("conversations"))
+def _turns(record: Mapping[str, Any]) -> list[Any]:
+    turns = record.get("messages") or record.get("conversations") or record.get("messages")
     if turns is None:
         raise BadRecord("neither 'messages' nor 'conversations'")
     if not isinstance(turns, list) or not turns:
         raise BadRecord(f"expected a list of turns, got {type(turns).__name__} {str(turns)[:40]!r}")
-    older = isinstance(turns[0], Mapping) and "from" in turns[0]
-    return (turns, "from", "value") if older else (turns, "role", "content")
+    return turns
 
 
 def _entries(record: Mapping[str, Any], kind: str) -> list[Part]:
     """The record's media of a kind, as parts without a place."""
-    given = record.get(_PLURAL[kind], record.get(kind))
-    if given is None or given == "":
-        return []
+    given = record.get(_PLURAL[kind]) or record.get(kind) or []
     entries = []
     for entry in given if isinstance(given, list) else [given]:
         part = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
-        path = part.pop("path", part.pop(kind, None))
-        if not isinstance(path, str) or not path or "\0" in path:
+        path = _path(part, kind, _PLURAL[kind])
+        if path is None:
             raise BadRecord(f"{_PLURAL[kind]}: expected paths, got {shorten(entry)}")
         allowed = {"subtitles"} if kind == "video" else set()
         if unknown := set(part) - allowed:
             raise BadRecord(f"{_PLURAL[kind]}: unknown {', '.join(sorted(unknown))}")
         entries.append({"type": kind, kind: path} | part)
     return entries
+
+
+def _path(part: Part, kind: str, where: str) -> str | None:
+    """Take a medium's path out of an entry or a part, whatever form it has; None where it has none."""
+    given = [part.pop(key, None) for key in (kind, "path", "bytes")]
+    inner = given[0] if isinstance(given[0], Mapping) else {}
+    inline = given[2] or inner.get("bytes")
+    path = given[1] or (inner.get("path") if inner else given[0])
+    if path is None and inline is not None:
+        raise BadRecord(f"{where}: bytes in a record are not read; write them to a file and give its path")
+    if path is None:
+        return None
+    try:
+        path = local_source(path)
+    except DataError as error:
+        raise BadRecord(f"{where}: {error}") from error
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise BadRecord(f"{where}: expected paths, got {shorten(path)}")
+    return path
 
 
 def _split(content: object, number: int) -> list[Part]:
@@ -149,7 +176,10 @@ def _split(content: object, number: int) -> list[Part]:
                 raise BadRecord(f"turn {number}: expected parts of type text, image or video")
             if part["type"] == "text" and not isinstance(part.get("text"), str):
                 raise BadRecord(f"turn {number}: a text part without text")
-            parts.append(dict(part))
+            kind = part["type"]
+            own = dict(part)
+            path = None if kind == "text" else _path(own, kind, f"turn {number}")
+            parts.append(own if path is None else own | {kind: path})
         return parts
     if not isinstance(content, str):
         raise BadRecord(f"turn {number}: expected text, got {type(content).__name__}")
@@ -202,7 +232,7 @@ def _locate(parts: list[Part], root: Path) -> int:
             prepared += 1
         part[kind] = path
         if isinstance(subtitles := part.get("subtitles"), str):
-            part["subtitles"] = os.path.join(root, subtitles)
+            part["subtitles"] = os.path.join(root, local_source(subtitles))
             if kind_of(part["subtitles"]) is None:
                 raise BadRecord(f"subtitles {shorten(subtitles)} are not there (looked in {root})")
     return prepared

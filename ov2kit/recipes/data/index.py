@@ -12,6 +12,7 @@ from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import KINDS, Conversation, read_conversation
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES, RecordFile
+from ov2kit.recipes.nulls import without_nulls
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -131,7 +132,7 @@ class ConversationIndex:
 def _name(file: RecordFile, number: int) -> str:
     """The id of a record that is bad, as far as it can be read."""
     try:
-        record = file.read(number)
+        record = without_nulls(file.read(number))
         return str(record["id"])
     except (BadRecord, LookupError, TypeError, RecursionError):
         return f"{file.path.name}:{file.line(number)}"
