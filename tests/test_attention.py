@@ -297,7 +297,7 @@ def test_windowed_attention_is_attention_of_each_window_alone():
     torch.manual_seed(0)
     grid, merge = [(2, 4, 4)], 2
     local = WindowedAttention(32, 2, (2, 4), merge=merge)
-    full = GroupVisibleAttention(32, 2)
+    full = GroupVisibleAttention(32, 2, pairing="interleaved")
     full.load_state_dict(local.state_dict())  # the same names
     x, rotation = torch.randn(32, 32), RoPE3D(16, split=(2, 3, 3))(torch.randint(0, 9, (32, 3)))
     segments = Segments.from_grid(grid)

@@ -132,8 +132,10 @@ def test_pooling_is_per_item():
     head = PoolingHead(32, 4, 48)
     x, items = torch.randn(20, 32), Segments.from_lengths([5, 1, 14])
     pooled = head(x, items)
+    torchs_own = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    torchs_own.load_state_dict(head.attention.state_dict())
     for got, part in zip(pooled, x.split(list(items.lengths)), strict=True):
-        attended, _ = head.attention(head.probe, part[None], part[None])  # torch's own, one item
+        attended, _ = torchs_own(head.probe, part[None], part[None])  # one item
         torch.testing.assert_close(got, (attended + head.mlp(head.norm(attended)))[0, 0], rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="pooling_head=True"):
         small().pool(x, items)

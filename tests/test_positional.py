@@ -65,7 +65,7 @@ def test_angles_match_release(head_dim):
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_rotation_matches_release_in_float32_and_bfloat16(head_dim):
-    cos, sin = RoPE3D(head_dim)(golden(head_dim, "positions"))
+    cos, sin = RoPE3D(head_dim, pairing="release")(golden(head_dim, "positions"))
     q, k = apply_rope(golden(head_dim, "q"), golden(head_dim, "k"), cos, sin)
     torch.testing.assert_close(q, golden(head_dim, "q_rot"), rtol=0, atol=1e-5)
     torch.testing.assert_close(k, golden(head_dim, "k_rot"), rtol=0, atol=1e-5)
@@ -213,7 +213,7 @@ def test_time_scaling():
         (lambda: RoPE3D(64, pairing="other"), r"'other'; known: release, interleaved, half"),
         (lambda: RoPE3D(64, time_scaling="ntk", time_factor=0.5), r"'ntk' with 0.5"),
         (lambda: RoPE3D(64)(torch.zeros(5, 2)), r"got \(5, 2\)"),
-        (lambda: rotate(torch.zeros(5, 2, 8), torch.zeros(4, 8), torch.zeros(4, 8)), r"x \(5, 2, 8\), cos \(4, 8\)"),
+        (lambda: rotate(torch.zeros(5, 2, 8), *torch.zeros(2, 4, 8), pairing="half"), r"x \(5, 2, 8\), cos \(4, 8\)"),
         (lambda: MRoPE(64, (8, 8, 8)), r"= 32, got \(8, 8, 8\)"),
         (lambda: MRoPE(64, (4, 14, 14), interleaved=True), r"third of 32, got \(4, 14, 14\)"),
         (lambda: LearnedPositions(8, (4, 0, 4)), r"\(4, 0, 4\)"),
@@ -240,7 +240,7 @@ def test_mrope_deals_one_spectrum(interleaved):
 
 def test_learned_positions_interpolate_and_stop_at_the_ends():
     tables = LearnedPositions(4, (3, 2, 1), spans=(100, 10, 1))
-    rows, columns, depth = tables.tables[1], tables.tables[2], tables.tables[0]
+    depth, rows, columns = (table.weight for table in tables.tables)
     x = torch.zeros(4, 4)
     got = tables.embed(x, torch.tensor([[50, 10, 9], [25, 0, 0], [9999, 5, 3], [-1, -1, -1]]))
     torch.testing.assert_close(got[0], depth[1] + rows[1] + columns[0])
@@ -248,7 +248,7 @@ def test_learned_positions_interpolate_and_stop_at_the_ends():
     torch.testing.assert_close(got[2], depth[2] + (rows[0] + rows[1]) / 2 + columns[0])
     torch.testing.assert_close(got[3], depth[0] + rows[0] + columns[0])
     got.sum().backward()
-    assert all(table.grad is not None for table in tables.tables)
+    assert all(table.weight.grad is not None for table in tables.tables)
     assert tables(torch.zeros(4, 3)) is None
 
 

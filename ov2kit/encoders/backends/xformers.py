@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ov2kit.encoders.backends.backend import Backend, kernel_reasons, one_line, trial
+from ov2kit.encoders.backends.slices import slices
 from ov2kit.segments import Segments
 
 #: where `memory_efficient_attention` and `attn_bias.BlockDiagonalMask` live, oldest home first
@@ -67,11 +68,8 @@ def _run(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     if segments.keys is None:
         return kernels.attention(q[None], k[None], v[None], attn_bias=_bias(segments.lengths, q.device))[0]
     # Causal over groups: the bias cannot let runs of keys overlap, slices can.
-    parts = [
-        kernels.attention(q[None, start:end], k[None, first:last], v[None, first:last])[0]
-        for (start, end), (first, last) in zip(segments.runs, segments.keys, strict=True)
-    ]
-    return torch.cat(parts)
+    parts = zip(slices(q, segments.runs), slices(k, segments.keys), slices(v, segments.keys), strict=True)
+    return torch.cat([kernels.attention(*(x[None] for x in part))[0] for part in parts])
 
 
 XFORMERS = Backend("xformers", _why_not, _run)
