@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 # Smaller layers are not worth the way there.
 _LEAST_WEIGHTS = 1 << 16
@@ -99,8 +98,7 @@ def _plain_cpu_inference(x: Tensor, weight: Tensor) -> bool:
         and weight.numel() >= _LEAST_WEIGHTS
         and not torch.is_autocast_enabled("cpu")
         and type(x) is Tensor
-        # Counters of operations, function transforms and forward-mode derivatives know `linear` only.
-        and _get_current_dispatch_mode() is None
+        # Function transforms and forward-mode derivatives know `linear` only.
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
     )

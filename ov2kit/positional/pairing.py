@@ -4,6 +4,7 @@ Cosines and sines of "release" and "half" are the same numbers, so nothing but a
 rotation that is applied as it was not made. The mark is the type of the tensor.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -38,6 +39,10 @@ class RotationTensor(Tensor):
             return out.as_subclass(type(source))
         return out
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        copied: Tensor = copy.deepcopy(self.as_subclass(Tensor), memo).as_subclass(type(self))
+        return copied
+
 
 class _Release(RotationTensor):
     pairing = "release"
@@ -56,7 +61,7 @@ _KEEPING = {
     *(Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.type, Tensor.float, Tensor.double),
     *(Tensor.half, Tensor.bfloat16, Tensor.clone, Tensor.detach, Tensor.contiguous, Tensor.requires_grad_),
     *(Tensor.__getitem__, Tensor.index_select, Tensor.narrow, Tensor.view, Tensor.reshape, Tensor.flatten),
-    *(Tensor.unsqueeze, Tensor.squeeze, Tensor.expand, Tensor.repeat, Tensor.new_empty, Tensor.__deepcopy__),
+    *(Tensor.unsqueeze, Tensor.squeeze, Tensor.expand, Tensor.repeat),
     *(torch.index_select, torch.narrow, torch.reshape, torch.flatten, torch.unsqueeze, torch.squeeze, torch.clone),
 }
 
