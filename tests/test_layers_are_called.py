@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 
 import ov2kit.connectors
@@ -402,6 +403,9 @@ def test_function_transforms_and_forward_derivatives_pass_through():
         want = module(x)
         torch.testing.assert_close(torch.func.vmap(module)(x.view(4, 16, WIDTH)).view_as(want), want)
         _, slope = torch.func.jvp(module, (x,), (torch.ones_like(x),))
+        with forward_ad.dual_level():
+            dual = module(forward_ad.make_dual(x, torch.ones_like(x)))
+            torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, slope)
     step = 1e-3
     exact = copy.deepcopy(module).double()
     ahead, behind = (exact(x.double() + sign * step) for sign in (1, -1))
