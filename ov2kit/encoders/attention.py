@@ -101,7 +101,8 @@ def self_attention(
     """Project, rotate, attend, project: (N, C) -> (N, C)."""
     if x.ndim != 2:
         raise ValueError(f"packed tokens must be (N, width), got {tuple(x.shape)}")
-    fused = linear(x, qkv).unflatten(-1, (3, heads, -1))
+    fused = linear(x, qkv)
+    fused = fused.reshape(len(x), 3, heads, fused.shape[-1] // (3 * heads))
     if rotation is None:
         q, k, v = fused.unbind(1)
     elif torch.is_grad_enabled() or torch.compiler.is_compiling() or not is_plain(qkv):

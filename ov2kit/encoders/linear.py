@@ -8,6 +8,7 @@ than a `nn.Linear` as torch made it) is called.
 """
 
 import functools
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def linear(x: Tensor, layer: nn.Module, *, gelu: bool = False) -> Tensor:
     return F.gelu(out) if gelu else out
 
 
-def is_plain(layer: nn.Module) -> bool:
+def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
     """Whether calling `layer` does what `nn.Linear` does and nothing else, so nobody can tell if it was.
 
     False for subclasses (adapters, quantized, sharded and parametrized layers are such), hooks on

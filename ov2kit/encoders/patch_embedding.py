@@ -48,7 +48,7 @@ class PatchEmbedding(nn.Module):
                 f"patch {self.patch}, got {tuple(pixel_values.shape)}"
             )
         dtype = floating_dtype(self.patch_embedding, pixel_values.dtype)
-        embedded: Tensor = self.patch_embedding(pixel_values.to(dtype).unflatten(1, shape))
+        embedded: Tensor = self.patch_embedding(pixel_values.to(dtype).reshape(len(pixel_values), *shape))
         return embedded.flatten(1)
 
 

@@ -66,7 +66,7 @@ def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...]) -> Tensor:
         q, k, v = (permute(x, found.order, found.inverse) for x in (q, k, v))
     counts = [many * length for many, length in found.sizes]
     outs = []
-    for (many, length), *parts in zip(found.sizes, *(x.split(counts) for x in (q, k, v)), strict=True):
+    for (many, length), *parts in zip(found.sizes, *(torch.split(x, counts) for x in (q, k, v)), strict=True):
         batch = (x.view(many, length, *x.shape[1:]).transpose(1, 2) for x in parts)
         outs.append(F.scaled_dot_product_attention(*batch).transpose(1, 2).flatten(0, 1))
     out = outs[0] if len(outs) == 1 else torch.cat(outs)
