@@ -24,6 +24,8 @@ LAYOUTS = {
     "mixed16": [4 * CANVAS, 3 * CANVAS, 2 * CANVAS, 4 * CANVAS + 36] * 4,
     "causal16": [4 * CANVAS] * 16,
 }
+#: lengths of small pictures that are never neighbors of their like
+MIXED = (16, 36, 64, 100)
 WAYS = [name for name, reasons in attention_backends().items() if not reasons and name not in ("eager", "flex")]
 
 
@@ -57,6 +59,46 @@ def bench_attention(benchmark, layout, direction, way):
     torch.testing.assert_close(step(), dense_mask_call(q, k, v, mask), rtol=0, atol=2 * TOLERANCE[DTYPE])
     benchmark(synchronised(step))
     benchmark.extra_info.update(machine(), tokens=segments.num_tokens, peak_mib=peak_mib(step))
+
+
+@pytest.mark.parametrize("way", [*WAYS, "call_per_segment"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("count", [16, 64, 256, 1024], ids="segments{}".format)
+def bench_mixed_segments(benchmark, count, direction, way):
+    """Many short segments of mixed length beside a plain loop over `torch.split`: linear in their number."""
+    segments = Segments.from_lengths([MIXED[i % len(MIXED)] for i in range(count)], DEVICE)
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(segments.num_tokens, 3, HEADS, HEAD_DIM, generator=generator).to(DEVICE, DTYPE)
+    q, k, v = (x.detach().requires_grad_(direction == "backward") for x in qkv.unbind(1))
+    lengths = list(segments.lengths)
+
+    def step(way=way):
+        with torch.set_grad_enabled(direction == "backward"):
+            out = call_per_segment(q, k, v, lengths) if way == "call_per_segment" else attend(q, k, v, segments, way)
+        if direction == "backward":
+            out.backward(out.detach())
+        return out
+
+    torch.testing.assert_close(step(), step("call_per_segment"), rtol=0, atol=2 * TOLERANCE[DTYPE])
+    benchmark.pedantic(synchronised(step), rounds=7, warmup_rounds=1)
+    benchmark.extra_info.update(machine(), tokens=segments.num_tokens)
+
+
+@pytest.mark.parametrize("canvases", [16, 64])
+def bench_windows_of_many_canvases(benchmark, canvases):
+    """Windows with smaller ones at the borders, forward and backward: four times the canvases, four times the time."""
+    grid = [(canvases, 18, 18)]
+    module = WindowedAttention(HEADS * HEAD_DIM, HEADS, (8, 8)).to(DEVICE, DTYPE)
+    windows = module.windows(Segments.from_grid(grid, window=1, device=DEVICE), grid)
+    x = torch.randn(canvases * 18 * 18, HEADS * HEAD_DIM, device=DEVICE, dtype=DTYPE, requires_grad=True)
+
+    def step():
+        out = module(x, windows)
+        out.backward(out.detach())
+        return out
+
+    benchmark.pedantic(synchronised(step), rounds=5, warmup_rounds=1)
+    benchmark.extra_info.update(machine(), tokens=len(x))
 
 
 @pytest.mark.parametrize("way", ["windows", "dense_mask"])

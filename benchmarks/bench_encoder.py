@@ -34,7 +34,7 @@ def bench_encoder(benchmark, layout, direction, way):
     if layout == "canvases128" and not CUDA and direction == "backward":
         pytest.skip("minutes and 20 GB on a CPU")
     torch.manual_seed(0)
-    encoder = OneVisionEncoder(**SIZE).to(DEVICE, DTYPE).train(direction == "backward")
+    encoder = OneVisionEncoder(**SIZE, pairing="release").to(DEVICE, DTYPE).train(direction == "backward")
     segments = Segments.from_lengths(LAYOUTS[layout], DEVICE)
     n = segments.num_tokens
     pixels = torch.randn(n, 588, device=DEVICE)

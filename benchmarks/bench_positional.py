@@ -43,7 +43,7 @@ def bench_rotation(benchmark, canvases, direction, way):
     q, k = fused[:, :HEADS], fused[:, HEADS : 2 * HEADS]
     if direction == "backward":
         q, k = q.detach().requires_grad_(), k.detach().requires_grad_()
-    cos, sin = RoPE3D(HEAD_DIM)(torch.randint(0, 100, (n, 3), device=DEVICE))
+    cos, sin = RoPE3D(HEAD_DIM, pairing="release")(torch.randint(0, 100, (n, 3), device=DEVICE))
 
     def step():
         with torch.set_grad_enabled(direction == "backward"):

@@ -253,7 +253,7 @@ def compare(groups, median):
 
 def time_encoder(device, dtype, arguments):
     size = (64, 2, 2, 96) if arguments.dry_run else (1024, 24, 16, 4096)
-    encoder = OneVisionEncoder(*size).to(device, dtype).eval()
+    encoder = OneVisionEncoder(*size, pairing="release").to(device, dtype).eval()
     unit = 8 if arguments.dry_run else 256
     layouts = {
         "image": [unit],

@@ -14,7 +14,10 @@ from ov2kit.codec.stream import MOTION_CODECS
 
 _CORE = ("torch", "numpy", "av", "einops", "timm", "safetensors", "pillow", "jsonargparse", "tqdm")
 _EXTRAS = {
-    "gpu": {"xformers": "block-diagonal attention kernels on CUDA"},
+    "gpu": {
+        "xformers": "block-diagonal attention kernels on CUDA",
+        "mslk-cuda": "the same kernels for newer torch, in the place of xformers",
+    },
     "recipes": {
         "lightning": "training loops and their command line",
         "transformers": "language models and tokenizers",
@@ -45,6 +48,7 @@ def examine() -> dict[str, Any]:
             for extra, packages in _EXTRAS.items()
         },
         "attention": _attention(),
+        "kernels": _misfits(),
         "codecs": {
             name: {
                 "title": title,
@@ -78,6 +82,7 @@ def render(findings: dict[str, Any]) -> str:
     lines += ["", "attention backends"]
     for name, reasons in findings["attention"].items():
         lines.append(f"  {name:<14} {'works' if not reasons else 'no: ' + '; '.join(reasons)}")
+    lines += [f"  {why}" for why in findings["kernels"].values()]
     if not findings["attention"]:
         lines.append("  none: this build has no ov2kit.encoders")
     lines += ["", "codecs          decodes  bytes  types  motion vectors"]
@@ -110,3 +115,12 @@ def _attention() -> dict[str, list[str]]:
     encoders = importlib.import_module("ov2kit.encoders")
     reasons: dict[str, list[str]] = encoders.attention_backends()
     return reasons
+
+
+def _misfits() -> dict[str, str]:
+    """Kernel package -> why it does not fit the torch beside it."""
+    if importlib.util.find_spec("ov2kit.encoders") is None:
+        return {}
+    pairs = importlib.import_module("ov2kit.encoders.backends.pairs")
+    found: dict[str, str] = pairs.misfits()
+    return found

@@ -50,8 +50,9 @@ class Segments:
         if self.keys is not None:
             if len(self.keys) != len(self.lengths):
                 raise ValueError(f"keys must have one run per segment: {len(self.lengths)}, got {len(self.keys)}")
-            if bad := [k for k in self.keys if not 0 <= k[0] < k[1] <= self.num_tokens]:
-                raise ValueError(f"runs of keys must lie within 0..{self.num_tokens} and not be empty, got {bad[:3]}")
+            tokens = self.num_tokens
+            if bad := [k for k in self.keys if not 0 <= k[0] < k[1] <= tokens]:
+                raise ValueError(f"runs of keys must lie within 0..{tokens} and not be empty, got {bad[:3]}")
             if self.keys == self.runs:  # one way to say "itself", so that equal visibility compares equal
                 object.__setattr__(self, "keys", None)
         rows = [(*run, *keys) for run, keys in zip(self.runs, self.keys or self.runs, strict=True)]

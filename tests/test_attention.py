@@ -21,6 +21,7 @@ from ov2kit.encoders import (
 )
 from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, varlen, xformers
 from ov2kit.encoders.backends.backend import trial
+from ov2kit.encoders.backends.compiled import attend_opaque
 from ov2kit.encoders.backends.flex import _BLOCK, _block_flags
 from ov2kit.positional import RoPE3D, from_block_layout, to_block_layout
 
@@ -107,6 +108,20 @@ def test_flex_block_flags_cover_exactly_what_is_seen(lengths, causal):
     assert not (some & full).any()
 
 
+@pytest.mark.parametrize("name", VISIBILITY)
+def test_sdpa_gradients_in_float64(name):
+    segments = VISIBILITY[name]
+    qkv = [x.requires_grad_() for x in random_qkv(segments.num_tokens, torch.float64)]
+    weight = torch.randn(segments.num_tokens, 2, 16, dtype=torch.float64)
+    got, want = (torch.autograd.grad((b.run(*qkv, segments) * weight).sum(), qkv) for b in (SDPA, EAGER))
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE[torch.float64])
+    only_v = [x.detach().requires_grad_(i == 2) for i, x in enumerate(qkv)]  # frozen queries and keys
+    torch.testing.assert_close(
+        torch.autograd.grad((SDPA.run(*only_v, segments) * weight).sum(), only_v[2])[0], want[2], rtol=0, atol=1e-12
+    )
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     items=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3), causal=st.booleans()
@@ -149,6 +164,67 @@ def test_one_call_per_length_and_nothing_of_n_squared(segments, calls):
         attend(q, k, v, segments)
     assert seen.calls == calls
     assert seen.numbers <= 4 * q.numel() < segments.num_tokens**2 / 8
+
+
+class Work(TorchDispatchMode):
+    """Numbers that all operations together make."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        views = {"view", "transpose", "unsqueeze", "split", "slice", "select", "unbind", "detach", "alias", "expand"}
+        if func.overloadpacket.__name__.split(".")[-1] not in views:
+            for tensor in out if isinstance(out, (tuple, list)) else [out]:
+                self.numbers += tensor.numel() if isinstance(tensor, torch.Tensor) else 0
+        return out
+
+
+def work(step, lengths, causal):
+    cut = Segments.from_lengths(lengths)
+    cut = cut.causal([4] * (len(lengths) // 4)) if causal else cut
+    q, k, v = (x.clone().requires_grad_() for x in random_qkv(cut.num_tokens, heads=1, head_dim=8))
+    with Work() as seen:
+        step(q, k, v, cut).sum().backward()
+    return seen.numbers
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("way", ["sdpa", "xformers", "compiled"])
+def test_work_grows_with_the_segments_and_not_with_their_square(way, causal, monkeypatch):
+    if way == "xformers":  # its kernels want a GPU; what surrounds them is ours
+        kernels = types.SimpleNamespace(
+            attention=fake_kernel,
+            mask=types.SimpleNamespace(from_seqlens=lambda lengths, device: Segments.from_lengths(lengths)),
+        )
+        monkeypatch.setattr(xformers, "_kernels", lambda: kernels)
+        xformers._bias.cache_clear()
+    step = {
+        "sdpa": SDPA.run,
+        "xformers": xformers.XFORMERS.run,
+        "compiled": lambda *call: attend_opaque(*call, "sdpa"),
+    }[way]
+    few, many = (work(step, [3, 5, 4, 7] * n, causal) for n in (8, 64))
+    xformers._bias.cache_clear()
+    assert many < 1.05 * 8 * few
+
+
+def fake_kernel(q, k, v, attn_bias=None):
+    if attn_bias is not None:
+        return SDPA.run(q[0], k[0], v[0], attn_bias)[None]
+    return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+
+
+def test_windows_cost_what_their_canvases_do():
+    module = WindowedAttention(16, 2, (3, 3))
+
+    def numbers(canvases):
+        grid, x = [(canvases, 8, 8)], torch.randn(canvases * 64, 16, requires_grad=True)
+        with Work() as seen:
+            module(x, Segments.from_grid(grid, window=1), grid_thw=grid).sum().backward()
+        return seen.numbers
+
+    assert numbers(32) < 1.05 * 4 * numbers(8)
 
 
 def test_equal_lengths_are_not_copied():
@@ -297,7 +373,7 @@ def test_windowed_attention_is_attention_of_each_window_alone():
     torch.manual_seed(0)
     grid, merge = [(2, 4, 4)], 2
     local = WindowedAttention(32, 2, (2, 4), merge=merge)
-    full = GroupVisibleAttention(32, 2)
+    full = GroupVisibleAttention(32, 2, pairing="interleaved")
     full.load_state_dict(local.state_dict())  # the same names
     x, rotation = torch.randn(32, 32), RoPE3D(16, split=(2, 3, 3))(torch.randint(0, 9, (32, 3)))
     segments = Segments.from_grid(grid)

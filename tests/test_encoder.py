@@ -10,11 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ov2kit import Segments
-from ov2kit.encoders import OneVisionEncoder, PoolingHead, attention_backends
+from ov2kit.encoders import (
+    GroupVisibleAttention,
+    OneVisionEncoder,
+    PoolingHead,
+    WindowedAttention,
+    attention_backends,
+)
 from ov2kit.encoders import checkpoint as checkpoint_file
+from ov2kit.encoders.config import arguments_from_config
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.ordering import equal_lengths_together
-from ov2kit.positional import LearnedPositions, MRoPE, NoPositions
+from ov2kit.positional import LearnedPositions, MRoPE, NoPositions, RoPE3D
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -90,6 +97,43 @@ def test_other_pairings_do_not_give_the_release_numbers():
         assert (got - want["before_merger"]).abs().max() > 1e-2
 
 
+def test_a_new_encoder_rotates_exactly_and_released_weights_set_the_release(tmp_path):
+    """`before_merger` of the release is what tells, not our own attribute."""
+    pixels, want = golden_case("ln_m2", "clip")
+    call = (pixels, want["patch_positions"], want["cu_seqlens"])
+    sizes = arguments_from_config(META["ln_m2"]["config"])
+    assert sizes.pop("pairing") == "release"
+    fresh = OneVisionEncoder(**sizes)
+    assert fresh.position.pairing == "interleaved"
+    assert fresh.load_release_state_dict(weights("ln_m2")) == ([], [])
+    torch.testing.assert_close(fresh(*call), want["before_merger"], **PER_LAYER)
+
+    exact = released("ln_m2", pairing="interleaved")  # stays what was asked for
+    other = exact(*call)
+    assert (other - want["before_merger"]).abs().max() > 1e-2
+    again = OneVisionEncoder(**sizes)  # its weights say how they were trained, in memory and on disk
+    again.load_release_state_dict(exact.release_state_dict())
+    torch.testing.assert_close(again(*call), other, rtol=0, atol=0)
+    for shard in (10**9, 50_000):
+        exact.save_release(tmp_path / str(shard), max_shard_bytes=shard)
+        again = OneVisionEncoder(**sizes)
+        again.load_release(tmp_path / str(shard))
+        torch.testing.assert_close(again(*call), other, rtol=0, atol=0)
+
+
+def test_an_attention_refuses_a_rotation_of_another_pairing():
+    segments, positions = Segments.from_lengths([16]), torch.randint(0, 9, (16, 3))
+    rotation = RoPE3D(32, pairing="release")(positions)
+    for module in (
+        GroupVisibleAttention(64, 2, pairing="half"),
+        WindowedAttention(64, 2, (2, 2), pairing="half"),
+    ):
+        more = {"grid_thw": [(1, 4, 4)]} if isinstance(module, WindowedAttention) else {}
+        for grad in (False, True):
+            with torch.set_grad_enabled(grad), pytest.raises(ValueError, match=r"'release'.*'half'"):
+                module(torch.randn(16, 64), segments, rotation, **more)
+
+
 def test_a_packed_batch_equals_single_calls():
     encoder = released("ln_m2")
     calls = [golden_case("ln_m2", case) for case in ("image", "clip", "far")]
@@ -132,8 +176,10 @@ def test_pooling_is_per_item():
     head = PoolingHead(32, 4, 48)
     x, items = torch.randn(20, 32), Segments.from_lengths([5, 1, 14])
     pooled = head(x, items)
+    torchs_own = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    torchs_own.load_state_dict(head.attention.state_dict())
     for got, part in zip(pooled, x.split(list(items.lengths)), strict=True):
-        attended, _ = head.attention(head.probe, part[None], part[None])  # torch's own, one item
+        attended, _ = torchs_own(head.probe, part[None], part[None])  # one item
         torch.testing.assert_close(got, (attended + head.mlp(head.norm(attended)))[0, 0], rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="pooling_head=True"):
         small().pool(x, items)

@@ -1,5 +1,6 @@
 """Angles, rotations and positions: the release's numbers, and what tells the pairings apart."""
 
+import copy
 import json
 import math
 from itertools import pairwise
@@ -65,7 +66,7 @@ def test_angles_match_release(head_dim):
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_rotation_matches_release_in_float32_and_bfloat16(head_dim):
-    cos, sin = RoPE3D(head_dim)(golden(head_dim, "positions"))
+    cos, sin = RoPE3D(head_dim, pairing="release")(golden(head_dim, "positions"))
     q, k = apply_rope(golden(head_dim, "q"), golden(head_dim, "k"), cos, sin)
     torch.testing.assert_close(q, golden(head_dim, "q_rot"), rtol=0, atol=1e-5)
     torch.testing.assert_close(k, golden(head_dim, "k_rot"), rtol=0, atol=1e-5)
@@ -134,6 +135,60 @@ def test_backward_keeps_no_copy_of_the_input():
     cos, sin = RoPE3D(32)(torch.zeros(8, 3))
     saved = rotate(x, cos, sin).grad_fn.saved_tensors
     assert sum(t.numel() for t in saved) == cos.numel() + sin.numel()
+
+
+@pytest.mark.parametrize("made", PAIRINGS)
+@pytest.mark.parametrize("applied", PAIRINGS)
+def test_a_rotation_is_applied_as_it_was_made_or_refused(made, applied):
+    """ "release" and "half" have the same cosines and sines: only what they carry tells them apart."""
+    rope = RoPE3D(32, pairing=made)
+    positions, x = torch.randint(1, 20, (6, 3)), torch.randn(6, 2, 32)
+    cos, sin = rope(positions)
+    want = rotate_by_hand(x, rope.angles(positions), made)
+    order = torch.tensor([5, 0, 3, 1, 2, 4])
+    forms = {
+        "as made": (x, cos, sin, want),
+        "in another order": (x[order], cos[order], sin[order], want[order]),
+        "a slice": (x[2:4], cos[2:4], sin[2:4], want[2:4]),
+        "moved and cast": (x, cos.to("cpu", torch.float64), sin.double(), want),
+        "copied": (x, copy.deepcopy(cos), sin.clone().detach(), want),
+        "one marked": (x, cos.as_subclass(torch.Tensor), sin, want),
+    }
+    for name, (part, c, s, expected) in forms.items():
+        torch.testing.assert_close(rotate(part, c, s).double(), expected, rtol=0, atol=1e-5, msg=name)
+        calls = (
+            lambda part=part, c=c, s=s: apply_rope(part, part, c, s, pairing=applied),
+            lambda part=part, c=c, s=s: rotate_(part.clone(), c, s, pairing=applied),
+            lambda part=part, c=c, s=s: rotate_for_inference(part.clone(), c, s, pairing=applied),
+        )
+        for call in calls:
+            if made == applied:
+                call()
+                continue
+            with pytest.raises(ValueError, match=f"made with pairing '{made}'.*'{applied}'"):
+                call()
+    assert type(cos * 2) is type(x[:, 0] * cos) is torch.Tensor  # features must not carry it away
+    bare = cos.as_subclass(torch.Tensor), sin.as_subclass(torch.Tensor)
+    torch.testing.assert_close(rotate(x, *bare, pairing=made).double(), want, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="do not say which channels"):
+        rotate(x, *bare)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_compiled_code_refuses_another_pairing(inside):
+    torch._dynamo.reset()
+    rope = RoPE3D(32, pairing="release")
+    q, positions = torch.randn(6, 2, 32), torch.randint(0, 9, (6, 3))
+
+    def turn(q, given, pairing):
+        cos, sin = rope(given) if inside else given
+        return rotate(q, cos, sin, pairing=pairing)
+
+    given = positions if inside else rope(positions)
+    compiled = torch.compile(turn, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(q, given, "release"), rotate(q, *rope(positions)))
+    with pytest.raises(Exception, match="made with pairing 'release'"):
+        compiled(q, given, "half")
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
@@ -213,7 +268,7 @@ def test_time_scaling():
         (lambda: RoPE3D(64, pairing="other"), r"'other'; known: release, interleaved, half"),
         (lambda: RoPE3D(64, time_scaling="ntk", time_factor=0.5), r"'ntk' with 0.5"),
         (lambda: RoPE3D(64)(torch.zeros(5, 2)), r"got \(5, 2\)"),
-        (lambda: rotate(torch.zeros(5, 2, 8), torch.zeros(4, 8), torch.zeros(4, 8)), r"x \(5, 2, 8\), cos \(4, 8\)"),
+        (lambda: rotate(torch.zeros(5, 2, 8), *torch.zeros(2, 4, 8), pairing="half"), r"x \(5, 2, 8\), cos \(4, 8\)"),
         (lambda: MRoPE(64, (8, 8, 8)), r"= 32, got \(8, 8, 8\)"),
         (lambda: MRoPE(64, (4, 14, 14), interleaved=True), r"third of 32, got \(4, 14, 14\)"),
         (lambda: LearnedPositions(8, (4, 0, 4)), r"\(4, 0, 4\)"),
@@ -240,7 +295,7 @@ def test_mrope_deals_one_spectrum(interleaved):
 
 def test_learned_positions_interpolate_and_stop_at_the_ends():
     tables = LearnedPositions(4, (3, 2, 1), spans=(100, 10, 1))
-    rows, columns, depth = tables.tables[1], tables.tables[2], tables.tables[0]
+    depth, rows, columns = (table.weight for table in tables.tables)
     x = torch.zeros(4, 4)
     got = tables.embed(x, torch.tensor([[50, 10, 9], [25, 0, 0], [9999, 5, 3], [-1, -1, -1]]))
     torch.testing.assert_close(got[0], depth[1] + rows[1] + columns[0])
@@ -248,7 +303,7 @@ def test_learned_positions_interpolate_and_stop_at_the_ends():
     torch.testing.assert_close(got[2], depth[2] + (rows[0] + rows[1]) / 2 + columns[0])
     torch.testing.assert_close(got[3], depth[0] + rows[0] + columns[0])
     got.sum().backward()
-    assert all(table.grad is not None for table in tables.tables)
+    assert all(table.weight.grad is not None for table in tables.tables)
     assert tables(torch.zeros(4, 3)) is None
 
 

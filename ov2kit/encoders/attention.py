@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ov2kit.encoders.backends.attend import attend
 from ov2kit.encoders.backends.choose import Choice, check_name, choose
-from ov2kit.encoders.linear import linear
+from ov2kit.encoders.linear import floating_dtype, is_plain, linear
 from ov2kit.positional import rotate, rotate_for_inference
-from ov2kit.positional.rotation import Pairing
+from ov2kit.positional.pairing import Pairing
 from ov2kit.segments import Segments
 
 Rotation = tuple[Tensor, Tensor]
@@ -25,7 +25,8 @@ class GroupVisibleAttention(nn.Module):
         heads: H; divides `width`.
         qkv_bias: bias of the fused projection.
         proj_bias: bias of the output projection.
-        pairing: how `rotation` is applied, see `ov2kit.positional.rotation`.
+        pairing: how `rotation` is applied, see `ov2kit.positional.rotation`. A rotation of a position
+            module knows its own and is refused if it is another; plain cosines and sines need it.
         backend: "auto", or a name from `attention_backends()`, which is then never swapped.
 
     Raises:
@@ -39,7 +40,7 @@ class GroupVisibleAttention(nn.Module):
         *,
         qkv_bias: bool = True,
         proj_bias: bool = True,
-        pairing: Pairing = "release",
+        pairing: Pairing | None = None,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class GroupVisibleAttention(nn.Module):
         check_name(backend)
         self.heads = heads
         self.head_dim = width // heads
-        self.pairing: Pairing = pairing
+        self.pairing: Pairing | None = pairing
         self.backend = backend
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width, bias=proj_bias)
@@ -69,7 +70,7 @@ class GroupVisibleAttention(nn.Module):
             (N, C).
 
         Raises:
-            ValueError: shapes do not fit.
+            ValueError: shapes do not fit, or the rotation was made for another pairing.
             RuntimeError: the backend asked for cannot run.
         """
         if isinstance(segments, Tensor):
@@ -80,35 +81,36 @@ class GroupVisibleAttention(nn.Module):
 
     def choice(self, segments: Segments) -> Choice:
         """Which backend runs for these segments with the weights as they are, and why not the others."""
-        weight = self.qkv.weight
-        q = torch.empty(segments.num_tokens, self.heads, self.head_dim, dtype=weight.dtype, device=weight.device)
+        device = next((p.device for p in self.parameters()), segments.cu_seqlens.device)
+        dtype = floating_dtype(self.qkv, torch.get_default_dtype())
+        q = torch.empty(segments.num_tokens, self.heads, self.head_dim, dtype=dtype, device=device)
         return choose(q, segments, self.backend)
 
 
 def self_attention(
     x: Tensor,
-    qkv: nn.Linear,
-    proj: nn.Linear,
+    qkv: nn.Module,
+    proj: nn.Module,
     segments: Segments,
     rotation: Rotation | None,
     *,
     heads: int,
-    pairing: Pairing,
+    pairing: Pairing | None,
     backend: str,
 ) -> Tensor:
     """Project, rotate, attend, project: (N, C) -> (N, C)."""
     if x.ndim != 2:
         raise ValueError(f"packed tokens must be (N, width), got {tuple(x.shape)}")
-    head_dim = qkv.out_features // (3 * heads)
-    fused = linear(x, qkv).view(len(x), 3, heads, head_dim)
+    fused = linear(x, qkv)
+    fused = fused.reshape(len(x), 3, heads, fused.shape[-1] // (3 * heads))
     if rotation is None:
         q, k, v = fused.unbind(1)
-    elif torch.is_grad_enabled() or torch.compiler.is_compiling():
+    elif torch.is_grad_enabled() or torch.compiler.is_compiling() or not is_plain(qkv):
         q, k, v = fused.unbind(1)
         q, k = rotate(q, *rotation, pairing=pairing), rotate(k, *rotation, pairing=pairing)
     else:
         # Queries and keys lie side by side and nobody else holds them: turn both at once.
-        both = fused.view(len(x), 3 * heads, head_dim)[:, : 2 * heads]
+        both = fused.flatten(1, 2)[:, : 2 * heads]
         both = rotate_for_inference(both, *rotation, pairing=pairing)
         q, k, v = both[:, :heads], both[:, heads:], fused[:, 2]
     return linear(attend(q, k, v, segments, backend).flatten(1), proj)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import safe_open
@@ -15,15 +16,31 @@ from torch import Tensor, nn
 
 from ov2kit.files import is_safe_name, write_text
 from ov2kit.files import write_tensors as write_safetensors
+from ov2kit.positional.pairing import PAIRINGS, Pairing
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+#: key of the files' metadata
+_PAIRING = "pairing"
 #: under the encoder's prefix, but the connector's
 _NOT_OURS = ("merger.",)
 _SEPARATE = re.compile(r"(.*self_attn\.)(q_proj|k_proj|v_proj|out_proj)\.(weight|bias)$")
 
 
-def read_tensors(path: str | os.PathLike[str], prefix: str = "", *, skip: str | None = None) -> dict[str, Tensor]:
+class ReleaseState(dict[str, Tensor]):
+    """Tensors under the release's names, and how the encoder they belong to rotates.
+
+    Args:
+        tensors: by name.
+        pairing: None if nothing says so, as in the releases themselves.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], pairing: Pairing | None = None) -> None:
+        super().__init__(tensors)
+        self.pairing = pairing
+
+
+def read_tensors(path: str | os.PathLike[str], prefix: str = "", *, skip: str | None = None) -> ReleaseState:
     """Tensors whose names start with `prefix`, from one safetensors file or a directory.
 
     Args:
@@ -34,17 +51,21 @@ def read_tensors(path: str | os.PathLike[str], prefix: str = "", *, skip: str | 
 
     Raises:
         FileNotFoundError: no safetensors there, or a shard is missing.
-        ValueError: the index cannot be read, or names a file outside the directory.
+        ValueError: the index cannot be read, or names a file outside the directory; an unknown pairing.
     """
 
     def wanted(name: str) -> bool:
         return name.startswith(prefix) and not (skip is not None and name.startswith(skip))
 
-    tensors: dict[str, Tensor] = {}
+    tensors = ReleaseState({})
     for file, names in tensor_files(Path(path), wanted).items():
         with safe_open(file, framework="pt") as opened:
             for name in names if names is not None else filter(wanted, opened.keys()):
                 tensors[name] = opened.get_tensor(name)
+            noted = (opened.metadata() or {}).get(_PAIRING)
+            if noted is not None and noted not in PAIRINGS:
+                raise ValueError(f"{file}: unknown pairing {noted!r} in its metadata; known: {', '.join(PAIRINGS)}")
+            tensors.pairing = tensors.pairing or cast(Pairing | None, noted)
     return tensors
 
 
@@ -89,7 +110,12 @@ def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[s
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], max_shard_bytes: int) -> None:
-    """Write tensors to a directory: one file, or shards of at most `max_shard_bytes` and an index."""
+    """Write tensors to a directory: one file, or shards of at most `max_shard_bytes` and an index.
+
+    The pairing of a `ReleaseState` goes into the metadata of each file.
+    """
+    noted: Pairing | None = getattr(tensors, "pairing", None)
+    metadata = {"format": "pt"} | ({} if noted is None else {_PAIRING: noted})
     folder = Path(path)
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
@@ -100,12 +126,12 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], m
         shards[-1][name] = tensor.detach().cpu().contiguous()
         size += tensor.nbytes
     if len(shards) == 1:
-        write_safetensors(folder / _SINGLE, shards[0], {"format": "pt"}, sync=True)
+        write_safetensors(folder / _SINGLE, shards[0], metadata, sync=True)
         return
     places: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        write_safetensors(folder / file, shard, {"format": "pt"}, sync=True)
+        write_safetensors(folder / file, shard, metadata, sync=True)
         places |= dict.fromkeys(shard, file)
     total = sum(t.nbytes for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": places}

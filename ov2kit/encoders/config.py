@@ -26,7 +26,8 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `OneVisionEncoder` for a config dict with the release's field names.
 
     Fields that do not shape the encoder (image_size, out_hidden_size, model_type, ...) are passed
-    over: the encoder takes any resolution, and the output size belongs to the connector.
+    over: the encoder takes any resolution, and the output size belongs to the connector. The release
+    has no field for the pairing and always means "release".
 
     Raises:
         ValueError: an activation or dropout that the encoder does not have.
@@ -37,7 +38,7 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if dropout := config.get("attention_dropout", 0.0):
         raise ValueError(f"attention_dropout must be 0, got {dropout}")
     has_head = bool(config.get("use_head", False))
-    return arguments | {"post_norm": has_head, "pooling_head": has_head}
+    return arguments | {"post_norm": has_head, "pooling_head": has_head, "pairing": "release"}
 
 
 def config_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

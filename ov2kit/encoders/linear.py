@@ -1,19 +1,71 @@
-"""Linear layers at inference on a CPU, through the kernel that is fastest there.
+"""Call a linear layer; at inference on a CPU, a plain one through the kernel that is fastest there.
 
 torch's own float32 `linear` calls the BLAS it was built with; oneDNN, which torch also carries,
 multiplies the same numbers faster on the x86 CPUs we measured, and applies the GELU while they are
 in cache, in bfloat16 too.
-Everything else (training, other devices and dtypes, compiled code) takes torch's usual way.
+Everything else (training, other devices and dtypes, compiled code, and every layer that is more
+than a `nn.Linear` as torch made it) is called.
 """
 
 import functools
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as torch_module
 
 # Smaller layers are not worth the way there.
 _LEAST_WEIGHTS = 1 << 16
+# What a module runs before, around or after its forward, and what torch runs for all modules.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def linear(x: Tensor, layer: nn.Module, *, gelu: bool = False) -> Tensor:
+    """`layer(x)`, followed by the exact GELU if asked for.
+
+    Args:
+        x: (..., in_features).
+        layer: any module that maps the last axis: adapters, hooks, quantized and sharded layers
+            take effect.
+        gelu: apply GELU (erf form) to the result.
+
+    Returns:
+        (..., out_features), equal to the plain composition up to float32 rounding.
+    """
+    if is_plain(layer) and _plain_cpu_inference(x, layer.weight) and _has_onednn():
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.contiguous(), layer.weight, layer.bias, *(("gelu", [], "none") if gelu else ("none", [], ""))
+        )
+        return out
+    out = layer(x)
+    return F.gelu(out) if gelu else out
+
+
+def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether calling `layer` does what `nn.Linear` does and nothing else, so nobody can tell if it was.
+
+    False for subclasses (adapters, quantized, sharded and parametrized layers are such), hooks on
+    the layer or on all modules, a `forward` put on the instance, and weights that are more than a
+    parameter.
+    """
+    return (
+        type(layer) is nn.Linear
+        and type(layer.weight) is nn.Parameter
+        and (layer.bias is None or type(layer.bias) is nn.Parameter)
+        and "forward" not in vars(layer)
+        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+        and not any(getattr(torch_module, f"_global{hooks}") for hooks in _HOOKS)
+    )
+
+
+def floating_dtype(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
+    """The dtype `module` computes in: of its first floating-point parameter, `otherwise` if it has none.
+
+    Not of `module.weight`: a quantized layer keeps integers there, or a method.
+    """
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), otherwise)
 
 
 @functools.cache
@@ -37,36 +89,17 @@ def _has_bfloat16() -> bool:
         return False
 
 
-def linear(x: Tensor, layer: nn.Linear, *, gelu: bool = False) -> Tensor:
-    """`layer(x)`, followed by the exact GELU if asked for.
-
-    Args:
-        x: (..., in_features).
-        layer: read, not called: forward hooks do not run.
-        gelu: apply GELU (erf form) to the result.
-
-    Returns:
-        (..., out_features), equal to the plain composition up to float32 rounding.
-    """
-    weight, bias = layer.weight, layer.bias
-    if _plain_cpu_inference(x, weight) and _has_onednn():
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), weight, bias, *(("gelu", [], "none") if gelu else ("none", [], ""))
-        )
-        return out
-    out = F.linear(x, weight, bias)
-    return F.gelu(out) if gelu else out
-
-
 def _plain_cpu_inference(x: Tensor, weight: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
-        and x.device.type == "cpu"
+        and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype
         and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _has_bfloat16()))
         and weight.numel() >= _LEAST_WEIGHTS
         and not torch.is_autocast_enabled("cpu")
         and type(x) is Tensor
-        and type(weight) in (Tensor, nn.Parameter)
+        # Function transforms and forward-mode derivatives know `linear` only.
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
     )

@@ -6,7 +6,7 @@ Source: `SiglipMLP` as LLaVA-OneVision-2 uses it (exact GELU). Letters: N tokens
 import torch
 from torch import Tensor, nn
 
-from ov2kit.encoders.linear import linear
+from ov2kit.encoders.linear import is_plain, linear
 
 # Tokens per step at inference: the (N, hidden) activation never exists as a whole.
 _STEP_TOKENS = 1024
@@ -27,7 +27,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C) -> (N, C)."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(x) <= _STEP_TOKENS:
+        if (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or len(x) <= _STEP_TOKENS
+            or not (is_plain(self.fc1) and is_plain(self.fc2))  # a hook must see all tokens, and once
+        ):
             return linear(linear(x, self.fc1, gelu=True), self.fc2)
         out = torch.empty_like(x)
         for part, into in zip(torch.split(x, _STEP_TOKENS), torch.split(out, _STEP_TOKENS), strict=True):

@@ -15,16 +15,16 @@ from torch.utils.checkpoint import checkpoint
 
 from ov2kit.encoders.attention import GroupVisibleAttention, Rotation
 from ov2kit.encoders.block import Block
-from ov2kit.encoders.checkpoint import load_state, read_tensors, release_state, write_tensors
+from ov2kit.encoders.checkpoint import ReleaseState, load_state, read_tensors, release_state, write_tensors
 from ov2kit.encoders.config import arguments_from_config, config_from_arguments
 from ov2kit.encoders.mlp import MLP
-from ov2kit.encoders.ordering import equal_lengths_together
+from ov2kit.encoders.ordering import equal_lengths_together, permute
 from ov2kit.encoders.patch_embedding import PatchEmbedding
 from ov2kit.encoders.pooling_head import PoolingHead
 from ov2kit.encoders.windowed import WindowedAttention
 from ov2kit.encoders.windows import Span, Windows
 from ov2kit.positional import RoPE3D
-from ov2kit.positional.rotation import Pairing
+from ov2kit.positional.pairing import EXACT, Pairing, RotationTensor, mark
 from ov2kit.segments import Segments
 
 Norm = Literal["layer_norm", "rms_norm"]
@@ -47,7 +47,8 @@ class OneVisionEncoder(nn.Module):
         norm: "layer_norm" or "rms_norm", for the blocks and the norms around them.
         norm_eps: of all norms.
         theta: base of the rotary frequencies.
-        pairing: see `ov2kit.positional.rotation`; "release" is what the released weights expect.
+        pairing: see `ov2kit.positional.rotation`. Left out, it is an exact one until released weights
+            are loaded, which expect "release" and set it.
         position: module with the interface of `RoPE3D`, in its place (for ablations).
         frame_window: canvases per segment that `visibility` makes.
         pre_norm: norm after the patch embedding.
@@ -77,7 +78,7 @@ class OneVisionEncoder(nn.Module):
         norm: Norm = "layer_norm",
         norm_eps: float = 1e-6,
         theta: float = 1e4,
-        pairing: Pairing = "release",
+        pairing: Pairing | None = None,
         position: nn.Module | None = None,
         frame_window: int = 4,
         pre_norm: bool = True,
@@ -107,17 +108,16 @@ class OneVisionEncoder(nn.Module):
         def make_norm() -> nn.Module:
             return nn.LayerNorm(width, eps=norm_eps) if norm == "layer_norm" else nn.RMSNorm(width, eps=norm_eps)
 
-        position = position or RoPE3D(width // heads, theta, pairing=pairing)
-        turning = cast(Pairing, position.pairing)
+        #: whether the weights that are loaded may set the pairing
+        self.pairing_is_open = position is None and pairing is None
+        position = position or RoPE3D(width // heads, theta, pairing=pairing or EXACT)
         windowed = [window is not None and i not in global_layers for i in range(depth)]
 
         def make_attention(i: int) -> nn.Module:
             if window is None or not windowed[i]:
-                return GroupVisibleAttention(width, heads, pairing=turning, backend=backend)
+                return GroupVisibleAttention(width, heads, backend=backend)
             second = shift and sum(windowed[:i]) % 2 == 1
-            return WindowedAttention(
-                width, heads, window, shift=second, span=span, merge=merge, pairing=turning, backend=backend
-            )
+            return WindowedAttention(width, heads, window, shift=second, span=span, merge=merge, backend=backend)
 
         self.position = position
         self.embeddings = PatchEmbedding(width, patch, channels)
@@ -167,11 +167,18 @@ class OneVisionEncoder(nn.Module):
 
     def visibility(self, grid_thw: Grid) -> Segments:
         """Segments of `frame_window` canvases within each grid row, on the device of the weights."""
-        return Segments.from_grid(grid_thw, self.frame_window, self.embeddings.patch_embedding.weight.device)
+        device = next((p.device for p in self.parameters()), None)
+        return Segments.from_grid(grid_thw, self.frame_window, device)
 
     def forward(
-        self, pixel_values: Tensor, positions: Tensor, segments: Segments | Tensor, *, grid_thw: Grid | None = None
-    ) -> Tensor:
+        self,
+        pixel_values: Tensor,
+        positions: Tensor,
+        segments: Segments | Tensor,
+        *,
+        grid_thw: Grid | None = None,
+        with_hidden: bool = False,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Features of packed patches.
 
         Args:
@@ -179,6 +186,7 @@ class OneVisionEncoder(nn.Module):
             positions: (N, 3) source (frame, row, column) of each patch; -1 is padding.
             segments: who sees whom, or `cu_seqlens` (G+1,), which are read back to the host once.
             grid_thw: rows (t, h, w) in patches; only needed if the encoder has windows.
+            with_hidden: return the hidden states too, as `forward_with_hidden` does.
 
         Returns:
             (N, C) in the dtype of the weights, after the post-norm if there is one.
@@ -187,7 +195,38 @@ class OneVisionEncoder(nn.Module):
             ValueError: shapes do not fit each other.
             RuntimeError: the attention backend asked for cannot run.
         """
-        return self._run(pixel_values, positions, segments, grid_thw, None)
+        if isinstance(segments, Tensor):
+            segments = Segments.from_cu_seqlens(segments)
+        if positions.ndim != 2 or len(positions) != len(pixel_values):
+            raise ValueError(
+                f"positions must be ({len(pixel_values)}, 3), one row per patch, got {tuple(positions.shape)}"
+            )
+        x = self.layernorm_pre(self.embeddings(pixel_values))
+        x = cast(Callable[[Tensor, Tensor], Tensor], self.position.embed)(x, positions)
+        sorting = None
+        if not torch.compiler.is_compiling() and not self.windowed:
+            sorting = equal_lengths_together(segments)
+        if sorting is not None:
+            segments, order, inverse = sorting
+            x, positions = permute(x, order, inverse), positions[order]
+        rotation: Rotation | None = self.position(positions)
+        if rotation is not None and not isinstance(rotation[0], RotationTensor):
+            rotation = mark(*rotation, cast(Pairing, self.position.pairing))
+        hidden = [x] if with_hidden else []
+        windows: dict[tuple[int, int], Windows] = {}
+        for block in self.blocks:
+            seen = _seen_by(cast(Block, block).self_attn, segments, grid_thw, windows)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, seen, rotation, use_reentrant=False)
+            else:
+                x = block(x, seen, rotation)
+            if with_hidden:
+                hidden.append(x)
+        if sorting is not None:
+            x = permute(x, inverse, order)
+            hidden = [permute(state, inverse, order) for state in hidden] if with_hidden else []
+        features: Tensor = self.layernorm_post(x)
+        return (features, hidden) if with_hidden else features
 
     def forward_with_hidden(
         self, pixel_values: Tensor, positions: Tensor, segments: Segments | Tensor, *, grid_thw: Grid | None = None
@@ -197,8 +236,10 @@ class OneVisionEncoder(nn.Module):
         Returns:
             features (N, C), and depth + 1 tensors (N, C) without post-norm.
         """
-        hidden: list[Tensor] = []
-        return self._run(pixel_values, positions, segments, grid_thw, hidden), hidden
+        found: tuple[Tensor, list[Tensor]] = self(
+            pixel_values, positions, segments, grid_thw=grid_thw, with_hidden=True
+        )
+        return found
 
     def pool(self, features: Tensor, items: Segments) -> Tensor:
         """One vector per item by the pooling head.
@@ -215,47 +256,6 @@ class OneVisionEncoder(nn.Module):
         pooled: Tensor = self.head(features, items)
         return pooled
 
-    def _run(
-        self,
-        pixel_values: Tensor,
-        positions: Tensor,
-        segments: Segments | Tensor,
-        grid_thw: Grid | None,
-        hidden: list[Tensor] | None,
-    ) -> Tensor:
-        if isinstance(segments, Tensor):
-            segments = Segments.from_cu_seqlens(segments)
-        if positions.ndim != 2 or len(positions) != len(pixel_values):
-            raise ValueError(
-                f"positions must be ({len(pixel_values)}, 3), one row per patch, got {tuple(positions.shape)}"
-            )
-        x = self.layernorm_pre(self.embeddings(pixel_values))
-        x = cast(Callable[[Tensor, Tensor], Tensor], self.position.embed)(x, positions)
-        sorting = None
-        if not torch.compiler.is_compiling() and not self.windowed:
-            sorting = equal_lengths_together(segments)
-        if sorting is not None:
-            segments, order, inverse = sorting
-            x, positions = x[order], positions[order]
-        rotation: Rotation | None = self.position(positions)
-        if hidden is not None:
-            hidden.append(x)
-        windows: dict[tuple[int, int], Windows] = {}
-        for block in self.blocks:
-            seen = _seen_by(cast(Block, block).self_attn, segments, grid_thw, windows)
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, seen, rotation, use_reentrant=False)
-            else:
-                x = block(x, seen, rotation)
-            if hidden is not None:
-                hidden.append(x)
-        if sorting is not None:
-            x = x[inverse]
-            if hidden is not None:
-                hidden[:] = [state[inverse] for state in hidden]
-        features: Tensor = self.layernorm_post(x)
-        return features
-
     def load_release_state_dict(
         self, state_dict: Mapping[str, Tensor], prefix: str = "model.visual."
     ) -> tuple[list[str], list[str]]:
@@ -266,13 +266,19 @@ class OneVisionEncoder(nn.Module):
         are joined. Parameters on the meta device take the tensors as they are, others are filled
         and keep their dtype and device.
 
+        An encoder whose pairing was left open takes the one that the weights were trained with:
+        `release_state_dict` and `save_release` note it, released weights expect "release".
+
         Returns:
             (missing, unexpected) full key names; both empty if the checkpoint fits.
 
         Raises:
             ValueError: a tensor has another shape than its parameter.
         """
-        return load_state(self, state_dict, prefix)
+        found = load_state(self, state_dict, prefix)
+        if self.pairing_is_open:
+            self.position.pairing = getattr(state_dict, "pairing", None) or "release"
+        return found
 
     def load_release(self, path: str | os.PathLike[str], prefix: str = "model.visual.") -> tuple[list[str], list[str]]:
         """`load_release_state_dict` from a safetensors file or a directory of them.
@@ -284,14 +290,14 @@ class OneVisionEncoder(nn.Module):
         """
         return self.load_release_state_dict(read_tensors(path, prefix, skip=f"{prefix}merger."), prefix)
 
-    def release_state_dict(self, prefix: str = "model.visual.", *, split_qkv: bool = False) -> dict[str, Tensor]:
-        """The weights under the release's names.
+    def release_state_dict(self, prefix: str = "model.visual.", *, split_qkv: bool = False) -> ReleaseState:
+        """The weights under the release's names, a dict that knows the encoder's pairing.
 
         Args:
             prefix: put before every name.
             split_qkv: write q, k and v as the separate projections of the stand-alone release.
         """
-        return release_state(self, prefix, split_qkv=split_qkv)
+        return ReleaseState(release_state(self, prefix, split_qkv=split_qkv), cast(Pairing, self.position.pairing))
 
     def save_release(
         self, path: str | os.PathLike[str], prefix: str = "model.visual.", *, max_shard_bytes: int = 5 * 10**9

@@ -8,6 +8,22 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ov2kit.encoders.linear import floating_dtype
+
+
+class PatchConv2d(nn.Conv2d):
+    """A convolution over pictures of its kernel's size, which is one product of matrices.
+
+    The same numbers, weights and names as `nn.Conv2d`, without the detour that convolution kernels
+    take for a batch of tiny pictures. Pictures of other sizes are convolved as usual.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, channels, p, p) -> (N, C, 1, 1)."""
+        if x.ndim != 4 or x.shape[-2:] != self.weight.shape[-2:]:
+            return super().forward(x)
+        return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[..., None, None]
+
 
 class PatchEmbedding(nn.Module):
     """A linear map of flattened patches, kept as the convolution that checkpoints store.
@@ -20,18 +36,20 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, width: int, patch: int = 14, channels: int = 3) -> None:
         super().__init__()
-        self.patch_embedding = nn.Conv2d(channels, width, patch, stride=patch, bias=False)
+        self.patch, self.channels = patch, channels
+        self.patch_embedding = PatchConv2d(channels, width, patch, stride=patch, bias=False)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """pixel_values: (N, channels * p * p), a row is (channels, p, p) flattened -> (N, C)."""
-        weight = self.patch_embedding.weight.flatten(1)
-        if pixel_values.ndim != 2 or pixel_values.shape[1] != weight.shape[1]:
-            channels, _, p = self.patch_embedding.weight.shape[1:]
+        shape = (self.channels, self.patch, self.patch)
+        if pixel_values.ndim != 2 or pixel_values.shape[1] != self.channels * self.patch**2:
             raise ValueError(
-                f"pixel_values must be (N, {weight.shape[1]}) for {channels} channels and patch {p}, "
-                f"got {tuple(pixel_values.shape)}"
+                f"pixel_values must be (N, {self.channels * self.patch**2}) for {self.channels} channels and "
+                f"patch {self.patch}, got {tuple(pixel_values.shape)}"
             )
-        return F.linear(pixel_values.to(weight.dtype), weight)
+        dtype = floating_dtype(self.patch_embedding, pixel_values.dtype)
+        embedded: Tensor = self.patch_embedding(pixel_values.to(dtype).reshape(len(pixel_values), *shape))
+        return embedded.flatten(1)
 
 
 def patchify(images: Tensor, patch: int, merge: int = 1) -> tuple[Tensor, list[tuple[int, int, int]]]:

@@ -5,11 +5,59 @@ Letters: N tokens, B items, C width, H heads, D = C / H.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.mlp import MLP
 from ov2kit.segments import Segments
+
+
+class ProbeAttention(nn.Module):
+    """`nn.MultiheadAttention` for one query over packed items; the same parameters and names.
+
+    torch's own reads the weights of its output projection, so that adapters and hooks on it have no
+    effect, and wants items padded to one length.
+
+    Args:
+        width: C.
+        heads: H; divides `width`.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the projections of query, key and value as torch does."""
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.in_proj_bias)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, probe: Tensor, x: Tensor, items: Segments) -> Tensor:
+        """probe: (C,), the query of every item; x: (N, C) keys and values -> (B, C)."""
+        heads, width = self.heads, x.shape[-1]
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        query = F.linear(probe, weights[0], biases[0]).view(heads, -1)
+        keys = F.linear(x, weights[1], biases[1]).view(len(x), heads, -1)
+        values = F.linear(x, weights[2], biases[2]).view(len(x), heads, -1)
+        # All items ask with the same query, so one softmax per item over (N, H) numbers is all there is.
+        scores = torch.einsum("nhd,hd->nh", keys, query) * query.shape[-1] ** -0.5
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        ids, count = items.ids(), len(items.lengths)
+        spread = ids[:, None].expand_as(scores)
+        peak = torch.full((count, heads), -torch.inf, dtype=scores.dtype, device=x.device)
+        peak = peak.scatter_reduce(0, spread, scores.detach(), "amax")
+        shares = (scores - peak[ids]).exp()
+        total = torch.zeros_like(peak).index_add(0, ids, shares)
+        shares = (shares / total[ids]).to(x.dtype)
+        pooled = torch.zeros(count, heads, width // heads, dtype=x.dtype, device=x.device)
+        pooled = pooled.index_add(0, ids, shares[..., None] * values).flatten(1)
+        return linear(pooled, self.out_proj)
 
 
 class PoolingHead(nn.Module):
@@ -33,32 +81,13 @@ class PoolingHead(nn.Module):
         if heads < 1 or width % heads:
             raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
         self.probe = nn.Parameter(torch.empty(1, 1, width))
-        # Holds the weights under the release's names; its forward is not used.
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.attention = ProbeAttention(width, heads)
         self.norm = nn.RMSNorm(width, eps=eps)
         self.mlp = MLP(width, mlp_width)
         nn.init.trunc_normal_(self.probe, std=0.02)
 
     def forward(self, x: Tensor, items: Segments) -> Tensor:
         """x: (N, C) packed features, `items`: which tokens belong to which item -> (B, C)."""
-        heads, width = self.attention.num_heads, x.shape[-1]
-        weights = self.attention.in_proj_weight.chunk(3)
-        biases = self.attention.in_proj_bias.chunk(3)
-        query = nn.functional.linear(self.probe[0, 0], weights[0], biases[0]).view(heads, -1)
-        keys = nn.functional.linear(x, weights[1], biases[1]).view(len(x), heads, -1)
-        values = nn.functional.linear(x, weights[2], biases[2]).view(len(x), heads, -1)
-        # All items ask with the same query, so one softmax per item over (N, H) numbers is all there is.
-        scores = torch.einsum("nhd,hd->nh", keys, query) * query.shape[-1] ** -0.5
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        ids, count = items.ids(), len(items.lengths)
-        spread = ids[:, None].expand_as(scores)
-        peak = torch.full((count, heads), -torch.inf, dtype=scores.dtype, device=x.device)
-        peak = peak.scatter_reduce(0, spread, scores.detach(), "amax")
-        shares = (scores - peak[ids]).exp()
-        total = torch.zeros_like(peak).index_add(0, ids, shares)
-        shares = (shares / total[ids]).to(x.dtype)
-        pooled = torch.zeros(count, heads, width // heads, dtype=x.dtype, device=x.device)
-        pooled = pooled.index_add(0, ids, shares[..., None] * values).flatten(1)
-        pooled = linear(pooled, self.attention.out_proj)
+        pooled: Tensor = self.attention(self.probe[0, 0], x, items)
         refined: Tensor = self.mlp(self.norm(pooled))
         return pooled + refined

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ov2kit.encoders.attention import Rotation, self_attention
 from ov2kit.encoders.backends.choose import check_name
+from ov2kit.encoders.ordering import permute
 from ov2kit.encoders.windows import Span, Windows, spatial_windows
-from ov2kit.positional.rotation import Pairing
+from ov2kit.positional.pairing import Pairing, pairing_of
 from ov2kit.segments import Segments
 
 
@@ -26,7 +27,7 @@ class WindowedAttention(nn.Module):
         merge: patches per block edge of the token layout.
         qkv_bias: bias of the fused projection.
         proj_bias: bias of the output projection.
-        pairing: how `rotation` is applied.
+        pairing: how `rotation` is applied, as in `GroupVisibleAttention`.
         backend: as in `GroupVisibleAttention`.
 
     Raises:
@@ -44,7 +45,7 @@ class WindowedAttention(nn.Module):
         merge: int = 2,
         qkv_bias: bool = True,
         proj_bias: bool = True,
-        pairing: Pairing = "release",
+        pairing: Pairing | None = None,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class WindowedAttention(nn.Module):
         self.shift = (window[0] // 2, window[1] // 2) if shift else (0, 0)
         self.span: Span = span
         self.merge = merge
-        self.pairing: Pairing = pairing
+        self.pairing: Pairing | None = pairing
         self.backend = backend
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width, bias=proj_bias)
@@ -97,15 +98,18 @@ class WindowedAttention(nn.Module):
                 raise ValueError("windowed attention needs grid_thw to know where windows are, got None")
             segments = self.windows(segments, grid_thw)
         order = segments.order
-        turned = None if rotation is None else (rotation[0][order], rotation[1][order])
+        pairing, turned = self.pairing, None
+        if rotation is not None:
+            pairing = pairing_of(*rotation, self.pairing)
+            turned = (rotation[0][order], rotation[1][order])
         out = self_attention(
-            x[order],
+            permute(x, order, segments.inverse),
             self.qkv,
             self.proj,
             segments.segments,
             turned,
             heads=self.heads,
-            pairing=self.pairing,
+            pairing=pairing,
             backend=self.backend,
         )
-        return out[segments.inverse]
+        return permute(out, segments.inverse, order)

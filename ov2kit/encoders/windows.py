@@ -77,11 +77,13 @@ def spatial_windows(
     stride = max((w for _, _, w in rows), default=0) + 2
     places: list[Tensor] = []
     canvases: list[Tensor] = []
+    before = 0  # canvases
     for t, h, w in rows:
         down = (torch.arange(h) - shift[0] % window[0]).div(window[0], rounding_mode="floor") + 1
         right = (torch.arange(w) - shift[1] % window[1]).div(window[1], rounding_mode="floor") + 1
         place = (down[:, None] * stride + right).expand(t, h, w)
-        canvas = torch.arange(t)[:, None, None].expand(t, h, w) + sum(row[0] for row in rows[: len(canvases)])
+        canvas = torch.arange(t)[:, None, None].expand(t, h, w) + before
+        before += t
         places.append(to_block_layout(place, merge))
         canvases.append(to_block_layout(canvas, merge))
     place = torch.cat(places) if places else torch.zeros(0, dtype=torch.int64)

@@ -5,10 +5,12 @@ Source: absolute position embeddings of ViT (arXiv 2010.11929, section 3.1), one
 Letters: N tokens, C width, S entries of a table.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from ov2kit.positional.rotation import Pairing
+from ov2kit.positional.pairing import Pairing
 
 
 class LearnedPositions(nn.Module):
@@ -37,10 +39,15 @@ class LearnedPositions(nn.Module):
         spans = spans or (max(sizes[0] - 1, 1), max(sizes[1] - 1, 1), max(sizes[2] - 1, 1))
         if len(sizes) != 3 or min(sizes) < 1 or len(spans) != 3 or min(spans) <= 0:
             raise ValueError(f"sizes must be three counts >= 1 and spans three lengths > 0, got {sizes} and {spans}")
+        self.sizes = tuple(sizes)
         self.spans = tuple(float(s) for s in spans)
-        self.tables = nn.ParameterList([nn.Parameter(torch.empty(size, width)) for size in sizes])
+        self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the tables, normal with deviation 0.02."""
         for table in self.tables:
-            nn.init.trunc_normal_(table, std=0.02)
+            nn.init.trunc_normal_(cast(nn.Embedding, table).weight, std=0.02)
 
     def forward(self, positions: Tensor) -> None:
         """None: nothing is rotated."""
@@ -48,12 +55,12 @@ class LearnedPositions(nn.Module):
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """x (..., N, C) plus the table entries at positions (..., N, 3) of (frame, row, column)."""
         added = torch.zeros((), dtype=torch.float32, device=x.device)
-        for axis, (table, span) in enumerate(zip(self.tables, self.spans, strict=True)):
-            last = len(table) - 1
+        for axis, (table, size, span) in enumerate(zip(self.tables, self.sizes, self.spans, strict=True)):
+            last = size - 1
             place = (positions[..., axis].float() / span).clamp(0, 1) * last
             low = place.floor().long().clamp(max=max(last - 1, 0))
             share = (place - low)[..., None]
-            added = added + table[low] * (1 - share) + table[(low + 1).clamp(max=last)] * share
+            added = added + table(low) * (1 - share) + table((low + 1).clamp(max=last)) * share
         return x + added.to(x.dtype)
 
 

@@ -7,8 +7,8 @@ Letters: N tokens, D head_dim, F = D / 2 frequencies.
 import torch
 from torch import Tensor, nn
 
+from ov2kit.positional.pairing import PAIRINGS, Pairing
 from ov2kit.positional.rope3d import spread
-from ov2kit.positional.rotation import PAIRINGS, Pairing
 
 
 class MRoPE(nn.Module):

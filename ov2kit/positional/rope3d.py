@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ov2kit.positional.rotation import PAIRINGS, Pairing
+from ov2kit.positional.pairing import EXACT, PAIRINGS, Pairing, mark
 
 TimeScaling = Literal["none", "linear", "ntk"]
 
@@ -27,8 +27,8 @@ class RoPE3D(nn.Module):
         head_dim: D, channels per head; even, and D / 2 a multiple of sum(split).
         theta: base of the frequency progression, dimensionless.
         split: shares of (time, rows, columns); (0, 1, 1) is the 2-D form that ignores time.
-        pairing: which channels rotate together, see `ov2kit.positional.rotation`. "release" is what
-            the released weights expect; use an exact one to train from scratch.
+        pairing: which channels rotate together, see `ov2kit.positional.rotation`; an exact one unless
+            "release" is given, which the released weights expect.
         time_scaling: for videos longer than those trained on. "linear" divides the time positions
             by `time_factor`; "ntk" raises the base of the time axis until its slowest angle is
             divided by `time_factor` and leaves its fastest one alone.
@@ -44,7 +44,7 @@ class RoPE3D(nn.Module):
         theta: float = 1e4,
         *,
         split: tuple[int, int, int] = (4, 6, 6),
-        pairing: Pairing = "release",
+        pairing: Pairing = EXACT,
         time_scaling: TimeScaling = "none",
         time_factor: float = 1.0,
     ) -> None:
@@ -101,7 +101,7 @@ class RoPE3D(nn.Module):
         )
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines for `apply_rope` with the same pairing.
+        """Cosines and sines for `apply_rope`. They carry their pairing: another is refused.
 
         Args:
             positions: (N, 3) or (..., N, 3) of (frame, row, column); integers, or floats when time
@@ -118,6 +118,6 @@ class RoPE3D(nn.Module):
 
 
 def spread(angles: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:
-    """(..., F) angles -> cos, sin (..., 2F), each angle where `pairing` looks for it."""
+    """(..., F) angles -> cos, sin (..., 2F), each angle where `pairing` looks for it, and marked with it."""
     full = angles.repeat_interleave(2, dim=-1) if pairing == "interleaved" else torch.cat((angles, angles), dim=-1)
-    return full.cos(), full.sin()
+    return mark(full.cos(), full.sin(), pairing)

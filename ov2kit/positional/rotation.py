@@ -20,13 +20,12 @@ the released weights were trained with it.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Pairing = Literal["release", "interleaved", "half"]
-PAIRINGS: tuple[Pairing, ...] = ("release", "interleaved", "half")
+from ov2kit.positional.pairing import Pairing, pairing_of, unmarked
 
 # Numbers per step of the eager loop: a step and its temporaries then stay in a core's cache.
 _STEP_NUMBERS = 1 << 18
@@ -35,7 +34,7 @@ _PLAIN_NUMBERS = 1 << 18
 
 
 def apply_rope(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing = "release"
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing | None = None
 ) -> tuple[Tensor, Tensor]:
     """Rotate queries and keys.
 
@@ -45,28 +44,30 @@ def apply_rope(
     Args:
         q: (N, H, D) or (..., N, H, D), any strides.
         k: like q; the number of heads may differ.
-        cos: (N, D) or (..., N, D), as `RoPE3D(..., pairing=pairing)` gives them.
+        cos: (N, D) or (..., N, D), as a position module gives them.
         sin: like cos.
-        pairing: which channels form a pair, see the table above.
+        pairing: which channels form a pair, see the table above. What position modules make knows
+            its own, so it may be left out; plain tensors need it.
 
     Returns:
         New tensors of the shapes and dtypes of `q` and `k`.
 
     Raises:
-        ValueError: unknown pairing, or shapes that do not fit.
+        ValueError: unknown pairing, another one than `cos` and `sin` were made for, or shapes that
+            do not fit.
     """
     return rotate(q, cos, sin, pairing=pairing), rotate(k, cos, sin, pairing=pairing)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing = "release") -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing | None = None) -> Tensor:
     """`apply_rope` for one tensor (..., N, H, D)."""
-    _check(x, cos, sin, pairing)
+    cos, sin, pairing = _checked(x, cos, sin, pairing)
     if torch.compiler.is_compiling() or cos.requires_grad or sin.requires_grad or x.device.type not in ("cpu", "cuda"):
         return _rotate_plain(x, cos, sin, pairing)
     return _Rotate.apply(x, cos, sin, pairing)  # type: ignore[no-any-return]
 
 
-def rotate_for_inference(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing = "release") -> Tensor:
+def rotate_for_inference(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing | None = None) -> Tensor:
     """`rotate` for a tensor that nobody else holds: turned where it is if that is the faster way.
 
     Args:
@@ -77,33 +78,34 @@ def rotate_for_inference(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairin
     """
     if x.numel() > _PLAIN_NUMBERS and x.device.type in ("cpu", "cuda"):
         return rotate_(x, cos, sin, pairing=pairing)
-    _check(x, cos, sin, pairing)
+    cos, sin, pairing = _checked(x, cos, sin, pairing)
     with torch.no_grad():
         return _rotate_plain(x, cos, sin, pairing)
 
 
-def rotate_(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing = "release") -> Tensor:
+def rotate_(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairing | None = None) -> Tensor:
     """`rotate` in place, for inference: no gradient passes through.
 
     Args:
         x: (N, H, D), changed and returned. A view of a larger tensor is fine, so queries and keys
             of one projection can be rotated by one call.
     """
-    _check(x, cos, sin, pairing)
+    cos, sin, pairing = _checked(x, cos, sin, pairing)
     if x.ndim != 3:
         raise ValueError(f"rotate_ needs x (N, heads, head_dim), got {tuple(x.shape)}")
     with torch.no_grad():
         return _rotate_steps(x, cos, sin, pairing, out=x)
 
 
-def _check(x: Tensor, cos: Tensor, sin: Tensor, pairing: str) -> None:
-    if pairing not in PAIRINGS:
-        raise ValueError(f"unknown pairing {pairing!r}; known: {', '.join(PAIRINGS)}")
+def _checked(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing | None) -> tuple[Tensor, Tensor, Pairing]:
+    """Plain cos and sin, and how to apply them."""
+    pairing = pairing_of(cos, sin, pairing)
     if x.ndim < 3 or x.shape[-1] % 2 or cos.shape != sin.shape or cos.shape != (*x.shape[:-2], x.shape[-1]):
         raise ValueError(
             "rope needs x (..., N, heads, head_dim) with even head_dim and cos, sin (..., N, head_dim), "
             f"got x {tuple(x.shape)}, cos {tuple(cos.shape)}, sin {tuple(sin.shape)}"
         )
+    return unmarked(cos), unmarked(sin), pairing
 
 
 def _rotate_plain(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:

@@ -238,7 +238,7 @@ def position_module(positions: Positions, vision: Mapping[str, Any]) -> nn.Modul
     head_dim = vision["hidden_size"] // vision["num_attention_heads"]
     theta = vision.get("rope_theta", 1e4)
     if positions == "release":
-        return RoPE3D(head_dim, theta)
+        return RoPE3D(head_dim, theta, pairing="release")
     if positions == "exact":
         return RoPE3D(head_dim, theta, pairing="interleaved")
     if positions == "2d":

@@ -1,69 +1,93 @@
 """Attention by torch's scaled_dot_product_attention, one call per distinct length and no mask.
 
-Segments of one length form a batch: as a view when they are neighbours, gathered when they are
-not. With causal visibility the keys of a segment are a slice of the packed keys, so that nothing
-of size N x N and no repeated key is built either.
+Segments of one length form a batch, a view of tokens that are put in that order first, by one
+gather for all of them, unless they lie so already. With causal visibility the keys of a segment
+are a slice of the packed keys, so that nothing of size N x N is built either. All of it is linear
+in the number of segments, forward and backward.
 Letters: N tokens, H heads, D head_dim, S segments of one shape, L queries of each.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ov2kit.encoders.backends.backend import Backend
+from ov2kit.encoders.backends.slices import Run, slices
+from ov2kit.encoders.ordering import are_together, permute, token_order
 from ov2kit.segments import Segments
-
-Run = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class _Call:
-    """Segments of one shape: their queries and their keys as runs of tokens."""
+class _Batches:
+    """Segments of one length after the other: (S, L) each, and the order that brings them there."""
 
-    queries: tuple[Run, ...]
-    keys: tuple[Run, ...]
+    sizes: tuple[tuple[int, int], ...]
+    order: Tensor | None = None
+    inverse: Tensor | None = None
 
 
-@lru_cache(maxsize=128)
-def _calls(runs: tuple[Run, ...], keys: tuple[Run, ...]) -> tuple[_Call, ...]:
-    """Which segments go through one call, in the order of their first token."""
+@lru_cache(maxsize=16)
+def _batches(runs: tuple[Run, ...], device: torch.device) -> _Batches:
+    """The batches of segments that see themselves, in the order of their first token."""
+    lengths = tuple(end - start for start, end in runs)
+    by_length: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(index)
+    sizes = tuple((len(at), length) for length, at in by_length.items())
+    if are_together(lengths):
+        return _Batches(sizes)
+    order, inverse = token_order(runs, [i for at in by_length.values() for i in at])
+    return _Batches(sizes, order.to(device), inverse.to(device))
+
+
+@lru_cache(maxsize=64)
+def _calls(runs: tuple[Run, ...], keys: tuple[Run, ...]) -> tuple[tuple[int, ...], ...]:
+    """Which segments go through one call: those with equally many queries and equally many keys."""
     shapes: dict[Run, list[int]] = {}
     for index, ((start, end), (first, last)) in enumerate(zip(runs, keys, strict=True)):
         shapes.setdefault((end - start, last - first), []).append(index)
-    return tuple(_Call(tuple(runs[i] for i in at), tuple(keys[i] for i in at)) for at in shapes.values())
-
-
-def _neighbours(runs: tuple[Run, ...]) -> bool:
-    return all(one[1] == other[0] for one, other in pairwise(runs))
-
-
-def _batch(x: Tensor, runs: tuple[Run, ...]) -> Tensor:
-    """(N, H, D) -> (S, H, L, D) without a copy where the runs are neighbours."""
-    if _neighbours(runs):
-        part = x[runs[0][0] : runs[-1][1]]
-        return part.view(len(runs), -1, *x.shape[1:]).transpose(1, 2)
-    return torch.stack([x[start:end] for start, end in runs]).transpose(1, 2)
+    return tuple(map(tuple, shapes.values()))
 
 
 def _run(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     if not len(q):
         return torch.empty_like(q) + (k + v) * 0
-    calls = _calls(segments.runs, segments.keys or segments.runs)
-    pieces: list[tuple[int, Tensor]] = []
-    for call in calls:
-        out = F.scaled_dot_product_attention(_batch(q, call.queries), _batch(k, call.keys), _batch(v, call.keys))
-        out = out.transpose(1, 2)  # (S, L, H, D), contiguous as the kernels leave it
-        if _neighbours(call.queries):
-            pieces.append((call.queries[0][0], out.flatten(0, 1)))
-        else:
-            pieces.extend((run[0], part) for run, part in zip(call.queries, out, strict=True))
-    if len(pieces) == 1:
-        return pieces[0][1]
-    return torch.cat([piece for _, piece in sorted(pieces, key=lambda pair: pair[0])])
+    return _own(q, k, v, segments.runs) if segments.keys is None else _others(q, k, v, segments.runs, segments.keys)
+
+
+def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...]) -> Tensor:
+    """Every segment sees itself."""
+    found = _batches(runs, q.device)
+    if found.order is not None and found.inverse is not None:
+        q, k, v = (permute(x, found.order, found.inverse) for x in (q, k, v))
+    counts = [many * length for many, length in found.sizes]
+    outs = []
+    for (many, length), *parts in zip(found.sizes, *(torch.split(x, counts) for x in (q, k, v)), strict=True):
+        batch = (x.view(many, length, *x.shape[1:]).transpose(1, 2) for x in parts)
+        outs.append(F.scaled_dot_product_attention(*batch).transpose(1, 2).flatten(0, 1))
+    out = outs[0] if len(outs) == 1 else torch.cat(outs)
+    return out if found.order is None or found.inverse is None else permute(out, found.inverse, found.order)
+
+
+def _others(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...], keys: tuple[Run, ...]) -> Tensor:
+    """Every segment sees its run of keys; those may overlap."""
+    queries, sources, values = slices(q, runs), slices(k, keys), slices(v, keys)
+    outs: list[Tensor] = [q] * len(runs)
+    for call in _calls(runs, keys):
+        out = F.scaled_dot_product_attention(_stack(queries, call), _stack(sources, call), _stack(values, call))
+        for index, part in zip(call, out.transpose(1, 2).unbind(0), strict=True):
+            outs[index] = part
+    return torch.cat(outs)
+
+
+def _stack(parts: Sequence[Tensor], at: tuple[int, ...]) -> Tensor:
+    """(S, H, L, D), without a copy of a single one."""
+    batch = parts[at[0]][None] if len(at) == 1 else torch.stack([parts[i] for i in at])
+    return batch.transpose(1, 2)
 
 
 SDPA = Backend("sdpa", lambda q, segments: [], _run)

@@ -166,7 +166,7 @@ def _position(name: str) -> nn.Module:
     if name == "none":
         return NoPositions()
     if name == "2d":
-        return RoPE3D(_HEAD_DIM, split=(0, 1, 1))
+        return RoPE3D(_HEAD_DIM, split=(0, 1, 1), pairing="release")
     if name not in ("release", "exact"):
         raise SweepError(f"unknown positions {name!r}; known: release, exact, 2d, none")
     return RoPE3D(_HEAD_DIM, pairing="release" if name == "release" else "interleaved")
