@@ -2,8 +2,8 @@
 
 import av
 
-from ov2kit.codec.decode import mark, marked, number_packets
-from ov2kit.codec.source import Source, choose_stream
+from ov2kit.codec.decode import mark, marked
+from ov2kit.codec.source import Source, choose_stream, demux_packets
 
 
 def count_pictures(source: Source, stream_index: int) -> list[int]:
@@ -18,7 +18,7 @@ def count_pictures(source: Source, stream_index: int) -> list[int]:
         stream = choose_stream(container, source.label, stream_index)
         decoder = stream.codec_context
         decoder.thread_type, decoder.thread_count, decoder.copy_opaque = "NONE", 1, True
-        for index, packet in number_packets(container.demux(stream)):
+        for index, packet in enumerate(demux_packets(container, stream)):
             if packet.size == 0:
                 continue
             mark(packet, index)

@@ -22,7 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from ov2kit.codec.plan import DecodeJob
-from ov2kit.codec.source import AnyPacket, Source, choose_stream
+from ov2kit.codec.source import AnyPacket, Source, choose_stream, demux_packets
 
 T = TypeVar("T")
 
@@ -201,7 +201,7 @@ def decode_jobs(
 
     def feed() -> None:
         try:
-            _feed(containers[0].demux(streams[0]), work, {0, *headers})
+            _feed(demux_packets(containers[0], streams[0]), work, {0, *headers})
         except _StopWork:
             pass
         except BaseException as caught:
@@ -233,7 +233,8 @@ def decode_jobs(
                     return
 
     def _run_job(decoder: VideoCodecContext, job: "_Job[T]") -> None:
-        may_retry = job.plan.start > 0 and source.can_share and rank is not None
+        has_gaps = not job.plan.is_from_start
+        may_retry = has_gaps and source.can_share and rank is not None
         lost = DecodeLosses()
         held: list[tuple[int, T]] = []
         pictures = _References(wanted_frames, emit, lost)
@@ -250,7 +251,7 @@ def decode_jobs(
                         _put(job.results, item, room)
                     held = []
         short = rank is not None and wanted is not None and pictures.given < len(_frames_of(job.plan, wanted, rank))
-        if may_retry and (lost.failed_packets or lost.corrupt_frames or short):
+        if may_retry and (lost.failed_packets or pictures.is_damaged or short):
             _put(job.results, _DAMAGED, room)
             return
         for item in held:
@@ -282,7 +283,7 @@ def decode_jobs(
                     container = opened.enter_context(source.open())
                     stream = choose_stream(container, source.label, stream_index)
                     _prepare(stream.codec_context, motion, quantizers, 1)
-                    again = _FromStart(container.demux(stream), stream.codec_context, rank)
+                    again = _FromStart(demux_packets(container, stream), stream.codec_context, rank)
                 every = np.ones(len(rank), dtype=bool) if wanted is None else wanted
                 for index, result in again.job(job.plan, every, wanted_frames, emit, losses):
                     if index not in given:
@@ -303,7 +304,7 @@ def _feed(packets: Iterator[AnyPacket], work: "list[_Job[T]]", headers: set[int]
     spans = [(start, stop, job) for job in work for start, stop in job.plan.ranges]
     at = 0
     primers: list[tuple[int, AnyPacket]] = []
-    for index, packet in number_packets(packets):
+    for index, packet in enumerate(packets):
         start, stop, job = spans[at]
         if index == start and job.packets.before is None:
             job.packets.begin(tuple(primers))
@@ -318,16 +319,6 @@ def _feed(packets: Iterator[AnyPacket], work: "list[_Job[T]]", headers: set[int]
                 return
             if spans[at][2] is not job:
                 job.packets.close()
-
-
-def number_packets(packets: Iterator[AnyPacket]) -> Iterator[tuple[int, AnyPacket]]:
-    """Packets with their decode index, without the flush packet at the end."""
-    index = -1
-    for packet in packets:
-        if packet.size == 0 and packet.pts is None and packet.dts is None:
-            continue
-        index += 1
-        yield index, packet
 
 
 def _put(results: "queue.Queue[Any]", item: Any, room: _Room) -> None:
@@ -446,6 +437,7 @@ class _References(Generic[T]):
         self._last: tuple[VideoFrame, int, int] | None = None
         self._order = 0
         self.given = 0
+        self.is_damaged = False
 
     def shown(self, index: int, frame: VideoFrame) -> Iterator[T]:
         before = self._reference
@@ -453,6 +445,7 @@ class _References(Generic[T]):
         if self._last is not None and (before is None or self._order - before[2] > _MAX_REFERENCE_DISTANCE):
             before = self._last
         is_wanted = self._wanted is None or index in self._wanted
+        self.is_damaged = self.is_damaged or bool(frame.is_corrupt)  # later pictures are made from it
         self._losses.add(0, bool(frame.is_corrupt) and is_wanted, 1)
         if is_wanted:
             picture, at = (before[0], before[1]) if before is not None else (None, -1)
@@ -470,7 +463,7 @@ class _FromStart:
     def __init__(self, packets: Iterator[AnyPacket], decoder: VideoCodecContext, rank: np.ndarray) -> None:
         self._rank = rank
         self._lost = DecodeLosses()
-        self._frames = _identified(decoder, number_packets(packets), None, rank, self._lost)
+        self._frames = _identified(decoder, enumerate(packets), None, rank, self._lost)
         self._next: tuple[int, VideoFrame] | None = None
 
     def job(

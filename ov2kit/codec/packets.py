@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.headers import HeaderChanges
-from ov2kit.codec.source import AnyPacket
+from ov2kit.codec.source import AnyPacket, demux_packets
 
 TimesFrom = Literal["pts", "sorted pts", "frame rate"]
 
@@ -161,7 +161,7 @@ def read_packets(
     stream: AVStream,
     starts: Callable[[memoryview], bool],
     counter: Callable[[AnyPacket, bool], int],
-    look: Callable[[AnyPacket, int], bool] | None = None,
+    look: Callable[["AnyPacket | None", int], bool] | None = None,
 ) -> PacketTable:
     """Demux one stream to its end. Nothing is decoded, no packet is kept.
 
@@ -169,7 +169,7 @@ def read_packets(
         starts: test of a key packet's bytes, see `ov2kit.codec.entry.starts_at`.
         counter: how many pictures begin with a packet, see `ov2kit.codec.shown.PictureCounter`.
         look: shown each packet, with its index, until it answers True (to decode a first picture on
-            the way).
+            the way), and None after the last.
     """
     base = stream.time_base or Fraction(1)
     # One list per column: a tuple per packet would have the garbage collector walk the heap again and
@@ -186,18 +186,13 @@ def read_packets(
     changes = HeaderChanges(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     headers: list[int] = []
     duration = 0
-    for packet in container.demux(stream):
-        pts, size = packet.pts, packet.size
-        flush = size == 0 and pts is None and packet.dts is None  # at the end, not in the file
-        key = packet.is_keyframe
-        if not flush:
-            begins.append(counter(packet, key))
-            if changes(packet, key):
-                headers.append(len(keys))
-        if look is not None and (size or flush) and look(packet, len(keys)):
+    for packet in demux_packets(container, stream):
+        pts, size, key = packet.pts, packet.size, packet.is_keyframe
+        begins.append(counter(packet, key))
+        if changes(packet, key):
+            headers.append(len(keys))
+        if look is not None and size and look(packet, len(keys)):
             look = None
-        if flush:
-            continue
         if key and starts(memoryview(packet)):
             entries.append(len(keys))
         pts_ticks.append(pts)
@@ -209,6 +204,8 @@ def read_packets(
         corrupt.append(packet.is_corrupt)
         if not duration:
             duration = packet.duration or 0
+    if look is not None:
+        look(None, len(keys))
     pts_seconds = _seconds(pts_ticks, base)
     dts_seconds = _seconds(dts_ticks, base)
     is_entry = np.zeros(len(keys), dtype=bool)

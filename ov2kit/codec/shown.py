@@ -6,6 +6,7 @@ picture may come as two packets, one a field. Source: RFC 6386 9.1 (VP8), VP9 bi
 headers) and 7.4.1.2.4 (field pairs), ISO/IEC 13818-2 6.2.3, H.265 8.1.3 (leading pictures).
 """
 
+import re
 from collections.abc import Callable
 
 from ov2kit.codec.h264_fields import H264Fields, nal_units
@@ -21,6 +22,7 @@ _ONE_EACH = frozenset(
         "qtrle", "webp", "utvideo", "cinepak", "magicyuv", "cfhd",
     }
 )  # fmt: skip
+_PACKED = re.compile(rb"\x00\x00\x01\xb2DivX\d+b\d+p")  # how the encoder says so
 _NVOP_BYTES = 19  # FFmpeg's bound for MPEG-4 pictures that are not coded
 
 
@@ -36,7 +38,6 @@ class PictureCounter:
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
-        self.doubtful = False
         self._after_field = False
         self._tail = b""
         self._length_size = (extradata[21] & 3) + 1 if extradata and len(extradata) > 21 and extradata[0] == 1 else 0
@@ -51,7 +52,7 @@ class PictureCounter:
         }
         known = codec in readers or codec in _ONE_EACH
         self._read = readers.get(codec, lambda packet, key: 1)
-        self.doubtful = not known
+        self.doubtful = not known or (codec == "mpeg4" and bool(_PACKED.search(extradata or b"")))
 
     def __call__(self, packet: AnyPacket, is_key: bool) -> int:
         """Pictures this packet is the first to show; 0 for a hidden one, -1 for a second field."""
@@ -76,8 +77,10 @@ class PictureCounter:
         return begun if begun or not structures else SECOND_FIELD
 
     def _mpeg4(self, packet: AnyPacket, is_key: bool) -> int:
-        if packet.size <= _NVOP_BYTES or bytes(packet).count(b"\x00\x00\x01\xb6") > 1:
-            self.doubtful = True
+        """Pictures that are not coded show nothing, and packed ones bear the times of their packets."""
+        if is_key and not self.doubtful:
+            self.doubtful = bool(_PACKED.search(bytes(memoryview(packet)[:1024])))
+        self.doubtful = self.doubtful or packet.size <= _NVOP_BYTES
         return 1
 
     def _hevc(self, packet: AnyPacket, is_key: bool) -> int:

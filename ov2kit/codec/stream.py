@@ -334,13 +334,12 @@ class VideoStream:
             context = stream.codec_context
             context.thread_type, context.thread_count = "NONE", 1
 
-            def look(packet: AnyPacket, index: int) -> bool:
+            def look(packet: "AnyPacket | None", index: int) -> bool:
                 nonlocal failed
-                flush = packet.size == 0
-                if not flush:
+                if packet is not None:
                     mark(packet, index)
                 try:
-                    first.extend(context.decode(None if flush else packet))
+                    first.extend(context.decode(packet))
                 except av.error.DecoderNotFoundError as error:
                     raise VideoError(f"{self.label}: this FFmpeg has no decoder for {context.name}") from error
                 except (av.error.FFmpegError, EOFError):
@@ -371,7 +370,9 @@ class VideoStream:
             info = _info(container, stream, table, first[0])
         if needs_decode:
             table = table.counted(count_pictures(self._source, info.stream_index))
-            info = replace(info, start_seconds=_start_seconds(table))
+            start = _start_seconds(table)
+            delay = info.delay_seconds + start - info.start_seconds if table.times_from == "pts" else 0.0
+            info = replace(info, start_seconds=start, delay_seconds=max(0.0, delay))
         if table.num_frames == 0:
             raise VideoError(f"{self.label}: none of {len(table)} packet(s) shows a picture; the file is damaged")
         return table, info
