@@ -120,7 +120,7 @@ def test_an_interval_that_reports_damage_is_decoded_again_from_the_start(monkeyp
 
 
 @pytest.mark.parametrize(
-    "codec,suffix,options",
+    ("codec", "suffix", "options"),
     [
         ("libx265", "mp4", {"options": {"x265-params": "log-level=none:keyint=12"}}),
         ("libx264", "ts", {"gop": 10}),

@@ -1,5 +1,7 @@
 """The pictures of a stream by decoding it once, where neither packets nor time stamps tell."""
 
+import contextlib
+
 import av
 
 from ov2kit.codec.decode import mark, marked
@@ -26,8 +28,6 @@ def count_pictures(source: Source, stream_index: int) -> list[int]:
                 given += [marked(frame) for frame in decoder.decode(packet)]
             except (av.error.FFmpegError, EOFError):
                 continue
-        try:
+        with contextlib.suppress(av.error.FFmpegError, EOFError):
             given += [marked(frame) for frame in decoder.decode(None)]
-        except (av.error.FFmpegError, EOFError):
-            pass
     return given

@@ -429,9 +429,7 @@ def _identified(
 class _References(Generic[T]):
     """Gives each wanted picture with the picture it is compared with."""
 
-    def __init__(
-        self, wanted: frozenset[int] | None, emit: Callable[[DecodedFrame], T], losses: DecodeLosses
-    ) -> None:
+    def __init__(self, wanted: frozenset[int] | None, emit: Callable[[DecodedFrame], T], losses: DecodeLosses) -> None:
         self._wanted, self._emit, self._losses = wanted, emit, losses
         self._reference: tuple[VideoFrame, int, int] | None = None
         self._last: tuple[VideoFrame, int, int] | None = None

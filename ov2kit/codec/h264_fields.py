@@ -62,20 +62,20 @@ class H264Fields:
         self._length_size = 0
         self._sps: dict[int, tuple[bool, int, bool]] = {}  # frames only, bits of frame_num, separate planes
         self._pps: dict[int, int] = {}
+        self._has_fields = False
         self._open: tuple[int, int, int, bool] | None = None  # parity, frame_num, pps, is reference
         self._headers(extradata)
 
     def count(self, packet: AnyPacket, is_key: bool) -> int:
         """Pictures that begin in this packet, -1 if it holds but the second field of the one before."""
-        if packet.has_sidedata("new_extradata"):
+        if is_key and packet.has_sidedata("new_extradata"):
             for side in packet.iter_sidedata():
                 if side.data_type == "new_extradata":
                     self._headers(bytes(side))
         if is_key:
             for unit in nal_units(bytes(packet), self._length_size):
                 self._parameter_set(unit)
-        if all(frames_only for frames_only, _, _ in self._sps.values()):
-            self._open = None
+        if not self._has_fields:
             return 1
         begun = slices = 0
         for unit in nal_units(bytes(packet), self._length_size):
@@ -126,6 +126,7 @@ class H264Fields:
             else:
                 number, facts = _read_sps(bits)
                 self._sps[number] = facts
+                self._has_fields = not all(frames_only for frames_only, _, _ in self._sps.values())
         except ValueError:
             return  # cut: what came before holds
 

@@ -28,13 +28,13 @@ class HeaderChanges:
         self._is_first = True
 
     def __call__(self, packet: AnyPacket, is_key: bool) -> bool:
+        if not is_key:  # headers count from a key picture on
+            return False
         first, self._is_first = self._is_first, False
-        changed = packet.has_sidedata("new_extradata") and not first
-        if is_key:
-            found = self._found(bytes(memoryview(packet)[:_HEAD_BYTES]))
-            changed = changed or any(self._last.get(key) not in (None, value) for key, value in found.items())
-            self._last |= found
-        return changed
+        found = self._found(bytes(memoryview(packet)[:_HEAD_BYTES]))
+        changed = any(self._last.get(key) not in (None, value) for key, value in found.items())
+        self._last |= found
+        return changed or (not first and packet.has_sidedata("new_extradata"))
 
     def _found(self, data: bytes) -> dict[int, bytes]:
         """Headers in a packet, by kind."""

@@ -150,7 +150,7 @@ class PacketTable:
         times = times - (times[0] if len(times) else 0.0)
         seconds = self.seconds.copy()
         seconds[order] = times
-        source = "frame rate" if self.times_from == "frame rate" else "pts" if kept else "sorted pts"
+        source: TimesFrom = "frame rate" if self.times_from == "frame rate" else "pts" if kept else "sorted pts"
         return replace(
             self, begins=begins, order=order, exact=exact, seconds=seconds, frame_seconds=times, times_from=source
         )

@@ -51,7 +51,7 @@ class PictureCounter:
             "h264": H264Fields(extradata).count,
         }
         known = codec in readers or codec in _ONE_EACH
-        self._read = readers.get(codec, lambda packet, key: 1)
+        self._read: Callable[[AnyPacket, bool], int] = readers.get(codec, _one)
         self.doubtful = not known or (codec == "mpeg4" and bool(_PACKED.search(extradata or b"")))
 
     def __call__(self, packet: AnyPacket, is_key: bool) -> int:
@@ -59,9 +59,10 @@ class PictureCounter:
         if packet.size == 0:
             return 0
         try:
-            return self._read(packet, is_key)
-        except (IndexError, ValueError):  # cut or damaged: what the decoder makes of it is known by decoding only
+            begun: int = self._read(packet, is_key)
+        except (IndexError, ValueError):  # cut or damaged
             return 1
+        return begun
 
     def _mpeg2(self, packet: AnyPacket, is_key: bool) -> int:
         data = bytes(packet)
@@ -91,6 +92,10 @@ class PictureCounter:
             self.doubtful = self.doubtful or broken or self._tail.endswith(b"\x48\x01")
         self._tail = bytes(memoryview(packet)[-2:])
         return 1
+
+
+def _one(packet: AnyPacket, is_key: bool) -> int:
+    return 1
 
 
 def _vp8(packet: AnyPacket, is_key: bool) -> int:
