@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ov2kit.codec.decode import DecodeLosses, _decode
+from ov2kit.codec.decode import DecodeLosses, _identified, _References
 from ov2kit.codec.entry import entry_points
 from ov2kit.codec.estimate import estimate_motion
 from ov2kit.codec.frame import Frame
@@ -82,7 +82,7 @@ def table(seconds, is_entry):
     order = np.argsort(seconds)
     return PacketTable(
         seconds, seconds, np.ones(n, dtype=np.int64), np.array(is_entry), np.array(is_entry), flags, flags, flags,
-        order, True, "pts", seconds[order], 1.0,
+        np.ones(n, dtype=np.int64), order, True, "pts", seconds[order], 1.0,
     )  # fmt: skip
 
 
@@ -100,10 +100,26 @@ def test_frames_come_in_display_order_where_a_decoder_guesses_its_delay_too_shor
         name = "hasty"
 
         def decode(self, packet):
-            return [] if packet is None else [SimpleNamespace(opaque=packet.opaque, pict_type=2, is_corrupt=False)]
+            return [] if packet is None else [SimpleNamespace(pts=packet.pts, pict_type=2, is_corrupt=False)]
 
     rank = np.array([0, 2, 1, 4, 3, 5])
-    packets = [(i, SimpleNamespace()) for i in range(6)]
-    frames = list(_decode(Hasty(), packets, None, rank, lambda frame: frame, DecodeLosses()))
-    assert [frame.packet for frame in frames] == [0, 2, 1, 4, 3, 5]
-    assert [frame.reference_packet for frame in frames] == [-1, 0, 2, 1, 4, 3]
+    packets = [(i, SimpleNamespace(size=1)) for i in range(6)]
+    losses = DecodeLosses()
+    references = _References(None, lambda frame: frame, losses)
+    frames = [f for i, p in _identified(Hasty(), packets, None, rank, losses) for f in references.shown(i, p)]
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4, 5]
+    assert [frame.reference_index for frame in frames] == [-1, 0, 1, 2, 3, 4]
+
+
+def test_two_pictures_of_one_time_never_compare_frames():
+    """A decoder that gives pictures without time stamps under one mark: the second is left out, not compared."""
+
+    class Confused:
+        name = "confused"
+
+        def decode(self, packet):
+            return [] if packet is None else [SimpleNamespace(pts=None, opaque=[1], pict_type=2, is_corrupt=False)]
+
+    packets = [(i, SimpleNamespace(size=1)) for i in range(6)]
+    frames = list(_identified(Confused(), packets, None, np.arange(6), DecodeLosses()))
+    assert [index for index, _ in frames] == [1]

@@ -8,6 +8,7 @@ from ov2kit.errors import DataError
 from ov2kit.recipes import read_subtitles
 from ov2kit.recipes.prompts import Run, timestamp
 from ov2kit.recipes.subtitles import Subtitle, interleave
+from tests.odd_streams import with_sound
 from tests.test_canvases import build
 from tests.test_processor import CODEC, FRAMES, dots, processor, user, video
 
@@ -281,3 +282,15 @@ def test_where_a_line_stands(shown, said, end):
     for (place, _), subtitle in zip(lines, kept, strict=True):
         later = [i for i, t in enumerate(shown) if t > subtitle.start]
         assert sum(isinstance(item, Run) for item in mixed[:place]) == (later[0] if later else len(shown))
+
+
+def test_subtitles_are_on_the_clock_of_the_file_and_stamps_on_that_of_the_picture(tmp_path):
+    """Sound from 0 s, pictures from 3 s on: what is said at 4.0 s is said 1.0 s into the picture."""
+    path = with_sound(tmp_path / "late.mkv", frames=100, late_ms=3000, sound_seconds=7)
+    spoken = [{"start": s, "end": s + 0.2, "text": f"at {s}"} for s in (1.0, 4.0, 6.5)]
+    part = {"type": "video", "video": str(path), "source": "frames", "subtitles": spoken}
+    real = processor(source="frames")
+    shown = real.text([{"role": "user", "content": [part]}])
+    assert [
+        shown.count(line) for line in ("<0.0 seconds> at 1.0\n", "<1.0 seconds> at 4.0\n", "<3.5 seconds> at 6.5")
+    ] == [1] * 3

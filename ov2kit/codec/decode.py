@@ -6,10 +6,11 @@ other; a single interval of a codec without vectors may use frame threads. One d
 decoders; queues are bounded, so memory does not grow with the video.
 """
 
+import contextlib
 import heapq
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from ov2kit.codec.plan import DecodeJob
-from ov2kit.codec.source import AnyPacket, Source, choose_stream
+from ov2kit.codec.source import AnyPacket, Source, choose_stream, demux_packets
 
 T = TypeVar("T")
 
@@ -57,6 +58,18 @@ class _PacketQueue:
     def __init__(self, room: "_Room") -> None:
         self._items: queue.SimpleQueue[tuple[int, AnyPacket] | None] = queue.SimpleQueue()
         self._room = room
+        self._begun = threading.Event()
+        self.before: tuple[tuple[int, AnyPacket], ...] | None = None
+
+    def begin(self, primers: tuple[tuple[int, AnyPacket], ...]) -> None:
+        """The packets that tell a decoder what came before this job."""
+        self.before = primers
+        self._begun.set()
+
+    def wait(self) -> tuple[tuple[int, AnyPacket], ...]:
+        """What `begin` was given, once it was."""
+        self._begun.wait()
+        return self.before or ()
 
     def put(self, index: int, packet: AnyPacket) -> None:
         self._room.take(packet.size)
@@ -64,6 +77,7 @@ class _PacketQueue:
 
     def close(self) -> None:
         self._items.put(None)
+        self._begun.set()
 
     def __iter__(self) -> Iterator[tuple[int, AnyPacket]]:
         while (item := self._items.get()) is not None:
@@ -106,20 +120,16 @@ class DecodedFrame:
     """A wanted picture with the picture it was predicted from.
 
     Args:
-        packet: decode index of its packet.
-        order: output count within its job, for files whose display order is unknown.
+        index: display index; within its job where display order is unknown.
         picture: the frame as FFmpeg decoded it.
         reference: the last I or P picture shown before it in the same job; None if there is none.
-        reference_packet: decode index of the reference's packet, -1 without one.
-        reference_order: output count of the reference.
+        reference_index: display index of the reference, -1 without one.
     """
 
-    packet: int
-    order: int
+    index: int
     picture: VideoFrame
     reference: VideoFrame | None
-    reference_packet: int
-    reference_order: int
+    reference_index: int
 
 
 class _Job(Generic[T]):
@@ -140,11 +150,16 @@ def decode_jobs(
     motion: bool,
     threads: int,
     losses: DecodeLosses,
+    headers: Sequence[int] = (),
+    hold: int = _RESULTS_AHEAD,
     frame_threads: int = 1,
     quantizers: bool = False,
     on_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[T]:
     """Decode `jobs` and yield ``emit(frame)`` for each wanted frame, in job and output order.
+
+    A job that starts in the middle of the stream and meets damage, or lacks a picture, is decoded
+    again from the start of the stream: what it missed may have been told there.
 
     Args:
         source: read from its start until the jobs are done; a file object allows one decoder only.
@@ -152,13 +167,17 @@ def decode_jobs(
         jobs: from `plan_jobs`.
         wanted: (P,) bool over packets; None for every frame.
         emit: called in the decoding thread; may return a Future, whose result is then yielded.
-        rank: (P,) display index of each packet, where it is known; frames then come in that order
-            even where a decoder that starts in the middle guesses too short a reordering delay.
+        rank: (P,) display index of the frame each packet belongs to, where it is known; frames then
+            come in that order even where a decoder that starts in the middle guesses too short a
+            reordering delay.
         motion: export motion vectors.
         threads: decoders at work at the same time; at least 1.
         losses: counted into.
+        headers: packets that change the codec headers; a decoder that starts behind them is given
+            them, and the first packet of the stream, before its own.
+        hold: most frames of a job that are kept back until all of it is known to be sound.
         frame_threads: threads inside each decoder; more than 1 only where no vectors are wanted.
-        quantizers: export the quantiser of each block, where the decoder can.
+        quantizers: export the quantizer of each block, where the decoder can.
         on_idle: called by each decoding thread once there is no job left for it.
 
     Raises:
@@ -182,7 +201,7 @@ def decode_jobs(
 
     def feed() -> None:
         try:
-            _feed(containers[0].demux(streams[0]), work)
+            _feed(demux_packets(containers[0], streams[0]), work, {0, *headers})
         except _StopWork:
             pass
         except BaseException as caught:
@@ -193,6 +212,7 @@ def decode_jobs(
 
     def run(decoder: VideoCodecContext) -> None:
         _prepare(decoder, motion, quantizers, frame_threads)
+        known = -1  # the last packet whose headers this decoder was given
         while not room.stopped:
             try:
                 job = pending.get_nowait()
@@ -202,9 +222,8 @@ def decode_jobs(
             try:
                 if decoder.is_open:
                     decoder.flush_buffers()
-                for result in _decode(decoder, job.packets, wanted, rank, emit, losses):
-                    _put(job.results, result, room)
-                _put(job.results, _END, room)
+                known = _prime(decoder, job, known)
+                _run_job(decoder, job)
             except _StopWork:
                 return
             except BaseException as caught:
@@ -213,6 +232,35 @@ def decode_jobs(
                 except _StopWork:
                     return
 
+    def _run_job(decoder: VideoCodecContext, job: "_Job[T]") -> None:
+        has_gaps = not job.plan.is_from_start
+        may_retry = has_gaps and source.can_share and rank is not None
+        lost = DecodeLosses()
+        held: list[tuple[int, T]] = []
+        pictures = _References(wanted_frames, emit, lost)
+        is_holding = may_retry
+        for index, frame in _identified(decoder, job.packets, wanted, rank, lost):
+            for result in pictures.shown(index, frame):
+                if not is_holding:
+                    _put(job.results, (index, result), room)
+                    continue
+                held.append((index, result))
+                if len(held) > hold:
+                    is_holding = False
+                    for item in held:
+                        _put(job.results, item, room)
+                    held = []
+        short = rank is not None and wanted is not None and pictures.given < len(_frames_of(job.plan, wanted, rank))
+        if may_retry and (lost.failed_packets or pictures.is_damaged or short):
+            _put(job.results, _DAMAGED, room)
+            return
+        for item in held:
+            _put(job.results, item, room)
+        losses.add(lost.failed_packets, lost.corrupt_frames, lost.decoded_frames)
+        _put(job.results, _END, room)
+
+    wanted_frames = None if wanted is None or rank is None else frozenset(rank[wanted & (rank >= 0)].tolist())
+    again: _FromStart | None = None
     failure: list[BaseException] = []
     workers = [threading.Thread(target=feed, name="ov2kit-demux", daemon=True)]
     workers += [
@@ -222,10 +270,24 @@ def decode_jobs(
         worker.start()
     try:
         for job in work:
-            while (result := job.results.get()) is not _END:
-                if isinstance(result, BaseException):
-                    raise result
+            given = set()
+            while (item := job.results.get()) is not _END and item is not _DAMAGED:
+                if isinstance(item, BaseException):
+                    raise item
+                index, result = item
+                given.add(index)
                 yield result.result() if isinstance(result, Future) else result
+            if item is _DAMAGED:
+                assert rank is not None
+                if again is None:
+                    container = opened.enter_context(source.open())
+                    stream = choose_stream(container, source.label, stream_index)
+                    _prepare(stream.codec_context, motion, quantizers, 1)
+                    again = _FromStart(demux_packets(container, stream), stream.codec_context, rank)
+                every = np.ones(len(rank), dtype=bool) if wanted is None else wanted
+                for index, result in again.job(job.plan, every, wanted_frames, emit, losses):
+                    if index not in given:
+                        yield result.result() if isinstance(result, Future) else result
         if failure:
             raise failure[0]
     finally:
@@ -237,16 +299,17 @@ def decode_jobs(
         opened.close()
 
 
-def _feed(packets: Iterator[AnyPacket], work: "list[_Job[T]]") -> None:
+def _feed(packets: Iterator[AnyPacket], work: "list[_Job[T]]", headers: set[int]) -> None:
     """Deal packets to the jobs that want them; stops reading after the last."""
     spans = [(start, stop, job) for job in work for start, stop in job.plan.ranges]
     at = 0
-    index = -1
-    for packet in packets:
-        if packet.size == 0 and packet.pts is None and packet.dts is None:
-            continue
-        index += 1
+    primers: list[tuple[int, AnyPacket]] = []
+    for index, packet in enumerate(packets):
         start, stop, job = spans[at]
+        if index == start and job.packets.before is None:
+            job.packets.begin(tuple(primers))
+        if index in headers:
+            primers.append((index, packet))
         if index < start:
             continue
         job.packets.put(index, packet)
@@ -269,7 +332,7 @@ def _put(results: "queue.Queue[Any]", item: Any, room: _Room) -> None:
 
 
 def _prepare(context: VideoCodecContext, motion: bool, quantizers: bool, frame_threads: int) -> None:
-    """Options that count only before the first decode: vectors, quantisers, threads, packet identity."""
+    """Options that count only before the first decode: vectors, quantizers, threads, packet identity."""
     options = {"flags2": "+export_mvs"} if motion else {}
     if quantizers:
         options["export_side_data"] = "venc_params"
@@ -279,70 +342,161 @@ def _prepare(context: VideoCodecContext, motion: bool, quantizers: bool, frame_t
     context.copy_opaque = True
 
 
-def _decode(
+def _prime(decoder: VideoCodecContext, job: "_Job[T]", known: int) -> int:
+    """Let a decoder see what the stream said before the job: its first packet and each change of headers."""
+    primers = job.packets.wait()
+    for index, packet in primers:
+        if index > known:
+            with contextlib.suppress(av.error.FFmpegError, EOFError):
+                decoder.decode(packet)
+            known = index
+    if primers and decoder.is_open:
+        decoder.flush_buffers()
+    return known
+
+
+def mark(packet: AnyPacket, index: int) -> None:
+    """Write a packet's index where it comes back with its picture: in the time stamp, and in the mark.
+
+    The stamp goes the way of the picture; some decoders put the mark of another packet on it. PyAV
+    finds marks by identity: equal integers would be one mark.
+    """
+    packet.pts = index
+    packet.opaque = [index]
+
+
+def marked(frame: VideoFrame) -> int:
+    """Index of the packet that a frame was made from, -1 where the decoder does not say."""
+    if frame.pts is not None:
+        return int(frame.pts)
+    return int(frame.opaque[0]) if frame.opaque is not None else -1  # type: ignore[index]
+
+
+def _identified(
     decoder: VideoCodecContext,
-    packets: _PacketQueue,
+    packets: Iterable[tuple[int, AnyPacket]],
     wanted: np.ndarray | None,
     rank: np.ndarray | None,
-    emit: Callable[[DecodedFrame], T],
     losses: DecodeLosses,
-) -> Iterator[T]:
-    """Frames of one job; a packet that fails is counted and left behind."""
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames with their display index, in display order; a packet that fails is counted and left behind."""
     skips = wanted is not None and rank is not None and decoder.name in _SKIPS_NONREF
-    failed = corrupt = order = 0
     waiting: list[tuple[int, int, VideoFrame]] = []
-    reference: tuple[VideoFrame, int, int] | None = None
-    last: tuple[VideoFrame, int, int] | None = None
+    count = 0
+    pushed: set[int] = set()
 
     def in_order(frames: list[VideoFrame], keep: int) -> Iterator[tuple[int, VideoFrame]]:
+        nonlocal count
         for frame in frames:
-            if frame.opaque is None:
-                raise RuntimeError(f"decoder {decoder.name} loses track of its packets; please report the file")
-            packet = frame.opaque[0]  # type: ignore[index]
-            heapq.heappush(waiting, (int(rank[packet]) if rank is not None else order + len(waiting), packet, frame))
+            index = count
+            if rank is not None:
+                packet = marked(frame)
+                index = int(rank[packet]) if 0 <= packet < len(rank) else -1
+                if index < 0 or index in pushed:
+                    continue  # shown nowhere, or a second picture of the same time: damage
+                pushed.add(index)
+            heapq.heappush(waiting, (index, count, frame))  # the count is unique: frames are never compared
+            count += 1
             while len(waiting) > keep:
-                yield heapq.heappop(waiting)[1:]
+                first, _, oldest = heapq.heappop(waiting)
+                yield first, oldest
         while len(waiting) > keep:
-            yield heapq.heappop(waiting)[1:]
+            first, _, oldest = heapq.heappop(waiting)
+            yield first, oldest
 
-    def shown(frames: list[VideoFrame], keep: int) -> Iterator[T]:
-        nonlocal corrupt, order, reference, last
-        for packet, frame in in_order(frames, keep if rank is not None else 0):
-            before = reference
-            # Streams that only bend forward (all B after one I) would compare with the distant past.
-            if last is not None and (before is None or order - before[2] > _MAX_REFERENCE_DISTANCE):
-                before = last
-            if wanted is None or wanted[packet]:
-                picture, at, count = before if before is not None else (None, -1, -1)
-                corrupt += bool(frame.is_corrupt)
-                yield emit(DecodedFrame(packet, order, frame, picture, at, count))
-            last = (frame, packet, order)
-            if frame.pict_type != _B:
-                reference = last
-            order += 1
-
-    try:
-        for index, packet in packets:
-            packet.opaque = [index]  # PyAV finds marks by identity: equal integers would be one mark
-            if skips:
-                assert wanted is not None
-                decoder.skip_frame = "DEFAULT" if wanted[index] else "NONREF"
-            try:
-                frames = decoder.decode(packet)
-            except (av.error.FFmpegError, EOFError):
-                failed += 1
-                continue
-            yield from shown(frames, _REORDER)
+    reorder = _REORDER if rank is not None else 0
+    for index, packet in packets:
+        if packet.size == 0:
+            continue  # an empty packet would end the stream for the decoder
+        mark(packet, index)
+        if skips:
+            assert wanted is not None
+            decoder.skip_frame = "DEFAULT" if wanted[index] else "NONREF"
         try:
-            tail = decoder.decode(None)
+            frames = decoder.decode(packet)
         except (av.error.FFmpegError, EOFError):
-            failed, tail = failed + 1, []
-        yield from shown(tail, 0)
-    finally:
-        losses.add(failed, corrupt, order)
+            losses.add(1, 0, 0)
+            continue
+        yield from in_order(frames, reorder)
+    try:
+        tail = decoder.decode(None)
+    except (av.error.FFmpegError, EOFError):
+        losses.add(1, 0, 0)
+        tail = []
+    yield from in_order(tail, 0)
+
+
+class _References(Generic[T]):
+    """Gives each wanted picture with the picture it is compared with."""
+
+    def __init__(self, wanted: frozenset[int] | None, emit: Callable[[DecodedFrame], T], losses: DecodeLosses) -> None:
+        self._wanted, self._emit, self._losses = wanted, emit, losses
+        self._reference: tuple[VideoFrame, int, int] | None = None
+        self._last: tuple[VideoFrame, int, int] | None = None
+        self._order = 0
+        self.given = 0
+        self.is_damaged = False
+
+    def shown(self, index: int, frame: VideoFrame) -> Iterator[T]:
+        before = self._reference
+        # Streams that only bend forward (all B after one I) would compare with the distant past.
+        if self._last is not None and (before is None or self._order - before[2] > _MAX_REFERENCE_DISTANCE):
+            before = self._last
+        is_wanted = self._wanted is None or index in self._wanted
+        self.is_damaged = self.is_damaged or bool(frame.is_corrupt)  # later pictures are made from it
+        self._losses.add(0, bool(frame.is_corrupt) and is_wanted, 1)
+        if is_wanted:
+            picture, at = (before[0], before[1]) if before is not None else (None, -1)
+            self.given += 1
+            yield self._emit(DecodedFrame(index, frame, picture, at))
+        self._last = (frame, index, self._order)
+        if frame.pict_type != _B:
+            self._reference = self._last
+        self._order += 1
+
+
+class _FromStart:
+    """One decode of the stream from its start, which damaged jobs share: it only ever goes forward."""
+
+    def __init__(self, packets: Iterator[AnyPacket], decoder: VideoCodecContext, rank: np.ndarray) -> None:
+        self._rank = rank
+        self._lost = DecodeLosses()
+        self._frames = _identified(decoder, enumerate(packets), None, rank, self._lost)
+        self._next: tuple[int, VideoFrame] | None = None
+
+    def job(
+        self,
+        plan: DecodeJob,
+        wanted: np.ndarray,
+        wanted_frames: frozenset[int] | None,
+        emit: Callable[[DecodedFrame], T],
+        losses: DecodeLosses,
+    ) -> Iterator[tuple[int, T]]:
+        """Frames of the job, with their indices."""
+        mine = {int(i) for start, stop in plan.ranges for i in self._rank[start:stop] if i >= 0}
+        last = max(_frames_of(plan, wanted, self._rank), default=-1)
+        self._lost.failed_packets = 0
+        lost = DecodeLosses()
+        pictures = _References(wanted_frames, emit, lost)
+        while (found := self._next or next(self._frames, None)) is not None:
+            self._next = None
+            index, frame = found
+            if index > last:
+                self._next = found
+                break
+            if index in mine:
+                for result in pictures.shown(index, frame):
+                    yield index, result
+        losses.add(self._lost.failed_packets, lost.corrupt_frames, lost.decoded_frames)
+
+
+def _frames_of(plan: DecodeJob, wanted: np.ndarray, rank: np.ndarray) -> set[int]:
+    """Display indices that a job is to give."""
+    return {int(i) for start, stop in plan.ranges for i in rank[start:stop][wanted[start:stop]] if i >= 0}
 
 
 _B = 3  # AV_PICTURE_TYPE_B; PyAV gives pict_type as a plain int
 _MAX_REFERENCE_DISTANCE = 16
 _REORDER = 4
 _END = object()  # after the last result of a job
+_DAMAGED = object()  # in its place: what was not given is to be decoded again

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ov2kit.codec.packets import PacketTable
+from ov2kit.codec.shown import av1_is_key, vp9_is_key
 
 _INTRA_ONLY = frozenset({"mjpeg", "png", "rawvideo", "prores", "dnxhd", "dvvideo", "huffyuv", "v210", "jpeg2000"})
 _HEADER_BYTES = 8192
@@ -56,6 +57,18 @@ def _mpeg4(data: bytes, extradata: bytes | None) -> bool:
     return 0 <= at < len(data) - 4 and data[at + 4] >> 6 == 0
 
 
+def _mpeg2(data: bytes, extradata: bytes | None) -> bool:
+    """A sequence header comes before the picture: without one the matrices of before would count."""
+    return 0 <= data.find(b"\x00\x00\x01\xb3") < data.find(b"\x00\x00\x01\x00")
+
+
+def _av1(data: bytes, extradata: bytes | None) -> bool:
+    try:
+        return av1_is_key(memoryview(data))
+    except IndexError:
+        return False
+
+
 def _flag(data: bytes, extradata: bytes | None) -> bool:
     return True
 
@@ -64,10 +77,10 @@ _STARTS_AT: dict[str, Callable[[bytes, bytes | None], bool]] = {
     "h264": _h264,
     "hevc": _hevc,
     "vp8": _vp8,
-    "vp9": _flag,
-    "av1": _flag,
-    "mpeg1video": _flag,
-    "mpeg2video": _flag,
+    "vp9": lambda data, extradata: vp9_is_key(memoryview(data)),
+    "av1": _av1,
+    "mpeg1video": _mpeg2,
+    "mpeg2video": _mpeg2,
     "mpeg4": _mpeg4,
     **dict.fromkeys(_INTRA_ONLY, _flag),
 }
@@ -94,8 +107,9 @@ def entry_points(table: PacketTable) -> np.ndarray:
     if n == 0 or not table.exact:
         return np.zeros(min(n, 1), dtype=np.int64)
     seconds = table.seconds
-    later = np.minimum.accumulate(seconds[::-1])[::-1]
-    earlier = np.concatenate([[-np.inf], np.maximum.accumulate(seconds)[:-1]])
-    closed = table.is_entry & (later >= seconds) & (earlier < seconds)
+    shows = (table.begins > 0) | table.is_discard
+    later = np.minimum.accumulate(np.where(shows, seconds, np.inf)[::-1])[::-1]
+    earlier = np.concatenate([[-np.inf], np.maximum.accumulate(np.where(shows, seconds, -np.inf))[:-1]])
+    closed = table.is_entry & shows & (later >= seconds) & (earlier < seconds)
     closed[0] = True
     return np.flatnonzero(closed)

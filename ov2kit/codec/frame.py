@@ -29,7 +29,10 @@ class StreamInfo:
         exports_motion: whether this decoder gives motion vectors at all.
         start_seconds: time stamp of the first shown frame, in seconds; all other times count from
             it.
-        header_seconds: duration the header claims, None if it claims none. A hint, often wrong.
+        delay_seconds: from the start of the file, where its earliest stream begins, to the first
+            shown frame; what a time of the file (a subtitle) is ahead of one of the picture.
+        header_seconds: duration the header claims for the picture, None if it claims none. A hint,
+            often wrong.
     """
 
     codec: str
@@ -43,6 +46,7 @@ class StreamInfo:
     interlaced: bool
     exports_motion: bool
     start_seconds: float
+    delay_seconds: float
     header_seconds: float | None
 
 
@@ -55,7 +59,7 @@ class Frame:
         seconds: presentation time, counted from the first shown frame.
         kind: how the codec predicted it; "?" where the decoder does not say.
         is_key: the decoder calls it a key frame.
-        nbytes: size of its packet in bytes.
+        nbytes: size in bytes of all its packets: both fields, and hidden pictures that come before it.
         rgb: (3, H, W) uint8, None unless asked for.
         luma: (h, w) uint8, None unless asked for.
         reference: (h, w) uint8 luma of the frame it is compared with (the last I or P frame shown

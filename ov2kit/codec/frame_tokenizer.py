@@ -6,6 +6,7 @@ Source: frame sampling of LLaVA-OneVision-2 (frame counts by duration, rounded l
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,13 +61,37 @@ def select_frame_indices(frame_count: int, target_count: int) -> list[int]:
     return places
 
 
+def select_frames_by_time(frame_seconds: np.ndarray, target_count: int) -> list[int]:
+    """Frames nearest to equal steps of time, from the first frame to the last.
+
+    Where frames come at a constant rate these are the frames of `select_frame_indices`.
+
+    Args:
+        frame_seconds: (F,) increasing time of each frame.
+        target_count: frames to choose.
+
+    Returns:
+        Increasing indices, each once: fewer than asked for where a long gap holds no frames.
+    """
+    count = len(frame_seconds)
+    even = np.linspace(frame_seconds[0], frame_seconds[-1], count) if count else frame_seconds
+    step = (even[-1] - even[0]) / max(1, count - 1) if count else 0.0
+    if target_count <= 0 or count <= target_count or (np.abs(frame_seconds - even) <= step / 2).all():
+        return select_frame_indices(count, target_count)
+    wanted = np.linspace(frame_seconds[0], frame_seconds[-1], target_count)
+    after = np.searchsorted(frame_seconds, wanted).clip(1, count - 1)
+    is_before = wanted - frame_seconds[after - 1] <= frame_seconds[after] - wanted
+    return [int(i) for i in np.unique(after - is_before)]
+
+
 class FrameTokenizer:
     """Sampled frames, one I-canvas each, in the same form as codec canvases.
 
     Args:
         budget_canvases: most frames; with neither budget the release's rule by duration applies.
         budget_tokens: most merged tokens instead.
-        target_fps: frames per second, capped by the budget; spread over the clip by default.
+        target_fps: frames per second of time, capped by the budget; by default as many as the budget
+            has, at equal steps over the frames of the clip.
         group: frames that see each other: 4 as in training, 1 as in the release's inference.
         patch: patch edge in pixels.
         merge: patches per block edge.
@@ -132,7 +157,10 @@ class FrameTokenizer:
         count = budget.canvases
         if self.target_fps is not None:
             count = choose_frame_count(duration, max_frames=count, target_fps=self.target_fps)
-        indices = select_frame_indices(stream.num_frames, count)
+        if self.target_fps is None:
+            indices = select_frame_indices(stream.num_frames, count)
+        else:
+            indices = select_frames_by_time(stream.packets().frame_seconds, count)
         with clock("decode"):
             frames = list(stream.frames(indices, size=(budget.height, budget.width)))
         images = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])

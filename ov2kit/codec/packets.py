@@ -1,12 +1,12 @@
 """The packet table: what a file says about its pictures before anything is decoded.
 
-Letters: P packets in decode order, F frames in display order (packets less those the container
-discards). Times come from pts x time base, never from index / fps, and start at 0 with the first
-shown frame.
+Letters: P packets in decode order, F shown pictures ("frames") in display order. A packet may show
+nothing (a hidden reference, a picture an edit list hides) or be half a picture (a field). Times come
+from pts x time base, never from index / fps, and start at 0 with the first shown frame.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
@@ -15,7 +15,8 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
-from ov2kit.codec.source import AnyPacket
+from ov2kit.codec.headers import HeaderChanges
+from ov2kit.codec.source import AnyPacket, demux_packets
 
 TimesFrom = Literal["pts", "sorted pts", "frame rate"]
 
@@ -33,13 +34,16 @@ class PacketTable:
         is_disposable: (P,) bool, no other picture needs it (as far as the container says).
         is_discard: (P,) bool, an edit list hides it.
         is_corrupt: (P,) bool, the demuxer found it damaged or cut short.
-        order: (F,) int64 decode index of each shown frame, in display order.
+        begins: (P,) int64 shown pictures that begin with the packet: 0 for a hidden picture, whose
+            bytes count with the next shown one, -1 for the second field of the picture before.
+        order: (F,) int64 decode index of each shown frame (of its first packet), in display order.
         exact: whether `order` is known. If not (no, repeated or impossible pts), frames are known
             only by the order in which the decoder gives them.
         times_from: where `seconds` come from: the pts, the pts sorted because they are not in
             display order, or the frame rate because there are none.
         frame_seconds: (F,) float64 time of each shown frame.
         frame_duration: typical seconds from one frame to the next.
+        headers: (H,) int64 packets that bring other codec headers than those before them.
     """
 
     pts: np.ndarray
@@ -50,11 +54,13 @@ class PacketTable:
     is_disposable: np.ndarray
     is_discard: np.ndarray
     is_corrupt: np.ndarray
+    begins: np.ndarray
     order: np.ndarray
     exact: bool
     times_from: TimesFrom
     frame_seconds: np.ndarray
     frame_duration: float
+    headers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.nbytes)
@@ -75,28 +81,95 @@ class PacketTable:
 
     @cached_property
     def frame_of_packet(self) -> np.ndarray:
-        """(P,) int64 frame index of each packet, -1 for discarded ones."""
-        rank = np.full(len(self), -1, dtype=np.int64)
-        rank[self.order] = np.arange(self.num_frames)
+        """(P,) int64 index of the frame each packet belongs to, -1 for those that belong to none."""
+        own = np.full(len(self), -1, dtype=np.int64)
+        own[self.order] = np.arange(self.num_frames)
+        places = np.arange(len(self))
+        starts = self.begins > 0
+        before = np.maximum.accumulate(np.where(starts, places, 0))
+        after = np.minimum.accumulate(np.where(starts, places, len(self) - 1)[::-1])[::-1]
+        rank = own[np.where(starts, places, np.where(self.begins < 0, before, after))]
+        rank[self.is_discard] = -1
         return rank
 
+    @cached_property
+    def frame_bytes(self) -> np.ndarray:
+        """(F,) int64 bytes of each frame: of all the packets that belong to it."""
+        rank = self.frame_of_packet
+        total = np.zeros(self.num_frames, dtype=np.int64)
+        np.add.at(total, rank[rank >= 0], self.nbytes[rank >= 0])
+        return total
+
     def display(self, name: str) -> np.ndarray:
-        """A column in display order, (F,): ``table.display("nbytes")``."""
+        """A column in display order, (F,): ``table.display("nbytes")``.
+
+        Bytes are summed over the packets of a frame; all else is that of its first packet.
+        """
+        if name == "nbytes":
+            return self.frame_bytes
         column: np.ndarray = getattr(self, name)[self.order]
         return column
+
+    def starting_with(self, packet: int) -> "PacketTable":
+        """Without the frames shown before that of `packet`, the first one a decoder gives.
+
+        A recording that begins in mid-stream has pictures whose references it lacks.
+        """
+        place = int(self.frame_of_packet[packet])
+        if not self.exact or place <= 0:
+            return self
+        begins = self.begins.copy()
+        begins[self.order[:place]] = 0
+        begins[np.flatnonzero(begins < 0)] = np.where(self.frame_of_packet[begins < 0] < place, 0, -1)
+        start = self.frame_seconds[place]
+        return replace(
+            self,
+            begins=begins,
+            order=self.order[place:],
+            seconds=self.seconds - start,
+            frame_seconds=self.frame_seconds[place:] - start,
+        )
+
+    def counted(self, given: Sequence[int]) -> "PacketTable":
+        """The table as a decode of the whole stream corrects it.
+
+        Args:
+            given: decode index of the packet of each picture, in the order in which the decoder
+                gave them; -1 where it does not say.
+        """
+        order = np.array(given, dtype=np.int64)
+        exact = len(order) > 0 and bool((order >= 0).all()) and len(np.unique(order)) == len(order)
+        begins = np.zeros(len(self), dtype=np.int64)
+        order = np.maximum.accumulate(np.where(order < 0, 0, order)) if (order < 0).any() else order
+        np.add.at(begins, order, 1)
+        begins[(self.begins < 0) & (begins == 0)] = -1
+        times = np.sort(self.seconds[order])
+        kept = exact and self.times_from != "frame rate" and bool((np.diff(self.seconds[order]) > 0).all())
+        if self.times_from == "frame rate" or not (np.diff(times) > 0).all():
+            times = np.arange(len(order)) * self.frame_duration + (times[0] if len(times) else 0.0)
+        times = times - (times[0] if len(times) else 0.0)
+        seconds = self.seconds.copy()
+        seconds[order] = times
+        source: TimesFrom = "frame rate" if self.times_from == "frame rate" else "pts" if kept else "sorted pts"
+        return replace(
+            self, begins=begins, order=order, exact=exact, seconds=seconds, frame_seconds=times, times_from=source
+        )
 
 
 def read_packets(
     container: InputContainer,
     stream: AVStream,
     starts: Callable[[memoryview], bool],
-    look: Callable[[AnyPacket], bool] | None = None,
+    counter: Callable[[AnyPacket, bool], int],
+    look: Callable[["AnyPacket | None", int], bool] | None = None,
 ) -> PacketTable:
     """Demux one stream to its end. Nothing is decoded, no packet is kept.
 
     Args:
         starts: test of a key packet's bytes, see `ov2kit.codec.entry.starts_at`.
-        look: shown each packet until it answers True (to decode a first picture on the way).
+        counter: how many pictures begin with a packet, see `ov2kit.codec.shown.PictureCounter`.
+        look: shown each packet, with its index, until it answers True (to decode a first picture on
+            the way), and None after the last.
     """
     base = stream.time_base or Fraction(1)
     # One list per column: a tuple per packet would have the garbage collector walk the heap again and
@@ -109,14 +182,17 @@ def read_packets(
     disposable: list[bool] = []
     discard: list[bool] = []
     corrupt: list[bool] = []
+    begins: list[int] = []
+    changes = HeaderChanges(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+    headers: list[int] = []
     duration = 0
-    for packet in container.demux(stream):
-        if look is not None and look(packet):
+    for packet in demux_packets(container, stream):
+        pts, size, key = packet.pts, packet.size, packet.is_keyframe
+        begins.append(counter(packet, key))
+        if changes(packet, key):
+            headers.append(len(keys))
+        if look is not None and size and look(packet, len(keys)):
             look = None
-        pts, size = packet.pts, packet.size
-        if size == 0 and pts is None and packet.dts is None:
-            continue  # the flush packet at the end is not in the file
-        key = packet.is_keyframe
         if key and starts(memoryview(packet)):
             entries.append(len(keys))
         pts_ticks.append(pts)
@@ -128,14 +204,20 @@ def read_packets(
         corrupt.append(packet.is_corrupt)
         if not duration:
             duration = packet.duration or 0
+    if look is not None:
+        look(None, len(keys))
     pts_seconds = _seconds(pts_ticks, base)
     dts_seconds = _seconds(dts_ticks, base)
     is_entry = np.zeros(len(keys), dtype=bool)
     is_entry[entries] = True
-    shown = ~np.array(discard, dtype=bool)
+    hidden = np.array(discard, dtype=bool)
+    pictures = np.array(begins, dtype=np.int64)
+    shown = ~hidden & (pictures > 0)
     nominal = float(duration * base) if duration else _nominal_duration(stream)
     reorders = bool(stream.codec_context.has_b_frames)
     seconds, order, exact, source = _timeline(pts_seconds, dts_seconds, shown, nominal, reorders)
+    if (pictures[shown] > 1).any():
+        order, exact = np.repeat(order, pictures[order]), False
     frame_seconds = np.sort(seconds[order])
     steps = np.diff(frame_seconds)
     return PacketTable(
@@ -145,12 +227,14 @@ def read_packets(
         is_key=np.array(keys, dtype=bool),
         is_entry=is_entry,
         is_disposable=np.array(disposable, dtype=bool),
-        is_discard=~shown,
+        is_discard=hidden,
         is_corrupt=np.array(corrupt, dtype=bool),
+        begins=pictures,
         order=order,
         exact=exact,
         times_from=source,
         frame_seconds=frame_seconds,
+        headers=np.array(headers, dtype=np.int64),
         frame_duration=float(np.median(steps[steps > 0])) if (steps > 0).any() else nominal,
     )
 

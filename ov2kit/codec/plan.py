@@ -33,6 +33,11 @@ class DecodeJob:
     def stop(self) -> int:
         return self.ranges[-1][1]
 
+    @property
+    def is_from_start(self) -> bool:
+        """Whether the decoder sees every packet from the first one on."""
+        return self.start == 0 and self.stop == sum(stop - start for start, stop in self.ranges)
+
 
 def plan_jobs(table: PacketTable, wanted: np.ndarray) -> list[DecodeJob]:
     """Jobs in file order that together decode every wanted frame.
@@ -53,6 +58,9 @@ def plan_jobs(table: PacketTable, wanted: np.ndarray) -> list[DecodeJob]:
         hits = np.flatnonzero(wanted[start:stop])
         if len(hits) == 0:
             continue
+        if open_ranges and np.any((table.headers > open_ranges[0][0]) & (table.headers <= start)):
+            jobs.append(DecodeJob(tuple(open_ranges)))  # each job's decoder is given the headers of its start
+            open_ranges = []
         open_ranges.append((start, start + int(hits[-1]) + 1))
         if sum(b - a for a, b in open_ranges) >= _JOB_PACKETS:
             jobs.append(DecodeJob(tuple(open_ranges)))

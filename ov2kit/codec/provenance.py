@@ -58,6 +58,7 @@ def describe(
             "frames": table.num_frames,
             "seconds": table.duration_seconds,
             "start_seconds": info.start_seconds,
+            "delay_seconds": info.delay_seconds,
             "fps": table.fps,
             "coded_size": list(info.coded_size),
             "display_size": list(info.display_size),

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeAlias
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -146,6 +147,22 @@ def choose_stream(
         )
     stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(max_source_pixels)}
     return stream
+
+
+def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPacket]:
+    """Packets of one stream in decode order, one coded picture each, without the flush packet at the end.
+
+    DivX and Xvid pack two pictures of MPEG-4 part 2 into one packet and leave the next one empty;
+    FFmpeg's filter takes them apart.
+    """
+    is_mpeg4 = stream.codec_context is not None and stream.codec_context.name == "mpeg4"
+    split = BitStreamFilterContext("mpeg4_unpack_bframes", stream) if is_mpeg4 else None
+    for packet in container.demux(stream):
+        flush = packet.size == 0 and packet.pts is None and packet.dts is None
+        if split is not None:
+            yield from split.filter(None if flush else packet)
+        elif not flush:
+            yield packet
 
 
 def reason(error: BaseException) -> str:

@@ -5,10 +5,12 @@ class. Frames are known by their index in display order; times come from the tim
 """
 
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +22,8 @@ from av.video.stream import VideoStream as AVStream
 from torch import Tensor
 
 from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs
+from ov2kit.codec.counting import count_pictures
+from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
 from ov2kit.codec.entry import starts_at
 from ov2kit.codec.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.macroblocks import macroblock_luma_size
@@ -29,6 +32,7 @@ from ov2kit.codec.packets import PacketTable, read_packets
 from ov2kit.codec.pictures import PictureScaler
 from ov2kit.codec.plan import plan_jobs
 from ov2kit.codec.quantizer import quantizer_map
+from ov2kit.codec.shown import PictureCounter
 from ov2kit.codec.source import (
     MAX_SOURCE_PIXELS,
     OPEN_ERRORS,
@@ -55,6 +59,8 @@ _VECTOR = np.dtype(
 _KINDS = {1: "I", 2: "P", 3: "B"}
 _MAX_FAILED_SHARE = 0.5
 _LUMAS_KEPT = 16
+_FRAMES_HELD = 90
+_BYTES_HELD = 64 << 20
 
 
 class VideoStream:
@@ -170,8 +176,8 @@ class VideoStream:
         count = int(wanted_frames.sum())
         if count == 0:
             return
-        wanted = np.zeros(len(table), dtype=bool)
-        wanted[table.order[wanted_frames]] = True
+        rank = table.frame_of_packet
+        wanted = (rank >= 0) & wanted_frames[rank]
         lost = DecodeLosses()
         seen = 0
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ov2kit-scale")
@@ -183,35 +189,31 @@ class VideoStream:
         idle = threading.Semaphore(max(0, self._threads - len(jobs)))  # one more with each decoder that is done
 
         def emit(decoded: DecodedFrame) -> Future[Frame] | Frame | None:
-            if table.exact:
-                index, reference_index = (int(table.frame_of_packet[p]) for p in _packets(decoded))
-            else:
-                index, reference_index = decoded.order, decoded.reference_order
-                if index >= table.num_frames or not wanted_frames[index]:
-                    return None
+            if not table.exact and (decoded.index >= table.num_frames or not wanted_frames[decoded.index]):
+                return None
             if not idle.acquire(blocking=False):
-                return picture(decoded, index, reference_index)
-            future = pool.submit(picture, decoded, index, reference_index)
+                return picture(decoded)
+            future = pool.submit(picture, decoded)
             future.add_done_callback(lambda _: idle.release())
             return future
 
         keep = threading.Lock()
         turn_of_luma = Orientation() if as_coded else info.orientation
-        lumas: dict[int, Tensor] = {}  # of the last few packets: a candidate is often the next one's reference
+        lumas: dict[int, tuple[Any, Tensor]] = {}  # of the last few: a candidate is often the next one's reference
 
-        def luma_of(packet: int, frame: Any) -> Tensor:
+        def luma_of(index: int, frame: Any) -> Tensor:
             assert luma_size is not None
-            found = lumas.get(packet)
-            if found is None:
+            kept, found = lumas.get(index, (None, None))
+            if found is None or kept is not frame:  # one that was decoded again is another picture
                 found = torch.from_numpy(self._scaler.luma(frame, luma_size, turn_of_luma))
                 with keep:
-                    lumas[packet] = found
+                    lumas[index] = (frame, found)
                     if len(lumas) > _LUMAS_KEPT:
                         del lumas[next(iter(lumas))]
             return found
 
-        def picture(decoded: DecodedFrame, index: int, reference_index: int) -> Frame:
-            frame, before = decoded.picture, decoded.reference
+        def picture(decoded: DecodedFrame) -> Frame:
+            index, frame, before = decoded.index, decoded.picture, decoded.reference
             scaler, turn = self._scaler, info.orientation
             small = before is not None and reference and luma_size is not None
             return Frame(
@@ -219,11 +221,11 @@ class VideoStream:
                 seconds=float(table.frame_seconds[index]),
                 kind=_KINDS.get(frame.pict_type, "?"),  # type: ignore[arg-type]
                 is_key=bool(frame.key_frame),
-                nbytes=int(table.nbytes[decoded.packet]),
+                nbytes=int(table.frame_bytes[index]),
                 rgb=torch.from_numpy(scaler.rgb(frame, size, turn)) if rgb else None,
-                luma=luma_of(decoded.packet, frame) if luma_size else None,
-                reference=luma_of(decoded.reference_packet, before) if small else None,
-                reference_index=reference_index if before is not None else -1,
+                luma=luma_of(index, frame) if luma_size else None,
+                reference=luma_of(decoded.reference_index, before) if small else None,
+                reference_index=decoded.reference_index,
                 motion=_vectors(frame) if motion else None,
                 coded_size=(frame.height, frame.width),
                 corrupt=bool(frame.is_corrupt),
@@ -236,7 +238,9 @@ class VideoStream:
             jobs,
             wanted if table.exact else None,
             emit,
-            rank=table.frame_of_packet if table.exact else None,
+            rank=rank if table.exact else None,
+            headers=table.headers.tolist(),
+            hold=_held_frames(size if rgb else (0, 0), luma_size),
             motion=motion and info.exports_motion,
             threads=self._threads,
             losses=lost,
@@ -330,32 +334,48 @@ class VideoStream:
             context = stream.codec_context
             context.thread_type, context.thread_count = "NONE", 1
 
-            def look(packet: AnyPacket) -> bool:
+            def look(packet: "AnyPacket | None", index: int) -> bool:
                 nonlocal failed
+                if packet is not None:
+                    mark(packet, index)
                 try:
-                    first.extend(packet.decode())
+                    first.extend(context.decode(packet))
                 except av.error.DecoderNotFoundError as error:
                     raise VideoError(f"{self.label}: this FFmpeg has no decoder for {context.name}") from error
                 except (av.error.FFmpegError, EOFError):
                     failed += 1
                 return bool(first)
 
+            context.copy_opaque = True
+            counter = PictureCounter(context.codec.canonical_name, context.extradata)
             starts = starts_at(context.codec.canonical_name, context.extradata)
             try:
-                table = read_packets(container, stream, starts, look)
+                table = read_packets(container, stream, starts, counter, look)
             except OPEN_ERRORS as error:
                 if isinstance(error, VideoError):
                     raise
                 raise VideoError(f"{self.label}: reading stopped ({reason(error)})") from error
             if len(table) == 0:
                 raise VideoError(f"{self.label}: the video stream holds no packets")
-            if not first or table.num_frames == 0:
+            if not first:
                 raise VideoError(
                     f"{self.label}: no picture could be decoded from {len(table)} packet(s), {failed} of them refused "
                     f"({context.name}); the file is damaged or encrypted, or its pictures have more than "
                     f"max_source_pixels={self._source.max_source_pixels}"
                 )
-            return table, _info(container, stream, table, first[0])
+            is_guessed = container.format.name == "avi" and bool(context.has_b_frames)  # AVI has no pts
+            needs_decode = counter.doubtful or not table.exact or is_guessed
+            if not needs_decode:
+                table = table.starting_with(marked(first[0]))
+            info = _info(container, stream, table, first[0])
+        if needs_decode:
+            table = table.counted(count_pictures(self._source, info.stream_index))
+            start = _start_seconds(table)
+            delay = info.delay_seconds + start - info.start_seconds if table.times_from == "pts" else 0.0
+            info = replace(info, start_seconds=start, delay_seconds=max(0.0, delay))
+        if table.num_frames == 0:
+            raise VideoError(f"{self.label}: none of {len(table)} packet(s) shows a picture; the file is damaged")
+        return table, info
 
 
 def _vectors(frame: Any) -> np.ndarray | None:
@@ -365,8 +385,10 @@ def _vectors(frame: Any) -> np.ndarray | None:
     return None if data is None else np.frombuffer(data, dtype=np.uint8).copy().view(_VECTOR)
 
 
-def _packets(decoded: DecodedFrame) -> tuple[int, int]:
-    return decoded.packet, decoded.reference_packet
+def _held_frames(rgb: tuple[int, int], luma: tuple[int, int] | None) -> int:
+    """Frames of a job that may be kept back until it is known to be sound."""
+    nbytes = 3 * rgb[0] * rgb[1] + (2 * luma[0] * luma[1] if luma else 0)
+    return max(2, min(_FRAMES_HELD, _BYTES_HELD // max(1, nbytes)))
 
 
 def _info(container: InputContainer, stream: AVStream, table: PacketTable, frame: Any) -> StreamInfo:
@@ -374,13 +396,8 @@ def _info(container: InputContainer, stream: AVStream, table: PacketTable, frame
     ratio = float(stream.sample_aspect_ratio or 0) or 1.0
     ratio = ratio if 0.1 <= ratio <= 10 else 1.0
     shown = orientation.size(frame.height, max(1, round(frame.width * ratio)))
-    header = None
-    if stream.duration and stream.time_base:
-        header = float(stream.duration * stream.time_base)
-    elif container.duration:
-        header = container.duration / av.time_base
-    shown_pts = table.pts[table.order]
-    start = float(np.nanmin(shown_pts)) if not np.isnan(shown_pts).all() else 0.0
+    start = _start_seconds(table)
+    origin = (container.start_time or 0) / av.time_base if container.start_time is not None else start
     name = stream.codec_context.codec.canonical_name
     return StreamInfo(
         codec=name,
@@ -394,5 +411,28 @@ def _info(container: InputContainer, stream: AVStream, table: PacketTable, frame
         interlaced=bool(frame.interlaced_frame),
         exports_motion=stream.codec_context.name in MOTION_CODECS,
         start_seconds=start,
-        header_seconds=header,
+        delay_seconds=max(0.0, start - origin),
+        header_seconds=_header_seconds(container, stream, start, origin),
     )
+
+
+def _start_seconds(table: PacketTable) -> float:
+    """Time stamp of the first shown frame."""
+    stamps = table.pts[table.order]
+    return float(np.nanmin(stamps)) if not np.isnan(stamps).all() else 0.0
+
+
+def _header_seconds(container: InputContainer, stream: AVStream, start: float, origin: float) -> float | None:
+    """How long the header says the picture lasts.
+
+    The container's own duration is that of its longest stream, sound included: it counts only where
+    the video is alone.
+    """
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
+    if tag is not None:  # Matroska: the time at which the stream ends
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start
+    if container.duration and len(container.streams) == 1:
+        return container.duration / av.time_base - (start - origin)
+    return None

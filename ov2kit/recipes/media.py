@@ -4,7 +4,7 @@ A directory is read as canvases on disk: our own file or the public asset layout
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,7 +18,7 @@ from ov2kit.errors import DataError, shorten
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
 from ov2kit.recipes.sources import local_source
-from ov2kit.recipes.subtitles import Subtitle, read_subtitles
+from ov2kit.recipes.subtitles import Subtitle, on_picture_clock, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
 Clip = tuple[Kind, Canvases]
@@ -85,8 +85,10 @@ def _kind(kind: str, wanted: str | None, clip: Canvases) -> Kind:
     return "frames" if clip.signal == "none" and bool(clip.is_anchor.all()) else "codec"
 
 
-def part_subtitles(media: Media, clips: int) -> list[Subtitle]:
-    """Subtitles of a video part.
+def part_subtitles(media: Media, clips: Sequence[Clip]) -> list[Subtitle]:
+    """Subtitles of a video part, on the clock of its picture.
+
+    A subtitle's times are those of the file; the picture may start later than its sound.
 
     Raises:
         DataError: they cannot be read, or there is no one video for them.
@@ -94,9 +96,13 @@ def part_subtitles(media: Media, clips: int) -> list[Subtitle]:
     given = media.options.get("subtitles")
     if given is None:
         return []
-    if media.kind == "image" or clips != 1:
-        raise DataError(f"subtitles need one video to belong to, got {clips} clip(s) of an {media.kind} part")
-    return read_subtitles(local_source(given))
+    if media.kind == "image" or len(clips) != 1:
+        raise DataError(f"subtitles need one video to belong to, got {len(clips)} clip(s) of an {media.kind} part")
+    source = clips[0][1].provenance.get("source")
+    delay = source.get("delay_seconds") if isinstance(source, Mapping) else None
+    return on_picture_clock(
+        read_subtitles(local_source(given)), float(delay) if isinstance(delay, int | float) else 0.0
+    )
 
 
 def known_seconds(canvases: Canvases) -> float | None:

@@ -97,7 +97,7 @@ def plain_image_messages(
                 clips = open_media(part, codec=codec, frames=frames, image=image, source=source)
                 for kind, clip in clips:
                     is_timed = timestamps and kind != "image"
-                    _show(content, clip, part_subtitles(part, len(clips)), decimals if is_timed else None)
+                    _show(content, clip, part_subtitles(part, clips), decimals if is_timed else None)
             except Ov2kitError as error:
                 raise type(error)(f"message {index}: {error}") from error
         plain.append({"role": message.role, "content": content})

@@ -282,7 +282,7 @@ class Processor:
     def _show(self, part: Media) -> tuple[list[Piece], list[Clip], int]:
         clips = open_media(part, codec=self.codec, frames=self.frames, image=self.image, source=self.source)
         pieces: list[Piece] = []
-        subtitles = part_subtitles(part, len(clips))
+        subtitles = part_subtitles(part, clips)
         dropped = 0
         for kind, clip in clips:
             if (clip.patch, clip.merge) != (self.patch, self.merge):

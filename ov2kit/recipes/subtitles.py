@@ -91,6 +91,23 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def on_picture_clock(subtitles: Sequence[Subtitle], delay_seconds: float) -> list[Subtitle]:
+    """Times of the file to times of its picture, which count from the first shown frame.
+
+    Args:
+        subtitles: as `read_subtitles` gives them.
+        delay_seconds: from the start of the file to its first picture.
+
+    Returns:
+        The same lines; what is said before the first picture is put at 0.
+    """
+
+    def moved(seconds: float | None) -> float | None:
+        return None if seconds is None else max(0.0, seconds - delay_seconds)
+
+    return [Subtitle(s.text, moved(s.start), moved(s.end)) for s in subtitles]
+
+
 def subtitle_line(subtitle: Subtitle, decimals: int = 1) -> str:
     """What stands in the prompt: the start, the words, a newline."""
     stamp = "" if subtitle.start is None else f"{timestamp(subtitle.start, decimals)} "
