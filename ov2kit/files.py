@@ -93,7 +93,8 @@ def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+        values: Any = tensor.flatten().view(torch.uint8).numpy()
+        digest.update(values)
     return digest.hexdigest()
 
 
