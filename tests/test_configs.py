@@ -143,7 +143,7 @@ AXES = {  # flag -> (value, where it must have arrived, what is there)
     "data.rank_damping": ("0.7", lambda c: c.datamodule.codec.options()["rank_damping"], 0.7),
     "data.peak_weight": ("0.1", lambda c: c.datamodule.codec.options()["peak_weight"], 0.1),
     "data.block": ("2", lambda c: c.datamodule.codec.options()["block"], 2),
-    "data.budget_canvases": ("8", lambda c: c.datamodule.codec.options()["budget_canvases"], 8),
+    "data.budget_canvases": ("16", lambda c: c.datamodule.codec.options()["budget_canvases"], 16),
 }
 
 
@@ -211,7 +211,7 @@ def test_half_precision_loses_little(precision, tmp_path, cache):
         (["--model.size", "huge"], "unknown size 'huge'"),
         (["--model.start", "nowhere"], "nowhere: no such file or directory"),
         (["--data.path", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such file"),
         (["--config", "tny.yaml"], "did you mean tiny.yaml"),
         (["--data.patch", "16"], "--data.patch 14"),
         (["--model.min_lr", "much"], "model.min_lr"),
