@@ -20,7 +20,7 @@ from einops import rearrange
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ov2kit.errors import AssetError, CanvasError
+from ov2kit.errors import AssetError, CanvasError, check_number, check_numbers, check_type
 from ov2kit.files import check_file, checksum, write_tensors
 from ov2kit.geometry import to_block_layout
 from ov2kit.segments import Segments
@@ -90,10 +90,20 @@ class Canvases:
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("images", "positions", "groups", "is_anchor", "clips"):
+            check_type(name, getattr(self, name), Tensor, "a tensor", optional=name == "clips", error=CanvasError)
+        for name in ("patch", "merge"):
+            check_number(name, getattr(self, name), low=1, integer=True, error=CanvasError)
+        check_type("signal", self.signal, str, "a string", error=CanvasError)
+        check_type("provenance", self.provenance, dict, "a dict", error=CanvasError)
+        for times in self.clip_times():
+            check_type("frame_times", times, Mapping, "a mapping, or a tuple of one per clip", error=CanvasError)
+        if isinstance(self.fps, tuple):
+            check_numbers("fps", self.fps, low=0, error=CanvasError)
+        else:
+            check_number("fps", self.fps, low=0, error=CanvasError)
         if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != torch.uint8:
             raise CanvasError(f"images must be (K, 3, H, W) uint8, got {_shape(self.images)}")
-        if self.patch < 1 or self.merge < 1:
-            raise CanvasError(f"patch and merge must be at least 1, got patch={self.patch}, merge={self.merge}")
         k, _, height, width = self.images.shape
         side = self.patch * self.merge
         if height % side or width % side:
@@ -174,7 +184,12 @@ class Canvases:
         Args:
             mean: per channel, for pixels in [0, 1]; the CLIP values of the release by default.
             std: per channel.
+
+        Raises:
+            OptionError: not three numbers each, or a deviation that is not positive.
         """
+        check_numbers("mean", mean, length=3)
+        check_numbers("std", std, length=3, above=0)
         device = self.images.device
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float32, device=device))
         shift = torch.tensor(mean, dtype=torch.float32, device=device) * 255.0 * scale
@@ -195,8 +210,7 @@ class Canvases:
         Args:
             window: canvases per segment (the release uses 4); by group ids when omitted.
         """
-        if window is not None and window < 1:
-            raise ValueError(f"window must be at least 1 canvas, got {window}")
+        check_number("window", window, low=1, integer=True, optional=True)
         per_canvas = self.grid[0] * self.grid[1]
         if window is None:
             keys = torch.stack([self._clips, self.groups], dim=1).cpu()
@@ -221,6 +235,7 @@ class Canvases:
         Raises:
             CanvasError: a source frame has no time.
         """
+        check_number("decimals", decimals, low=0, high=15, integer=True)
         end = "\n" if newline else ""
         text = []
         for clip, times in zip(self.split(), self.clip_times(), strict=True):

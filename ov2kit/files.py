@@ -210,12 +210,6 @@ def check_file(
     return Path(path)
 
 
-def check_bound(name: str, value: object) -> None:
-    """Raise ValueError unless `value`, a bound on what is read, is a whole number from 1 on."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number from 1 on, got {shorten(value)}")
-
-
 def refuse_overwriting_inputs(out: str | os.PathLike[str], inputs: Iterable[Any]) -> None:
     """Raise where writing the file or replacing the folder `out` would destroy what is read.
 

@@ -8,11 +8,13 @@ Hugging Face Qwen2-VL image processor; patch order of its `patch_positions`.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor
+
+from ov2kit.errors import OptionError, check_choice, check_number, check_numbers, check_type
 
 ResizeRule = Literal["codec", "image", "video"]
 _MAX_ASPECT_RATIO = 200
@@ -50,17 +52,22 @@ def smart_resize(
         (height, width) in pixels; (0, 0) for an empty picture under ``"codec"``.
 
     Raises:
+        OptionError: an argument is of a wrong type or out of range.
         ValueError: the aspect ratio is above 200 (not under ``"video"``), the picture is empty (not
-            under ``"codec"``), or `rule` is unknown.
+            under ``"codec"``).
     """
-    if rule not in ("codec", "image", "video"):
-        raise ValueError(f"unknown resize rule {rule!r}; known: 'codec', 'image', 'video'")
+    check_choice("rule", rule, get_args(ResizeRule))
+    for name, length in (("height", height), ("width", width)):
+        check_number(name, length, integer=True)
+    check_number("factor", factor, low=1, integer=True)
+    check_number("min_pixels", min_pixels, low=0, integer=True, optional=True)
+    check_number("max_pixels", max_pixels, low=0, integer=True, optional=True)
     if height <= 0 or width <= 0:
         if rule == "codec":
             return 0, 0
-        raise ValueError(f"smart_resize needs a picture of at least 1 x 1 pixels, got {height} x {width}")
+        raise OptionError(f"smart_resize needs a picture of at least 1 x 1 pixels, got {height} x {width}")
     if rule != "video" and max(height, width) > _MAX_ASPECT_RATIO * min(height, width):
-        raise ValueError(
+        raise OptionError(
             f"smart_resize takes pictures with an aspect ratio of at most {_MAX_ASPECT_RATIO}, "
             f"got {height} x {width}; crop or pad the picture first"
         )
@@ -93,13 +100,31 @@ def grid_positions(t: int, h: int, w: int, frame_indices: Sequence[int] | None =
         (t*h*w, 3) int64 of (frame, row, col).
 
     Raises:
-        ValueError: `frame_indices` does not hold t numbers.
+        ValueError: a size is below 0 or no whole number, or `frame_indices` does not hold t numbers.
     """
+    for name, size in (("t", t), ("h", h), ("w", w)):
+        check_number(name, size, low=0, integer=True)
+    if not isinstance(frame_indices, Tensor):
+        check_numbers("frame_indices", frame_indices, integer=True, optional=True)
     frames = torch.arange(t) if frame_indices is None else torch.as_tensor(list(frame_indices))
     if len(frames) != t:
-        raise ValueError(f"grid_positions needs one frame index per frame: t={t}, got {len(frames)}")
+        raise OptionError(f"grid_positions needs one frame index per frame: t={t}, got {len(frames)}")
     grid = torch.meshgrid(frames.long(), torch.arange(h), torch.arange(w), indexing="ij")
     return torch.stack(grid, dim=-1).reshape(-1, 3)
+
+
+def check_grids(name: str, grids: Tensor | Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """Rows (t, h, w) of whole numbers, from lists or a tensor.
+
+    Raises:
+        OptionError: names the argument.
+    """
+    listed: Any = grids.tolist() if hasattr(grids, "tolist") else grids
+    check_type(name, listed, list | tuple, "rows of (t, h, w)")
+    rows = [row.tolist() if hasattr(row, "tolist") else row for row in listed]
+    for place, row in enumerate(rows):
+        check_numbers(f"{name}[{place}]", row, length=3, low=0, integer=True)
+    return rows
 
 
 def to_block_layout(x: Tensor, merge: int) -> Tensor:
@@ -108,8 +133,9 @@ def to_block_layout(x: Tensor, merge: int) -> Tensor:
     Raises:
         ValueError: h or w is not a multiple of `merge`.
     """
+    check_number("merge", merge, low=1, integer=True)
     if x.ndim < 3 or x.shape[1] % merge or x.shape[2] % merge:
-        raise ValueError(
+        raise OptionError(
             f"to_block_layout needs (t, h, w, ...) with h and w multiples of merge={merge}, got {tuple(x.shape)}"
         )
     return rearrange(x, "t (h a) (w b) ... -> (t h w a b) ...", a=merge, b=merge)
@@ -121,9 +147,11 @@ def from_block_layout(x: Tensor, grid: tuple[int, int, int], merge: int) -> Tens
     Raises:
         ValueError: the rows do not fill `grid`, or `grid` is not a multiple of `merge`.
     """
+    check_numbers("grid", grid, length=3, low=0, integer=True)
+    check_number("merge", merge, low=1, integer=True)
     t, h, w = grid
     if len(x) != t * h * w or h % merge or w % merge:
-        raise ValueError(
+        raise OptionError(
             f"from_block_layout needs t*h*w rows with h and w multiples of merge={merge}, "
             f"got {len(x)} rows for grid {grid}"
         )

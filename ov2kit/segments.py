@@ -7,12 +7,16 @@ vision tower (`frame_windows_size` = 4).
 Letters: N tokens, G segments.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ov2kit.errors import OptionError, check_number, check_numbers, check_type
+from ov2kit.geometry import check_grids
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Segments:
         keys: per segment the tokens [start, end) that it sees; its own when omitted.
 
     Raises:
-        ValueError: a length is below 1, `cu_seqlens` or `keys` has another size than `lengths`
+        ValueError: a length is no whole number from 1 on, `cu_seqlens` or `keys` has another size than `lengths`
             asks for, or a run of keys is empty or leaves the sequence.
     """
 
@@ -39,20 +43,24 @@ class Segments:
     runs: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if any(n < 1 for n in self.lengths):
-            raise ValueError(f"segment lengths must be at least 1, got {self.lengths}")
+        check_type("lengths", self.lengths, tuple, "a tuple of whole numbers")
+        check_numbers("lengths", self.lengths, low=1, integer=True)
+        check_type("cu_seqlens", self.cu_seqlens, Tensor, "a tensor")
         if self.cu_seqlens.shape != (len(self.lengths) + 1,):
-            raise ValueError(
+            raise OptionError(
                 f"cu_seqlens must be ({len(self.lengths) + 1},) for {len(self.lengths)} lengths, "
                 f"got {tuple(self.cu_seqlens.shape)}"
             )
         object.__setattr__(self, "runs", tuple(pairwise(accumulate(self.lengths, initial=0))))
         if self.keys is not None:
+            check_type("keys", self.keys, tuple, "a tuple of (start, end)")
+            for place, run in enumerate(self.keys):
+                check_numbers(f"keys[{place}]", run, length=2, integer=True)
             if len(self.keys) != len(self.lengths):
-                raise ValueError(f"keys must have one run per segment: {len(self.lengths)}, got {len(self.keys)}")
+                raise OptionError(f"keys must have one run per segment: {len(self.lengths)}, got {len(self.keys)}")
             tokens = self.num_tokens
             if bad := [k for k in self.keys if not 0 <= k[0] < k[1] <= tokens]:
-                raise ValueError(f"runs of keys must lie within 0..{tokens} and not be empty, got {bad[:3]}")
+                raise OptionError(f"runs of keys must lie within 0..{tokens} and not be empty, got {bad[:3]}")
             if self.keys == self.runs:  # one way to say "itself", so that equal visibility compares equal
                 object.__setattr__(self, "keys", None)
         rows = [(*run, *keys) for run, keys in zip(self.runs, self.keys or self.runs, strict=True)]
@@ -60,8 +68,15 @@ class Segments:
 
     @classmethod
     def from_lengths(cls, lengths: Iterable[int], device: torch.device | str | None = None) -> "Segments":
-        """Segments of the given token counts; empty runs are dropped."""
-        kept = tuple(int(n) for n in lengths if n)
+        """Segments of the given token counts; empty runs are dropped.
+
+        Raises:
+            OptionError: the counts are no whole numbers from 0 on.
+        """
+        check_type("lengths", lengths, Iterable, "whole numbers")
+        counts: Any = lengths.tolist() if isinstance(lengths, Tensor) else lengths
+        given = counts if isinstance(counts, str | bytes | Mapping) else list(counts)
+        kept = tuple(int(n) for n in check_numbers("lengths", given, low=0, integer=True) if n)
         ends = torch.tensor((0, *kept), dtype=torch.int64).cumsum(0)
         return cls(kept, ends.to(torch.int32).to(device))
 
@@ -75,7 +90,7 @@ class Segments:
         sums = torch.as_tensor(cu_seqlens)
         host = sums.tolist()
         if not host or host[0] != 0 or any(b < a for a, b in pairwise(host)):
-            raise ValueError(f"cu_seqlens must start at 0 and never decrease, got {host}")
+            raise OptionError(f"cu_seqlens must start at 0 and never decrease, got {host}")
         return cls.from_lengths((b - a for a, b in pairwise(host)), sums.device)
 
     @classmethod
@@ -90,9 +105,8 @@ class Segments:
         Windows never span two rows; a row with t <= window is one segment. With `window=1` every
         canvas sees itself only, with `window=None` a row sees all of itself.
         """
-        if window is not None and window < 1:
-            raise ValueError(f"window must be at least 1 frame, got {window}")
-        rows = grid_thw.tolist() if isinstance(grid_thw, Tensor) else grid_thw
+        check_number("window", window, low=1, integer=True, optional=True)
+        rows = check_grids("grid_thw", grid_thw)
         if device is None and isinstance(grid_thw, Tensor):
             device = grid_thw.device
         lengths = [
@@ -108,6 +122,7 @@ class Segments:
             groups: one id per canvas (or per token); read back to the host once.
             tokens: tokens per id, the patches of one canvas.
         """
+        check_number("tokens", tokens, low=0, integer=True)
         ids = torch.as_tensor(groups)
         runs = torch.unique_consecutive(ids.cpu(), return_counts=True)[1].tolist() if len(ids) else []
         return cls.from_lengths((n * tokens for n in runs), ids.device)
@@ -124,7 +139,7 @@ class Segments:
         """
         counts = [len(self.lengths)] if segments_per_item is None else list(segments_per_item)
         if sum(counts) != len(self.lengths) or any(n < 0 for n in counts):
-            raise ValueError(f"segments_per_item must add up to {len(self.lengths)} segments, got {counts}")
+            raise OptionError(f"segments_per_item must add up to {len(self.lengths)} segments, got {counts}")
         firsts = [first for first, n in zip(accumulate(counts, initial=0), counts, strict=False) for _ in range(n)]
         runs = self.runs
         keys = tuple((runs[first][0], end) for first, (_, end) in zip(firsts, runs, strict=True))

@@ -91,7 +91,7 @@ def test_segments_by_group_and_by_window():
     assert two.segments().lengths == (72, 48, 72, 48)
     assert two.segments(window=4).lengths == (96, 24, 96, 24)  # windows never span two clips
     assert two.segments().cu_seqlens.tolist() == [0, 72, 120, 192, 240]
-    with pytest.raises(ValueError, match="at least 1 canvas, got 0"):
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         canvases.segments(window=0)
 
 
@@ -216,8 +216,8 @@ def test_runs_are_the_golden_ones(case):
         ("is_anchor", torch.zeros(4, dtype=torch.uint8), "is_anchor must be .*bool, got .*uint8"),
         ("clips", torch.zeros(5, dtype=torch.int32), r"clips must be \(4,\)"),
         ("groups", torch.zeros(4, dtype=torch.int32, device="meta"), "groups is on meta, images are on cpu"),
-        ("patch", 0, "at least 1, got patch=0"),
-        ("merge", -1, "merge=-1"),
+        ("patch", 0, "patch must be at least 1, got 0"),
+        ("merge", -1, "merge must be at least 1, got -1"),
         ("fps", (1.0, 2.0), "one number per clip: 1, got 2"),
     ],
 )

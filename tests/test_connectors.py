@@ -293,16 +293,16 @@ def test_conv_abstractor_says_what_it_needs():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: AveragePool(8, 8, tokens=0), "tokens must be at least 1 per item, got 0"),
-        (lambda: AttentionPool(8, 8, heads=3), "divide the attention width 8, got heads=3"),
-        (lambda: PerceiverResampler(8, 8, heads=16), "width 8, got heads=16"),
-        (lambda: QueryTransformer(8, 8, hidden=10, heads=4), "width 10, got heads=4"),
-        (lambda: QueryTransformer(8, 8, cross_every=0), "at least 1 layer, got 0"),
-        (lambda: MLPConnector(8, 8, depth=0), "at least 1 linear layer, got 0"),
+        (lambda: AveragePool(8, 8, tokens=0), "tokens must be at least 1, got 0"),
+        (lambda: AttentionPool(8, 8, heads=3), "heads must divide width, got heads=3, width=8"),
+        (lambda: PerceiverResampler(8, 8, heads=16), "heads must divide width, got heads=16, width=8"),
+        (lambda: QueryTransformer(8, 8, hidden=10, heads=4), "heads must divide hidden, got heads=4, hidden=10"),
+        (lambda: QueryTransformer(8, 8, cross_every=0), "cross_every must be at least 1, got 0"),
+        (lambda: MLPConnector(8, 8, depth=0), "depth must be at least 1, got 0"),
         (lambda: Identity(8, 16), r"out_width must be 8, got 16; put an MLPConnector\(8, 16, merge=1\)"),
         (lambda: TokenMerger(8, 16), "TokenMerger has no parameters .* must be 8, got 16"),
-        (lambda: TokenMerger(8, rate=0.6), r"\(0, 0.5\], got 0.6"),
-        (lambda: TokenMerger(8, split="odd"), "'odd'; known: 'alternate', 'mixed'"),
+        (lambda: TokenMerger(8, rate=0.6), "rate must be at most 0.5 and above 0, got 0.6"),
+        (lambda: TokenMerger(8, split="odd"), "unknown split 'odd'; known: alternate, mixed"),
     ],
 )
 def test_bad_sizes_are_refused(build, message):

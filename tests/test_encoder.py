@@ -394,11 +394,14 @@ def test_the_inference_linear_computes_what_torch_does(gelu, dtype):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: OneVisionEncoder(100, heads=3), r"width 100 and 3 heads"),
+        (lambda: OneVisionEncoder(100, heads=3), r"heads must divide width, got heads=3, width=100"),
         (lambda: OneVisionEncoder(64, 1, 2, norm="batch"), r"'batch'; known: layer_norm, rms_norm"),
         (lambda: OneVisionEncoder(64, 2, 2, global_layers=[2]), r"blocks 0 to 1, got \[2\]"),
-        (lambda: OneVisionEncoder(64, 1, 2, drop_path=1.5, window=(0, 1)), r"got \(0, 1\)"),
-        (lambda: OneVisionEncoder.from_config({"hidden_act": "quick_gelu"}), r"got 'quick_gelu'"),
+        (lambda: OneVisionEncoder(64, 1, 2, drop_path=1.5, window=(0, 1)), r"window\[0\] must be at least 1, got 0"),
+        (
+            lambda: OneVisionEncoder.from_config({"hidden_act": "quick_gelu"}),
+            r"unknown hidden_act 'quick_gelu'",
+        ),
         (lambda: small()(torch.zeros(4, 5), torch.zeros(4, 3), Segments.from_lengths([4])), r"\(N, 12\).*got \(4, 5\)"),
         (lambda: small()(torch.zeros(4, 12), torch.zeros(5, 3), Segments.from_lengths([4])), r"\(4, 3\).*\(5, 3\)"),
     ],

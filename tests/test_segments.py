@@ -78,10 +78,13 @@ def test_group_ids_count_tokens_per_canvas():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Segments((2, 0), torch.tensor([0, 2, 2])), r"at least 1, got \(2, 0\)"),
+        (lambda: Segments((2, 0), torch.tensor([0, 2, 2])), r"lengths\[1\] must be at least 1, got 0"),
         (lambda: Segments((2,), torch.tensor([0, 1, 2])), r"\(2,\) for 1 lengths, got \(3,\)"),
+        (lambda: Segments.from_lengths("6"), r"lengths must be a sequence of numbers, got '6'"),
+        (lambda: Segments.from_lengths([2.5]), r"lengths\[0\] must be a whole number, at least 0, got 2.5"),
+        (lambda: Segments.from_lengths([True]), r"lengths\[0\] must be a whole number, at least 0, got True"),
         (lambda: Segments.from_cu_seqlens([0, 4, 3]), r"got \[0, 4, 3\]"),
-        (lambda: Segments.from_grid([(1, 1, 1)], window=0), r"at least 1 frame, got 0"),
+        (lambda: Segments.from_grid([(1, 1, 1)], window=0), r"window must be at least 1, got 0"),
         (lambda: Segments.from_lengths([1, 1]).causal([1]), r"add up to 2 segments, got \[1\]"),
         (lambda: Segments((2,), torch.tensor([0, 2]), ((0, 3),)), r"within 0\.\.2 .* got \[\(0, 3\)\]"),
         (lambda: Segments((2,), torch.tensor([0, 2]), ()), r"one run per segment: 1, got 0"),

@@ -1,6 +1,7 @@
 """CodecTokenizer on real clips: the right pixels, the right places, within the budget, every time."""
 
 import io
+import math
 import warnings
 
 import av
@@ -10,7 +11,7 @@ import torch
 
 from ov2kit import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, MotionResidualSaliency, VideoStream
-from ov2kit.errors import BudgetError, VideoError
+from ov2kit.errors import BudgetError, OptionError, VideoError
 from tests.clips import SAMPLE, decoded, encode, shared_clip
 
 av.logging.set_level(None)
@@ -219,6 +220,18 @@ class TestOptions:
         chosen = set(canvases.positions[~canvases.is_anchor][..., 0].unique().tolist())
         assert chosen <= set(maps)
 
+    @pytest.mark.parametrize(
+        ("preset", "message"),
+        [
+            ("paper", "score_maps cover 5 of 132 frames, which fills [2-7] of 8 canvases"),
+            ("release", "score_maps cover [1-5] of 64 frames, which fills [1-5] of 8 canvases"),
+        ],
+    )
+    def test_maps_of_too_few_frames_are_counted(self, preset, message):
+        maps = {t: np.ones((23, 40)) for t in (2, 33, 64, 96, 131)}
+        with pytest.raises(OptionError, match=message):
+            CodecTokenizer(8, preset=preset)(SAMPLE, score_maps=maps)
+
     def test_readiness_without_a_map_of_its_frames_says_so(self):
         with pytest.raises(ValueError, match=r"none of them has one.*grouping='bitcost'"):
             CodecTokenizer(8, preset="release")(SAMPLE, score_maps={5: np.ones((23, 40))})
@@ -239,8 +252,20 @@ class TestOptions:
             CodecTokenizer(grouping="gop")
         with pytest.raises(ValueError, match=r"unknown motion 'fast'"):
             CodecTokenizer(motion="fast")
-        with pytest.raises(ValueError, match=r"canvases_per_group must be at least 2 .* got 1"):
+        with pytest.raises(ValueError, match=r"canvases_per_group must be at least 2, got 1"):
             CodecTokenizer(canvases_per_group=1)
+        for options, message in (
+            ({"selection": "startified"}, "unknown selection 'startified'; .*; did you mean 'stratified'"),
+            ({"candidates": "bitcots"}, "unknown candidates 'bitcots'; .*; did you mean 'bitcost'"),
+            ({"anchor": "midle"}, "unknown anchor 'midle'; .*; did you mean 'mid'"),
+            ({"rank_damping": math.nan}, "rank_damping must be a finite number, got nan"),
+            ({"canvases_per_group": math.nan}, "canvases_per_group must be a whole number, at least 2, got nan"),
+            ({"min_seconds": 7.0}, "min_seconds must not be greater than max_seconds, got .*7.0.*6.0"),
+            ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
+            ({"canvas_size": 224}, "canvas_size must be a sequence of 2 numbers, got 224"),
+        ):
+            with pytest.raises(OptionError if "canvas_size" not in options else BudgetError, match=message):
+                CodecTokenizer(**options)
 
 
 class TestProvenance:

@@ -48,8 +48,6 @@ def row_order(
     """Order of the rows: as asked, as meta.json says (checked), else found by checking."""
     if asked in ("raster", "block"):
         return asked
-    if asked != "auto":
-        raise ValueError(f"unknown order {asked!r}; known: 'auto', 'raster', 'block'")
     if said not in ("raster", "block"):
         return find_order(stored, grid, merge, str(folder / files.POSITIONS))
     found: Order = said

@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,8 +19,17 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec import asset_files as files
 from ov2kit.codec.asset_facts import anchors, frame_times, group_ids, patch_edge, row_order, whole_number
 from ov2kit.codec.asset_order import Order, Positions, broken_canvas, from_raster, to_raster
-from ov2kit.errors import AssetError, CanvasError
-from ov2kit.files import check_bound, write_folder
+from ov2kit.errors import (
+    AssetError,
+    CanvasError,
+    OptionError,
+    check_choice,
+    check_flag,
+    check_number,
+    check_type,
+    shorten,
+)
+from ov2kit.files import write_folder
 
 _FORMAT = "ov2kit.assets.1"
 
@@ -56,16 +65,17 @@ def save_assets(
         AssetError: the place is taken.
         OutputError: it cannot be written there.
         CanvasError: several clips, no canvas, a block that is not whole, or a frame without a time.
-        ValueError: unknown format or order.
+        OptionError: an option is unknown, of a wrong type or out of range.
     """
-    if format not in ("png", "npy", "jpg"):
-        raise ValueError(f"unknown format {format!r}; known: 'png', 'npy', 'jpg'")
-    if order not in ("raster", "block"):
-        raise ValueError(f"unknown order {order!r}; known: 'raster', 'block'")
+    check_type("canvases", canvases, Canvases, "a Canvases")
+    check_type("directory", directory, (str, os.PathLike), "a path")
+    check_choice("format", format, get_args(files.Format))
+    check_choice("order", order, get_args(Order))
+    check_number("quality", quality, low=1, high=100, integer=True)
+    check_choice("partly_padded", partly_padded, ("keep", "drop"))
+    check_flag("overwrite", overwrite)
     if partly_padded == "drop":
         canvases = _full_only(canvases)
-    elif partly_padded != "keep":
-        raise ValueError(f"unknown partly_padded {partly_padded!r}; known: 'keep', 'drop'")
     positions = canvases.positions.cpu().numpy()
     _check_saveable(canvases, positions)
     target = Path(directory).expanduser().resolve()
@@ -116,9 +126,17 @@ def load_assets(
         AssetError: incomplete (no _DONE, a file missing), unreadable, counts or sizes that do not
             fit, or an order that cannot be told.
     """
-    if canvases_per_group is not None and canvases_per_group < 1:
-        raise ValueError(f"canvases_per_group must be at least 1, got {canvases_per_group}")
-    check_bound("max_source_pixels", max_source_pixels)
+    check_type("directory", directory, (str, os.PathLike), "a path")
+    check_choice("order", order, (*get_args(Order), "auto"))
+    for name, given in (("canvases_per_group", canvases_per_group), ("patch", patch), ("merge", merge)):
+        check_number(name, given, low=1, integer=True, optional=True)
+    check_number("fps", fps, above=0, optional=True)
+    check_type("device", device, (str, torch.device), "a device of torch")
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise OptionError(f"device must be one of torch, got {shorten(device)}") from error
+    check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
     folder = Path(directory).expanduser()
     if not folder.is_dir():
         raise AssetError(f"{folder}: not a directory of canvases")

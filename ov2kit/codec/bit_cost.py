@@ -8,11 +8,12 @@ Letters: T frames, R x C macroblocks of 16 coded pixels, F features of each, G f
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import safe_open
@@ -28,6 +29,7 @@ from ov2kit.codec.macroblocks import (
     macroblock_grid,
     macroblock_signals,
 )
+from ov2kit.errors import OptionError, check_choice, check_numbers, check_type
 
 COEFFICIENTS = Path(__file__).with_name("coefficients") / "bit_cost.safetensors"
 _PARTS = ("local", "whole", "bias", "second", "second_bias", "last")
@@ -68,8 +70,9 @@ class BitCostMap(nn.Module):
         path: Path | str | None = None,
     ) -> None:
         super().__init__()
-        if signal not in ("vectors", "estimated", "difference"):
-            raise ValueError(f"unknown signal {signal!r}; known: vectors, estimated, difference")
+        check_choice("signal", signal, get_args(Moved))
+        check_numbers("hidden", hidden, length=2, low=1, integer=True, optional=True)
+        check_type("path", path, (str, os.PathLike), "a path", optional=True)
         self.signal: Moved = signal
         if hidden is None:
             found, self.about = load_coefficients(signal, path or COEFFICIENTS)
@@ -144,6 +147,8 @@ def load_coefficients(signal: str, path: Path | str) -> tuple[dict[str, Tensor],
     Raises:
         ValueError: the file lacks the signal or was fitted for other features.
     """
+    if not Path(path).is_file():
+        raise OptionError(f"path must be a file of coefficients, there is none at {path}")
     with safe_open(str(path), "pt") as file:
         names = set(file.keys())
         if missing := [part for part in _PARTS if f"{signal}.{part}" not in names]:

@@ -7,12 +7,13 @@ as in the offline packing of the release. Letters: T packets, B bins, G groups.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.energy import Cost, bin_energy, covered_span, frame_gap, sort_packets
-from ov2kit.errors import VideoError
+from ov2kit.errors import VideoError, check_choice, check_number
 
 _LEAST_SPAN_SECONDS = 0.25
 _QUOTA_STEPS = 40  # halvings of the search for a quota
@@ -73,12 +74,15 @@ class BitCostGrouping(nn.Module):
     call gives `max_groups`.
 
     Args:
-        target_groups: K of the quota; less than 1 counts as 1.
-        bin_seconds: width of a bin; 0 or less counts as 0.5, as in the release.
-        min_seconds: shortest group, at least 0.25.
-        max_seconds: longest group, at least `min_seconds`.
+        target_groups: K of the quota; 0 counts as 1.
+        bin_seconds: width of a bin; 0 counts as 0.5, as in the release.
+        min_seconds: shortest group; less than 0.25 counts as 0.25, as in the release.
+        max_seconds: longest group; less than `min_seconds` counts as that, as in the release.
         smooth_bins: radius of the moving average over bins.
         cost: ``"bytes"`` (paper) or ``"log1p"`` (released tool).
+
+    Raises:
+        OptionError: an option is unknown, negative or no number.
     """
 
     def __init__(
@@ -91,8 +95,11 @@ class BitCostGrouping(nn.Module):
         cost: Cost = "bytes",
     ) -> None:
         super().__init__()
-        if cost not in ("bytes", "log1p") or smooth_bins < 0:
-            raise ValueError(f"cost must be 'bytes' or 'log1p' and smooth_bins >= 0; got {cost!r}, {smooth_bins}")
+        check_number("target_groups", target_groups, low=0, integer=True)
+        for name, seconds in (("bin_seconds", bin_seconds), ("min_seconds", min_seconds), ("max_seconds", max_seconds)):
+            check_number(name, seconds, low=0)
+        check_number("smooth_bins", smooth_bins, low=0, integer=True)
+        check_choice("cost", cost, get_args(Cost))
         self.target_groups = max(1, target_groups)
         self.bin_seconds = bin_seconds if bin_seconds > 0 else 0.5
         self.min_seconds = max(_LEAST_SPAN_SECONDS, min_seconds)
@@ -200,8 +207,7 @@ class BitCostGrouping(nn.Module):
         plain = walk(1.0, self.target_groups)
         if max_groups is None:
             return plain
-        if max_groups < 1:
-            raise ValueError(f"max_groups must be at least 1, got {max_groups}")
+        check_number("max_groups", max_groups, low=1, integer=True)
         if len(plain) > max_groups:
             return walk.fill(walk.stretched(self.target_groups, max_groups), max_groups)
         best = walk.fill(plain, max_groups)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ov2kit.errors import BudgetError
+from ov2kit.errors import BudgetError, check_number, check_numbers, check_order
 from ov2kit.geometry import ResizeRule, smart_resize
 
 _FULL_ENOUGH = 0.9
@@ -29,6 +29,47 @@ class CanvasBudget:
     height: int
     width: int
     tokens_per_canvas: int
+
+
+def check_canvas_options(
+    *,
+    budget_canvases: int | None = None,
+    budget_tokens: int | None = None,
+    patch: int,
+    merge: int,
+    block: int = 1,
+    min_pixels: int,
+    max_pixels: int,
+    canvas_size: tuple[int, int] | None,
+    threads: int | None = None,
+) -> None:
+    """Check what every tokenizer is given, when it is given.
+
+    Raises:
+        OptionError: a size is of a wrong type or out of range.
+        BudgetError: both budgets, one below 1, or a canvas that does not divide into blocks.
+    """
+    for name, size in (("patch", patch), ("merge", merge), ("block", block)):
+        check_number(name, size, low=1, integer=True)
+    check_number("min_pixels", min_pixels, low=0, integer=True)
+    check_number("max_pixels", max_pixels, low=1, integer=True)
+    check_order("min_pixels", min_pixels, "max_pixels", max_pixels)
+    check_number("threads", threads, low=1, integer=True, optional=True)
+    budgets = {"budget_canvases": budget_canvases, "budget_tokens": budget_tokens}
+    for name, budget in budgets.items():
+        check_number(name, budget, low=1, integer=True, optional=True, error=BudgetError)
+    if None not in budgets.values():
+        raise BudgetError(
+            f"give one of budget_canvases and budget_tokens, not both; got {budget_canvases} and {budget_tokens}"
+        )
+    if canvas_size is not None:
+        rows, columns = check_numbers("canvas_size", canvas_size, length=2, low=1, integer=True, error=BudgetError)
+        _check_divides(rows, columns, patch * merge * block)
+
+
+def _check_divides(rows: int, columns: int, side: int) -> None:
+    if rows < side or columns < side or rows % side or columns % side:
+        raise BudgetError(f"canvas_size must be multiples of patch * merge = {side} pixels, got {rows} x {columns}")
 
 
 def plan_budget(
@@ -70,8 +111,7 @@ def plan_budget(
     height, width = _shown(display_size)
     if canvas_size is not None:
         rows, columns = canvas_size
-        if rows < side or columns < side or rows % side or columns % side:
-            raise BudgetError(f"canvas_size must be multiples of patch * merge = {side} pixels, got {rows} x {columns}")
+        _check_divides(rows, columns, side)
     else:
         rows, columns = smart_resize(height, width, side, min_pixels, max_pixels, rule=rule)
     tokens = rows * columns // side**2

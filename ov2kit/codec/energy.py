@@ -5,13 +5,13 @@ released codec front end. Letters: T packets or frames, B bins, G groups.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.errors import VideoError
+from ov2kit.errors import VideoError, check_choice, check_number
 
 Cost = Literal["bytes", "log1p"]
 _MOST_BINS = 1 << 20  # six days in half seconds: more than that is a broken clock, not a video
@@ -51,11 +51,9 @@ def bin_energy(
         VideoError: no packet with a time is left, or the times span more than a million bins.
         ValueError: `bin_seconds`, `smooth_bins` or `cost` is out of range, or lengths differ.
     """
-    if bin_seconds <= 0 or smooth_bins < 0 or cost not in ("bytes", "log1p"):
-        raise ValueError(
-            "bin_energy needs bin_seconds > 0, smooth_bins >= 0 and cost 'bytes' or 'log1p'; "
-            f"got {bin_seconds}, {smooth_bins}, {cost!r}"
-        )
+    check_number("bin_seconds", bin_seconds, above=0)
+    check_number("smooth_bins", smooth_bins, low=0, integer=True)
+    check_choice("cost", cost, get_args(Cost))
     times, nbytes, is_key = sort_packets(times, nbytes, is_key)
     start = float(times[0]) if start_seconds is None else start_seconds
     count = math.floor((float(times[-1]) - start) / bin_seconds) + 1

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import plan_budget
+from ov2kit.codec.budget import check_canvas_options, plan_budget
 from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
-from ov2kit.errors import BudgetError
-from ov2kit.files import check_bound
+from ov2kit.errors import check_number
 
 
 def choose_frame_count(
@@ -103,6 +102,7 @@ class FrameTokenizer:
 
     Raises:
         BudgetError: budgets that cannot be met.
+        OptionError: an option is of a wrong type or out of range.
 
     Example:
         >>> canvases = FrameTokenizer(budget_canvases=16)("clip.mp4")
@@ -123,11 +123,13 @@ class FrameTokenizer:
         threads: int | None = None,
         max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
-        if group < 1:
-            raise ValueError(f"group must be at least 1 frame, got {group}")
-        if budget_canvases is not None and budget_tokens is not None:
-            raise BudgetError(f"give budget_canvases or budget_tokens, not both: {budget_canvases} and {budget_tokens}")
-        check_bound("max_source_pixels", max_source_pixels)
+        check_canvas_options(
+            budget_canvases=budget_canvases, budget_tokens=budget_tokens, patch=patch, merge=merge,
+            min_pixels=min_pixels, max_pixels=max_pixels, canvas_size=canvas_size, threads=threads,
+        )  # fmt: skip
+        check_number("target_fps", target_fps, above=0, optional=True)
+        check_number("group", group, low=1, integer=True)
+        check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
         self.budget_canvases, self.budget_tokens = budget_canvases, budget_tokens
         self.target_fps, self.group = target_fps, group
         self.patch, self.merge = patch, merge

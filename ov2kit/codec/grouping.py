@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ov2kit.codec.bitcost_grouping import BitCostGrouping, GroupTrace
 from ov2kit.codec.energy import covered_span, sort_packets
 from ov2kit.codec.readiness_grouping import ReadinessGrouping, ReadyGroup, frame_limits
+from ov2kit.errors import check_number
 
 __all__ = [
     "BitCostGrouping",
@@ -40,8 +41,7 @@ class FixedGrouping(nn.Module):
 
     def __init__(self, groups: int) -> None:
         super().__init__()
-        if groups < 1:
-            raise ValueError(f"FixedGrouping needs at least 1 group, got {groups}")
+        check_number("groups", groups, low=1, integer=True)
         self.groups = groups
 
     def extra_repr(self) -> str:
@@ -108,6 +108,5 @@ def even_subset(items: Tensor, keep: int) -> Tensor:
 
 
 def _within(groups: int, max_groups: int | None) -> int:
-    if max_groups is not None and max_groups < 1:
-        raise ValueError(f"max_groups must be at least 1, got {max_groups}")
+    check_number("max_groups", max_groups, low=1, integer=True, optional=True)
     return groups if max_groups is None else min(groups, max_groups)

@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import fit_grid, plan_budget
+from ov2kit.codec.budget import check_canvas_options, fit_grid, plan_budget
 from ov2kit.codec.frame_tokenizer import whole_frame_positions
 from ov2kit.codec.provenance import StageClock, versions
 from ov2kit.codec.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
-from ov2kit.files import check_bound
+from ov2kit.errors import check_number
 
 
 class ImageTokenizer:
@@ -25,6 +25,10 @@ class ImageTokenizer:
         max_pixels: largest canvas area in pixels.
         canvas_size: (height, width) in pixels instead.
         max_source_pixels: most pixels of the picture as it comes; a larger one is refused by its header.
+
+    Raises:
+        BudgetError: a budget or canvas size that cannot be met.
+        OptionError: an option is of a wrong type or out of range.
 
     Example:
         >>> canvases = ImageTokenizer()("photo.jpg")
@@ -41,7 +45,11 @@ class ImageTokenizer:
         canvas_size: tuple[int, int] | None = None,
         max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
-        check_bound("max_source_pixels", max_source_pixels)
+        check_canvas_options(
+            budget_tokens=budget_tokens, patch=patch, merge=merge,
+            min_pixels=min_pixels, max_pixels=max_pixels, canvas_size=canvas_size,
+        )  # fmt: skip
+        check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
         self.budget_tokens = budget_tokens
         self.patch, self.merge = patch, merge
         self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size

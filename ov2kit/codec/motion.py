@@ -15,7 +15,6 @@ from torch import Tensor
 from ov2kit.codec.score_maps import percentile
 
 Compensation = Literal["none", "mean", "median", "affine"]
-COMPENSATIONS = ("none", "mean", "median", "affine")
 _FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 _FRAMES_AT_ONCE = 4
 _MOST_CELLS = 300  # cells that a median looks at per frame

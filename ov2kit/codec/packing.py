@@ -11,6 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ov2kit.errors import check_number
+
 
 class CanvasPacker(nn.Module):
     """Copy whole frames and single blocks onto canvases, pixel for pixel.
@@ -24,8 +26,8 @@ class CanvasPacker(nn.Module):
 
     def __init__(self, patch: int = 14, merge: int = 2) -> None:
         super().__init__()
-        if patch < 1 or merge < 1:
-            raise ValueError(f"CanvasPacker needs patch and merge of at least 1, got {patch} and {merge}")
+        check_number("patch", patch, low=1, integer=True)
+        check_number("merge", merge, low=1, integer=True)
         self.patch, self.merge = patch, merge
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.saliency import Normalize
+from ov2kit.errors import check_number
 
 
 class RandomSaliency(nn.Module):
@@ -23,7 +24,7 @@ class RandomSaliency(nn.Module):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed = check_number("seed", seed, integer=True)
 
     def extra_repr(self) -> str:
         return f"seed={self.seed}"

@@ -6,17 +6,16 @@ readiness groups. Letters: T sampled frames, hb x wb blocks per frame, G groups.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.energy import covered_span, sort_packets
-from ov2kit.errors import VideoError
+from ov2kit.errors import OptionError, VideoError, check_choice, check_flag, check_number, check_order
 
 ThresholdMode = Literal["legacy", "auto", "fixed", "clamped_sqrt_bpppf"]
-_MODES = ("legacy", "auto", "fixed", "clamped_sqrt_bpppf")
 _LEAST_FRAMES = 4
 _BITS_PER_PIXEL_RANGE = (0.015, 0.09)
 
@@ -64,6 +63,9 @@ class ReadinessGrouping(nn.Module):
             consecutive windows; ``"auto"`` always the mean; ``"fixed"`` always `threshold`.
         exact_release: drop a tail shorter than max(4, min_frames), as the release does without a
             word; otherwise it is kept as a group.
+
+    Raises:
+        OptionError: an option is unknown, of a wrong type or out of range.
     """
 
     def __init__(
@@ -80,15 +82,17 @@ class ReadinessGrouping(nn.Module):
         exact_release: bool = False,
     ) -> None:
         super().__init__()
-        if not 1 <= min_frames <= max_frames or canvases_per_group < 2 or window < 1 or coverage_bins < 1:
-            raise ValueError(
-                "ReadinessGrouping needs 1 <= min_frames <= max_frames, canvases_per_group >= 2, window >= 1 and "
-                f"coverage_bins >= 1; got {min_frames}, {max_frames}, {canvases_per_group}, {window}, {coverage_bins}"
-            )
-        if threshold_mode not in _MODES:
-            raise ValueError(f"unknown threshold_mode {threshold_mode!r}; known: {', '.join(_MODES)}")
+        for name, frames in (("min_frames", min_frames), ("max_frames", max_frames), ("window", window)):
+            check_number(name, frames, low=1, integer=True)
+        check_order("min_frames", min_frames, "max_frames", max_frames)
+        check_number("canvases_per_group", canvases_per_group, low=2, integer=True)
+        check_number("coverage_bins", coverage_bins, low=1, integer=True)
+        check_number("min_gain", min_gain)
+        check_number("threshold", threshold, optional=True)
+        check_choice("threshold_mode", threshold_mode, get_args(ThresholdMode))
         if threshold is None and threshold_mode in ("fixed", "clamped_sqrt_bpppf"):
-            raise ValueError(f"threshold_mode {threshold_mode!r} needs a threshold")
+            raise OptionError(f"threshold_mode {threshold_mode!r} needs a threshold")
+        check_flag("exact_release", exact_release)
         self.min_frames, self.max_frames = min_frames, max_frames
         self.canvases_per_group, self.window = canvases_per_group, window
         self.coverage_bins, self.min_gain = coverage_bins, min_gain
@@ -177,10 +181,9 @@ class ReadinessGrouping(nn.Module):
         scores = _host_scores(block_scores)
         threshold = self.threshold(block_scores, bits_per_pixel=bits_per_pixel)
         found = self._walk(scores, threshold, 1.0)
+        check_number("max_groups", max_groups, low=1, integer=True, optional=True)
         if max_groups is None or len(found) <= max_groups:
             return found
-        if max_groups < 1:
-            raise ValueError(f"max_groups must be at least 1, got {max_groups}")
         fails, fits = self.min_frames, 2 * self.min_frames
         while len(self._walk(scores, threshold, fits / self.min_frames)) > max_groups:
             fails, fits = fits, 2 * fits

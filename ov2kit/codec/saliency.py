@@ -6,18 +6,18 @@ compensation from the reference picture leaves of the luma.
 Letters: B clips or groups, T frames, h x w luma pixels, gh x gw motion cells, hb x wb blocks.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ov2kit.codec.compensate import Sampling, residual_of
-from ov2kit.codec.motion import COMPENSATIONS, Compensation, remove_global_motion
-from ov2kit.codec.score_maps import FUSIONS, Fusion, cell_sums, fuse, percentile, upsample
+from ov2kit.codec.motion import Compensation, remove_global_motion
+from ov2kit.codec.score_maps import Fusion, cell_sums, fuse, percentile, upsample
+from ov2kit.errors import check_choice, check_number, check_numbers
 
 Normalize = Literal["frame", "group", "clip", "bytes"]
-NORMALIZE = ("frame", "group", "clip", "bytes")
 _LEAST_RESIDUAL = 1.0  # grey levels
 _LEAST_MOTION = 1e-6  # pixels
 _PIXELS_AT_ONCE = 150_000
@@ -49,6 +49,9 @@ class MotionResidualSaliency(nn.Module):
             estimate of what the encoder spent on each; motion then serves the compensation alone.
         bit_cost_weight: a; scores are multiplied by 1 + a * bytes / 99th percentile of bytes.
         sampling: of the reference picture, ``"bilinear"`` or ``"nearest"``.
+
+    Raises:
+        OptionError: an option is unknown, of a wrong type or out of range.
     """
 
     def __init__(
@@ -63,18 +66,13 @@ class MotionResidualSaliency(nn.Module):
         sampling: Sampling = "bilinear",
     ) -> None:
         super().__init__()
-        for name, value, known in (
-            ("compensation", compensation, COMPENSATIONS),
-            ("fusion", fusion, FUSIONS),
-            ("normalize", normalize, NORMALIZE),
-            ("sampling", sampling, ("bilinear", "nearest")),
-        ):
-            if value not in known:
-                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
-        if not 0 < q <= 100 or min(weights) < 0 or bit_cost_weight < 0:
-            raise ValueError(
-                f"need 0 < q <= 100, weights >= 0 and bit_cost_weight >= 0; got {q}, {weights}, {bit_cost_weight}"
-            )
+        check_choice("compensation", compensation, get_args(Compensation))
+        check_choice("fusion", fusion, get_args(Fusion))
+        check_choice("normalize", normalize, get_args(Normalize))
+        check_choice("sampling", sampling, get_args(Sampling))
+        check_number("q", q, above=0, high=100)
+        check_numbers("weights", weights, length=2, low=0)
+        check_number("bit_cost_weight", bit_cost_weight, low=0)
         self.compensation: Compensation = compensation
         self.fusion: Fusion = fusion
         self.weights, self.q = weights, q

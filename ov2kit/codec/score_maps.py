@@ -14,7 +14,6 @@ from torch import Tensor
 Fusion = Literal["mean", "sum", "max", "geomean"]
 MotionLists = Literal["l0", "l1", "max", "sum", "biw"]
 UpsampleRule = Literal["floor", "linspace"]
-FUSIONS = ("mean", "sum", "max", "geomean")
 
 
 def percentile(values: Tensor, q: float, counted: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ motion with residual, plain luma difference. A stream without vectors is a norma
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.score_maps import cell_sums, normalized
 from ov2kit.codec.signals import collect_signals
+from ov2kit.errors import check_choice, check_flag, check_type
 
 Motion = Literal["auto", "stream", "estimate", "none"]
 MapKind = Literal["bits", "scores"]
@@ -55,10 +56,11 @@ class BlockScorer(nn.Module):
         bit_cost: bool = False,
     ) -> None:
         super().__init__()
-        if motion not in ("auto", "stream", "estimate", "none"):
-            raise ValueError(f"unknown motion {motion!r}; known: auto, stream, estimate, none")
-        if map_kind not in ("bits", "scores"):
-            raise ValueError(f"unknown map kind {map_kind!r}; known: bits, scores")
+        kinds = (MotionResidualSaliency, RandomSaliency)
+        check_type("saliency", saliency, kinds, "a MotionResidualSaliency or RandomSaliency")
+        check_choice("motion", motion, get_args(Motion))
+        check_choice("map_kind", map_kind, get_args(MapKind))
+        check_flag("bit_cost", bit_cost)
         self.saliency = saliency
         self.motion: Motion = motion
         self.map_kind: MapKind = map_kind

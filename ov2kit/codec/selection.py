@@ -8,10 +8,12 @@ Both selectors share one interface, and break ties alike: the earlier frame, the
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from ov2kit.errors import check_choice, check_number
 
 Placement = Literal["time", "quantile"]
 _LEAST_WEIGHT = 1e-6
@@ -125,11 +127,10 @@ class SaliencyBlockSelector(nn.Module):
         placement: Placement = "time",
     ) -> None:
         super().__init__()
-        if p_canvases < 0 or rank_damping < 0 or peak_weight < 0 or placement not in ("time", "quantile"):
-            raise ValueError(
-                "SaliencyBlockSelector needs p_canvases, rank_damping and peak_weight >= 0 and placement 'time' or "
-                f"'quantile'; got {p_canvases}, {rank_damping}, {peak_weight}, {placement!r}"
-            )
+        check_number("p_canvases", p_canvases, low=0, integer=True)
+        check_number("rank_damping", rank_damping, low=0)
+        check_number("peak_weight", peak_weight, low=0)
+        check_choice("placement", placement, get_args(Placement))
         self.p_canvases = p_canvases
         self.rank_damping, self.peak_weight = rank_damping, peak_weight
         self.placement = placement
@@ -227,8 +228,7 @@ class TopKBlockSelector(nn.Module):
 
     def __init__(self, p_canvases: int = 3) -> None:
         super().__init__()
-        if p_canvases < 0:
-            raise ValueError(f"p_canvases must be at least 0, got {p_canvases}")
+        check_number("p_canvases", p_canvases, low=0, integer=True)
         self.p_canvases = p_canvases
 
     def extra_repr(self) -> str:
@@ -317,6 +317,4 @@ def _check(scores: Tensor, ndim: int, blocks_per_canvas: int | None, good: Tenso
     if good is not None and good.shape != scores.shape[:-2]:
         raise ValueError(f"good must mark each of the {tuple(scores.shape[:-2])} frames, got {tuple(good.shape)}")
     blocks = scores.shape[-1] * scores.shape[-2] if blocks_per_canvas is None else blocks_per_canvas
-    if blocks < 1:
-        raise ValueError(f"blocks_per_canvas must be at least 1, got {blocks}")
-    return blocks
+    return check_number("blocks_per_canvas", blocks, low=1, integer=True)

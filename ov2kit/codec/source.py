@@ -21,8 +21,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.still import data_address
-from ov2kit.errors import VideoError
-from ov2kit.files import check_bound, check_file
+from ov2kit.errors import VideoError, check_number
+from ov2kit.files import check_file
 
 AnyPacket: TypeAlias = "Packet[Any]"  # generic to the type checker only
 #: twice the pixels of 8K video
@@ -47,7 +47,7 @@ class Source:
     """
 
     def __init__(self, source: VideoSource, max_source_pixels: int = MAX_SOURCE_PIXELS) -> None:
-        check_bound("max_source_pixels", max_source_pixels)
+        check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
         self.max_source_pixels = max_source_pixels
         self._path: str | None = None
         self._bytes: bytes | None = None

@@ -33,16 +33,8 @@ from ov2kit.codec.pictures import PictureScaler
 from ov2kit.codec.plan import plan_jobs
 from ov2kit.codec.quantizer import quantizer_map
 from ov2kit.codec.shown import PictureCounter
-from ov2kit.codec.source import (
-    MAX_SOURCE_PIXELS,
-    OPEN_ERRORS,
-    AnyPacket,
-    Source,
-    VideoSource,
-    choose_stream,
-    reason,
-)
-from ov2kit.errors import DamagedVideoWarning, VideoError
+from ov2kit.codec.source import MAX_SOURCE_PIXELS, OPEN_ERRORS, AnyPacket, Source, VideoSource, choose_stream, reason
+from ov2kit.errors import DamagedVideoWarning, VideoError, check_number
 
 # Decoders of stock FFmpeg that export motion vectors; the others give none, without a word.
 MOTION_CODECS = frozenset(
@@ -90,8 +82,8 @@ class VideoStream:
         threads: int | None = None,
         max_source_pixels: int = MAX_SOURCE_PIXELS,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
+        check_number("threads", threads, low=1, integer=True, optional=True)
+        check_number("stream", stream, low=0, integer=True, optional=True)
         self._source = Source(source, max_source_pixels)
         self._stream_index = stream
         self._threads = threads or min(8, os.cpu_count() or 1)

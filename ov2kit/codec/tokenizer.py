@@ -8,14 +8,14 @@ Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), C(V) = (X, U, G).
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import CanvasBudget, plan_budget, share_canvases
+from ov2kit.codec.budget import CanvasBudget, check_canvas_options, plan_budget, share_canvases
 from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
 from ov2kit.codec.energy import Cost
 from ov2kit.codec.frame import Frame
@@ -31,7 +31,7 @@ from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
-from ov2kit.files import check_bound
+from ov2kit.errors import OptionError, check_choice, check_number, check_order
 
 # Blocks are scored on 10 pixels in the place of 28: nearly as many of the blocks that cost most bits
 # are found as at canvas size, on an eighth of the pixels (docs/saliency.md).
@@ -87,7 +87,7 @@ class CodecTokenizer(nn.Module):
 
     Raises:
         BudgetError: budgets that cannot be met.
-        ValueError: an option is unknown or out of range.
+        OptionError: an option is unknown, of a wrong type or out of range.
 
     Example:
         >>> canvases = CodecTokenizer(budget_canvases=32)("clip.mp4")
@@ -128,15 +128,28 @@ class CodecTokenizer(nn.Module):
     ) -> None:
         super().__init__()
         self._by_budget = ""
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-        for name, value in (("candidates_per_canvas", candidates_per_canvas), ("block", block)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if canvases_per_group < 2:
-            raise ValueError(f"canvases_per_group must be at least 2 (I and P), got {canvases_per_group}")
-        check_bound("max_source_pixels", max_source_pixels)
-        choices = PRESETS[preset]
+        choices = PRESETS[check_choice("preset", preset, PRESETS)]
+        if grouping is not None and not isinstance(grouping, nn.Module):
+            check_choice("grouping", grouping, get_args(Grouping))
+        if selection is not None:
+            check_choice("selection", selection, get_args(Selection))
+        if candidates is not None:
+            check_choice("candidates", candidates, get_args(Candidates))
+        check_number("candidates_per_canvas", candidates_per_canvas, low=1, integer=True)
+        check_number("canvases_per_group", canvases_per_group, low=2, integer=True)  # I and P
+        check_choice("anchor", anchor, get_args(Anchor))
+        check_canvas_options(
+            budget_canvases=budget_canvases, budget_tokens=budget_tokens, patch=patch, merge=merge, block=block,
+            min_pixels=min_pixels, max_pixels=max_pixels, canvas_size=canvas_size, threads=threads,
+        )  # fmt: skip
+        check_number("rank_damping", rank_damping, low=0)
+        check_number("peak_weight", peak_weight, low=0)
+        for name, seconds in (("bin_seconds", bin_seconds), ("min_seconds", min_seconds), ("max_seconds", max_seconds)):
+            check_number(name, seconds, above=0)
+        check_order("min_seconds", min_seconds, "max_seconds", max_seconds)
+        check_number("smooth_bins", smooth_bins, low=0, integer=True)
+        check_choice("cost", cost, get_args(Cost))
+        check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
         if budget_canvases is None and budget_tokens is None:
             budget_canvases = 32
         self.budget_canvases, self.budget_tokens = budget_canvases, budget_tokens
@@ -153,12 +166,13 @@ class CodecTokenizer(nn.Module):
         self.smooth_bins, self.cost = smooth_bins, cost
         self.threads, self.max_source_pixels = threads, max_source_pixels
         self.grouping = grouping if isinstance(grouping, nn.Module) else self._built(grouping or choices["grouping"])
-        if scores not in (None, "saliency", "bit-cost"):
-            raise ValueError(f"unknown scores {scores!r}; known: saliency, bit-cost")
+        if scores is not None:
+            check_choice("scores", scores, get_args(Scores))
         if saliency is not None and scores == "bit-cost":
-            raise ValueError("scores='bit-cost' takes no saliency module; leave one of the two out")
+            raise OptionError("scores='bit-cost' takes no saliency module; leave one of the two out")
         self.scores: Scores = scores or ("saliency" if saliency is not None else choices["scores"])
-        saliency = saliency or MotionResidualSaliency(**choices["saliency"])
+        if saliency is None:
+            saliency = MotionResidualSaliency(**choices["saliency"])
         self.scorer = BlockScorer(saliency, motion, map_kind, bit_cost=self.scores == "bit-cost")
         self.packer = CanvasPacker(patch, merge)
 
@@ -168,8 +182,6 @@ class CodecTokenizer(nn.Module):
             return ReadinessGrouping(canvases_per_group=self.canvases_per_group)
         if name == "container":
             return ContainerGrouping()
-        if name not in ("bitcost", "fixed"):
-            raise ValueError(f"unknown grouping {name!r}; known: bitcost, readiness, fixed, container")
         self._by_budget = name
         return None
 
@@ -186,7 +198,8 @@ class CodecTokenizer(nn.Module):
             video: path, bytes, binary file object, or a `VideoStream`.
             score_maps: external map of each frame by display index (a mapping or a sequence), as
                 (rows, cols) arrays of any grid over the picture as shown: bits per macroblock from
-                a patched decoder, for example. Wins over every other signal.
+                a patched decoder, for example. Wins over every other signal. A frame without a map gives no
+                blocks; there must be maps of enough frames to fill the canvases.
             progress: called with the number of frames decoded so far and the number to decode.
 
         Returns:
@@ -195,6 +208,7 @@ class CodecTokenizer(nn.Module):
         Raises:
             VideoError: the input cannot be opened or decoded.
             BudgetError: the budget is too small for one canvas.
+            OptionError: the score maps cover too few frames to fill the canvases.
         """
         clock = StageClock()
         with clock("packets"):
@@ -325,7 +339,7 @@ class _Run:
         else:
             seconds = grouping(*packet_columns(table), max_groups=most)
         maps = self.score_maps
-        return plan_groups(
+        plans = plan_groups(
             table,
             frame_spans(seconds, table.frame_seconds),
             self.budget.canvases,
@@ -335,6 +349,20 @@ class _Run:
             options.anchor,
             allowed=None if maps is None else lambda frames: mapped_frames(maps, frames),
         )
+        if maps is not None:
+            filled = sum(min(plan.canvases, len(plan.candidates)) for plan in plans)
+            self._check_cover(np.arange(table.num_frames), filled, sum(plan.canvases for plan in plans))
+        return plans
+
+    def _check_cover(self, frames: np.ndarray, filled: int, wanted: int) -> None:
+        """Refuse score maps of so few of the frames that canvases would be left out."""
+        assert self.score_maps is not None
+        if filled < wanted:
+            covered = len(mapped_frames(self.score_maps, frames))
+            raise OptionError(
+                f"score_maps cover {covered} of {len(frames)} frames, which fills {filled} of {wanted} canvases; "
+                "pass a map for every frame"
+            )
 
     def _decoded(self, indices: np.ndarray) -> Iterator[Frame]:
         frames = self.stream.frames(
@@ -373,12 +401,15 @@ class _Run:
         count = max(1, self.budget.canvases * options.candidates_per_canvas)
         sampled = uniform_off_keyframes(table, count)
         if self.score_maps is not None:
-            sampled = mapped_frames(self.score_maps, sampled)
-            if len(sampled) == 0:
-                raise ValueError(
-                    f"readiness grouping needs score maps of the frames it samples, {count} evenly over the video; "
+            mapped = mapped_frames(self.score_maps, sampled)
+            if len(mapped) == 0:
+                raise OptionError(
+                    f"readiness grouping needs score_maps of the frames it samples, {count} evenly over the video; "
                     f"none of them has one. Pass a map for every frame, or grouping='bitcost'"
                 )
+            most = min(self.budget.canvases, len(sampled))
+            self._check_cover(sampled, min(most, len(mapped)), most)
+            sampled = mapped
         frames = list(self._decoded(sampled))
         indices = np.array([frame.index for frame in frames])
         scores = self._score(frames, None)

@@ -9,8 +9,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, map_items
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, check_heads, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths
 from ov2kit.connectors.runs import split_runs
+from ov2kit.errors import check_divides
 
 
 class AttentionPool(nn.Module):
@@ -32,8 +33,8 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int, out_width: int, tokens: int = 64, *, heads: int = 16, eps: float = 1e-6) -> None:
         super().__init__()
-        check_budget(tokens)
-        check_heads(width, heads)
+        check_sizes(width=width, out_width=out_width, tokens=tokens, eps=eps)
+        check_divides("heads", heads, "width", width)
         self.width, self.out_width, self.tokens, self.heads = width, out_width, tokens, heads
         self.norm = nn.LayerNorm(width, eps=eps)
         self.query = nn.Linear(width, width, bias=False)

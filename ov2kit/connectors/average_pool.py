@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, map_items
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths
 from ov2kit.connectors.runs import split_runs
 
 
@@ -25,7 +25,7 @@ class AveragePool(nn.Module):
 
     def __init__(self, width: int, out_width: int, tokens: int = 64, *, eps: float = 1e-6) -> None:
         super().__init__()
-        check_budget(tokens)
+        check_sizes(width=width, out_width=out_width, tokens=tokens, eps=eps)
         self.width, self.out_width, self.tokens = width, out_width, tokens
         self.norm = nn.LayerNorm(width, eps=eps)
         self.proj = nn.Linear(width, out_width)

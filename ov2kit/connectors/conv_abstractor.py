@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ov2kit.connectors.buckets import buckets, join, take
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, host_grids, item_lengths, merged_count
+from ov2kit.connectors.interface import (
+    Counts,
+    Grids,
+    Tokens,
+    answer,
+    check_sizes,
+    host_grids,
+    item_lengths,
+    merged_count,
+)
+from ov2kit.errors import check_number, check_numbers
 
 
 class ConvAbstractor(nn.Module):
@@ -44,6 +54,9 @@ class ConvAbstractor(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
+        check_sizes(width=width, out_width=out_width, merge=merge, hidden=hidden, eps=eps)
+        check_numbers("out_grid", out_grid, length=2, low=1, integer=True, optional=True)
+        check_number("depth", depth, low=0, integer=True)
         self.width, self.out_width, self.merge, self.out_grid = width, out_width, merge, out_grid
         hidden = hidden or width
         self.enter = nn.Sequential(nn.LayerNorm(width, eps=eps), nn.Linear(width, hidden))

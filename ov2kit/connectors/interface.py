@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ov2kit.errors import OptionError, check_number
 from ov2kit.segments import Segments
 
 Counts = Sequence[int] | Segments
@@ -110,25 +111,26 @@ def check_same_width(name: str, width: int, out_width: int | None) -> None:
     """For connectors without parameters, which cannot change the width.
 
     Raises:
-        ValueError: `out_width` is given and is not `width`.
+        OptionError: `out_width` is given and is not `width`.
     """
+    check_sizes(width=width)
+    check_number("out_width", out_width, low=1, integer=True, optional=True)
     if out_width not in (None, width):
-        raise ValueError(
+        raise OptionError(
             f"{name} has no parameters and keeps the width, so out_width must be {width}, got {out_width}; "
             f"put an MLPConnector({width}, {out_width}, merge=1) after it"
         )
 
 
-def check_heads(width: int, heads: int) -> None:
-    """Raises ValueError when `width` cannot be divided into `heads` heads."""
-    if heads < 1 or width % heads:
-        raise ValueError(f"heads must divide the attention width {width}, got heads={heads}")
+def check_sizes(*, eps: float = 0.0, **sizes: int | None) -> None:
+    """Sizes must be whole numbers from 1 on, `hidden` may be None for a default; `eps` must not be negative.
 
-
-def check_budget(tokens: int) -> None:
-    """Raises ValueError when a token budget is below 1."""
-    if tokens < 1:
-        raise ValueError(f"tokens must be at least 1 per item, got {tokens}")
+    Raises:
+        OptionError: names the argument.
+    """
+    for name, size in sizes.items():
+        check_number(name, size, low=1, integer=True, optional=name == "hidden")
+    check_number("eps", eps, low=0)
 
 
 def _host(values: Any, name: str) -> Any:

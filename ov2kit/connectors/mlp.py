@@ -6,7 +6,7 @@ section 3.1); with merge 1 the two-layer projector of LLaVA-1.5 (arXiv 2310.0374
 
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, item_lengths, merged_count
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths, merged_count
 
 
 class MLPConnector(nn.Module):
@@ -38,8 +38,7 @@ class MLPConnector(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise ValueError(f"depth must be at least 1 linear layer, got {depth}")
+        check_sizes(width=width, out_width=out_width, merge=merge, depth=depth, hidden=hidden, eps=eps)
         self.width, self.out_width, self.merge = width, out_width, merge
         sizes = [width * merge**2, *[hidden or out_width] * (depth - 1), out_width]
         layers: list[nn.Module] = [nn.LayerNorm(sizes[0], eps=eps)]

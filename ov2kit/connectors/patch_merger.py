@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, item_lengths, merged_count
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths, merged_count
 
 
 class PatchMerger(nn.Module):
@@ -27,6 +27,7 @@ class PatchMerger(nn.Module):
 
     def __init__(self, width: int, out_width: int, merge: int = 2, eps: float = 1e-6) -> None:
         super().__init__()
+        check_sizes(width=width, out_width=out_width, merge=merge, eps=eps)
         self.width, self.out_width, self.merge = width, out_width, merge
         inner = width * merge**2
         self.ln_q = nn.LayerNorm(width, eps=eps)

@@ -11,7 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import Bucket, attend, buckets
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, check_heads, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths
+from ov2kit.errors import check_divides, check_number
 
 
 class PerceiverResampler(nn.Module):
@@ -42,8 +43,9 @@ class PerceiverResampler(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        check_budget(tokens)
-        check_heads(width, heads)
+        check_sizes(width=width, out_width=out_width, tokens=tokens, depth=depth, eps=eps)
+        check_divides("heads", heads, "width", width)
+        check_number("mlp_ratio", mlp_ratio, low=1 / width)
         self.width, self.out_width, self.tokens = width, out_width, tokens
         self.latents = nn.Parameter(torch.empty(tokens, width))
         self.layers = nn.ModuleList(_Layer(width, heads, int(width * mlp_ratio), eps) for _ in range(depth))

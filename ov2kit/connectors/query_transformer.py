@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ov2kit.connectors.buckets import Bucket, attend, buckets
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_budget, check_heads, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths
+from ov2kit.errors import check_divides, check_number
 
 
 class QueryTransformer(nn.Module):
@@ -46,10 +47,9 @@ class QueryTransformer(nn.Module):
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        check_budget(tokens)
-        check_heads(hidden, heads)
-        if cross_every < 1:
-            raise ValueError(f"cross_every must be at least 1 layer, got {cross_every}")
+        check_sizes(width=width, out_width=out_width, tokens=tokens, depth=depth, cross_every=cross_every, eps=eps)
+        check_divides("heads", heads, "hidden", hidden)
+        check_number("mlp_ratio", mlp_ratio, low=1 / hidden)
         self.width, self.out_width, self.tokens = width, out_width, tokens
         self.queries = nn.Parameter(torch.empty(tokens, hidden))
         self.norm_features = nn.LayerNorm(width, eps=eps)

@@ -6,6 +6,7 @@ Letters: N rows, n rows of an item, C width, M tokens.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,11 @@ from ov2kit.connectors.interface import (
     Grids,
     Tokens,
     answer,
-    check_budget,
     check_same_width,
     item_lengths,
 )
 from ov2kit.connectors.matching import Split, match, sum_rows
+from ov2kit.errors import check_choice, check_number
 
 
 class TokenMerger(nn.Module):
@@ -55,11 +56,9 @@ class TokenMerger(nn.Module):
     ) -> None:
         super().__init__()
         check_same_width("TokenMerger", width, out_width)
-        check_budget(tokens)
-        if not 0 < rate <= 0.5:
-            raise ValueError(f"rate must be in (0, 0.5], got {rate}")
-        if split not in ("alternate", "mixed"):
-            raise ValueError(f"unknown split {split!r}; known: 'alternate', 'mixed'")
+        check_number("tokens", tokens, low=1, integer=True)
+        check_number("rate", rate, above=0, high=0.5)
+        check_choice("split", split, get_args(Split))
         self.width = self.out_width = width
         self.tokens, self.rate, self.split = tokens, rate, split
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ov2kit.encoders.backends.attend import attend
 from ov2kit.encoders.backends.choose import Choice, check_name, choose
 from ov2kit.encoders.linear import floating_dtype, is_plain, linear
+from ov2kit.errors import check_choice, check_divides, check_flag
 from ov2kit.positional import rotate, rotate_for_inference
-from ov2kit.positional.pairing import Pairing
+from ov2kit.positional.pairing import PAIRINGS, Pairing
 from ov2kit.segments import Segments
 
 Rotation = tuple[Tensor, Tensor]
@@ -44,8 +45,11 @@ class GroupVisibleAttention(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
+        check_divides("heads", heads, "width", width)
+        check_flag("qkv_bias", qkv_bias)
+        check_flag("proj_bias", proj_bias)
+        if pairing is not None:
+            check_choice("pairing", pairing, PAIRINGS)
         check_name(backend)
         self.heads = heads
         self.head_dim = width // heads

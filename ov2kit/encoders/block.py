@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ov2kit.encoders.attention import Rotation
 from ov2kit.encoders.windows import Windows
+from ov2kit.errors import check_number, check_type
 from ov2kit.segments import Segments
 
 
@@ -27,8 +28,9 @@ class Block(nn.Module):
         self, norm1: nn.Module, attention: nn.Module, norm2: nn.Module, mlp: nn.Module, *, drop_path: float = 0.0
     ) -> None:
         super().__init__()
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path must be in [0, 1), got {drop_path}")
+        for name, module in (("norm1", norm1), ("attention", attention), ("norm2", norm2), ("mlp", mlp)):
+            check_type(name, module, nn.Module, "a module")
+        check_number("drop_path", drop_path, low=0, below=1)
         self.layer_norm1 = norm1
         self.self_attn = attention
         self.layer_norm2 = norm2

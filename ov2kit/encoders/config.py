@@ -6,6 +6,8 @@ Source: `vision_config` of LLaVA-OneVision-2 and the configuration of the stand-
 from collections.abc import Mapping
 from typing import Any
 
+from ov2kit.errors import check_choice
+
 _NAMES = {
     "hidden_size": "width",
     "num_hidden_layers": "depth",
@@ -33,8 +35,7 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: an activation or dropout that the encoder does not have.
     """
     arguments = {ours: config[theirs] for theirs, ours in _NAMES.items() if config.get(theirs) is not None}
-    if (activation := config.get("hidden_act", "gelu")) not in _ACTIVATIONS:
-        raise ValueError(f"hidden_act must be one of {_ACTIVATIONS}, got {activation!r}")
+    check_choice("hidden_act", config.get("hidden_act", "gelu"), _ACTIVATIONS)
     if dropout := config.get("attention_dropout", 0.0):
         raise ValueError(f"attention_dropout must be 0, got {dropout}")
     has_head = bool(config.get("use_head", False))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.encoders.linear import is_plain, linear
+from ov2kit.errors import check_number
 
 # Tokens per step at inference: the (N, hidden) activation never exists as a whole.
 _STEP_TOKENS = 1024
@@ -22,6 +23,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
+        check_number("width", width, low=1, integer=True)
+        check_number("hidden", hidden, low=1, integer=True)
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 

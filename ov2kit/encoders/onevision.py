@@ -7,13 +7,14 @@ Letters: N packed patches, C width, H heads, D = C / H, p patch in pixels.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ov2kit.encoders.attention import GroupVisibleAttention, Rotation
+from ov2kit.encoders.backends.choose import check_name
 from ov2kit.encoders.block import Block
 from ov2kit.encoders.checkpoint import ReleaseState, load_state, read_tensors, release_state, write_tensors
 from ov2kit.encoders.config import arguments_from_config, config_from_arguments
@@ -23,8 +24,9 @@ from ov2kit.encoders.patch_embedding import PatchEmbedding
 from ov2kit.encoders.pooling_head import PoolingHead
 from ov2kit.encoders.windowed import WindowedAttention
 from ov2kit.encoders.windows import Span, Windows
+from ov2kit.errors import OptionError, check_choice, check_divides, check_flag, check_number, check_numbers, check_type
 from ov2kit.positional import RoPE3D
-from ov2kit.positional.pairing import EXACT, Pairing, RotationTensor, mark
+from ov2kit.positional.pairing import EXACT, PAIRINGS, Pairing, RotationTensor, mark
 from ov2kit.segments import Segments
 
 Norm = Literal["layer_norm", "rms_norm"]
@@ -92,13 +94,28 @@ class OneVisionEncoder(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        if norm not in ("layer_norm", "rms_norm"):
-            raise ValueError(f"unknown norm {norm!r}; known: layer_norm, rms_norm")
-        if heads < 1 or width % heads:
-            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
-        global_layers = frozenset(global_layers)
+        check_divides("heads", heads, "width", width)
+        sizes = {"depth": depth, "mlp_width": mlp_width, "patch": patch, "merge": merge, "channels": channels}
+        for name, size in {**sizes, "frame_window": frame_window}.items():
+            check_number(name, size, low=1, integer=True)
+        check_choice("norm", norm, get_args(Norm))
+        check_number("norm_eps", norm_eps, low=0)
+        check_number("theta", theta, above=0)
+        if pairing is not None:
+            check_choice("pairing", pairing, PAIRINGS)
+        check_type("position", position, nn.Module, "a module with the interface of RoPE3D", optional=True)
+        flags = {"pre_norm": pre_norm, "post_norm": post_norm, "pooling_head": pooling_head, "shift": shift}
+        for name, flag in flags.items():
+            check_flag(name, flag)
+        check_numbers("window", window, length=2, low=1, integer=True, optional=True)
+        check_type("global_layers", global_layers, Iterable, "numbers of blocks")
+        listed = global_layers if isinstance(global_layers, str | Mapping) else list(global_layers)
+        global_layers = frozenset(check_numbers("global_layers", listed, low=0, integer=True))
         if global_layers - set(range(depth)):
-            raise ValueError(f"global_layers must be blocks 0 to {depth - 1}, got {sorted(global_layers)}")
+            raise OptionError(f"global_layers must be blocks 0 to {depth - 1}, got {sorted(global_layers)}")
+        check_choice("span", span, get_args(Span))
+        check_number("drop_path", drop_path, low=0, below=1)
+        check_name(backend)
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
         self.patch, self.merge, self.channels, self.frame_window = patch, merge, channels, frame_window
         self.norm, self.norm_eps, self.theta = norm, norm_eps, theta

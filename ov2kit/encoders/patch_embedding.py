@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.encoders.linear import floating_dtype
+from ov2kit.errors import check_number
 
 
 class PatchConv2d(nn.Conv2d):
@@ -36,6 +37,8 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, width: int, patch: int = 14, channels: int = 3) -> None:
         super().__init__()
+        for name, size in (("width", width), ("patch", patch), ("channels", channels)):
+            check_number(name, size, low=1, integer=True)
         self.patch, self.channels = patch, channels
         self.patch_embedding = PatchConv2d(channels, width, patch, stride=patch, bias=False)
 
@@ -66,6 +69,8 @@ def patchify(images: Tensor, patch: int, merge: int = 1) -> tuple[Tensor, list[t
     Raises:
         ValueError: sides that are no multiple of patch * merge.
     """
+    check_number("patch", patch, low=1, integer=True)
+    check_number("merge", merge, low=1, integer=True)
     clips = images.unsqueeze(2) if images.ndim == 4 else images
     side = patch * merge
     if clips.ndim != 5 or clips.shape[-2] % side or clips.shape[-1] % side:

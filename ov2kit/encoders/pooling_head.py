@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.mlp import MLP
+from ov2kit.errors import check_divides, check_number
 from ov2kit.segments import Segments
 
 
@@ -78,11 +79,12 @@ class PoolingHead(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_width: int, *, eps: float = 1e-6) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
+        check_divides("heads", heads, "width", width)
+        check_number("eps", eps, low=0)
         self.probe = nn.Parameter(torch.empty(1, 1, width))
         self.attention = ProbeAttention(width, heads)
         self.norm = nn.RMSNorm(width, eps=eps)
+        check_number("mlp_width", mlp_width, low=1, integer=True)
         self.mlp = MLP(width, mlp_width)
         nn.init.trunc_normal_(self.probe, std=0.02)
 

@@ -4,8 +4,9 @@
 Letters: B items, T frames, h, w patch rows and columns, C width.
 """
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
@@ -15,10 +16,12 @@ from ov2kit.canvases import CLIP_MEAN, CLIP_STD
 from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.encoders.onevision import OneVisionEncoder
 from ov2kit.encoders.patch_embedding import patchify
+from ov2kit.errors import check_choice, check_divides, check_keys, check_number, check_numbers
 from ov2kit.positional import packed_positions, virtual_frames
 from ov2kit.segments import Segments
 
 Pool = Literal["avg", "map", ""]
+_SET_HERE = ("width", "depth", "heads", "mlp_width", "patch", "merge", "channels", "drop_path")
 
 
 class OneVisionViT(nn.Module):
@@ -37,6 +40,9 @@ class OneVisionViT(nn.Module):
         img_size: nominal picture size; any multiple of the patch works.
         time_slots: the virtual time grid that frames of a clip are spread over.
         encoder: further arguments of `OneVisionEncoder`.
+
+    Raises:
+        OptionError: an option is unknown, of a wrong type or out of range.
     """
 
     def __init__(
@@ -56,6 +62,20 @@ class OneVisionViT(nn.Module):
         **encoder: Any,
     ) -> None:
         super().__init__()
+        check_choice("global_pool", global_pool, get_args(Pool))
+        check_number("num_classes", num_classes, low=0, integer=True)
+        sizes = {"in_chans": in_chans, "patch_size": patch_size, "embed_dim": embed_dim, "depth": depth}
+        for name, size in {**sizes, "time_slots": time_slots}.items():
+            check_number(name, size, low=1, integer=True)
+        check_divides("num_heads", num_heads, "embed_dim", embed_dim)
+        check_number("mlp_ratio", mlp_ratio, low=1 / embed_dim)
+        check_number("drop_path_rate", drop_path_rate, low=0, below=1)
+        if isinstance(img_size, tuple | list):
+            check_numbers("img_size", img_size, length=2, low=1, integer=True)
+        else:
+            check_number("img_size", img_size, low=1, integer=True, optional=True)
+        known = inspect.signature(OneVisionEncoder).parameters
+        check_keys("the encoder's arguments", encoder, [name for name in known if name not in _SET_HERE])
         self.num_features = self.embed_dim = self.head_hidden_size = embed_dim
         self.num_classes = num_classes
         self.global_pool: Pool = global_pool
@@ -83,7 +103,9 @@ class OneVisionViT(nn.Module):
 
     def reset_classifier(self, num_classes: int, global_pool: Pool | None = None) -> None:
         """Replace the classifier; `global_pool` "map" needs the model to have a pooling head."""
+        check_number("num_classes", num_classes, low=0, integer=True)
         if global_pool is not None:
+            check_choice("global_pool", global_pool, get_args(Pool))
             if global_pool == "map" and self.trunk.head is None:
                 raise ValueError("global_pool 'map' needs a pooling head; create the model with global_pool='map'")
             self.global_pool = global_pool
@@ -145,8 +167,7 @@ class OneVisionViT(nn.Module):
         Returns:
             The list, or (final features (B, tokens, C), the list).
         """
-        if output_fmt not in ("NCHW", "NLC"):
-            raise ValueError(f"output_fmt must be NCHW or NLC, got {output_fmt!r}")
+        check_choice("output_fmt", output_fmt, ("NCHW", "NLC"))
         wanted, _ = feature_take_indices(self.trunk.depth, indices)
         pixel_values, positions, segments, grid = self._packed(x)
         final, hidden = self.trunk.forward_with_hidden(pixel_values, positions, segments, grid_thw=grid)

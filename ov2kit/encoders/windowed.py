@@ -4,6 +4,7 @@ Letters: N tokens, C width, H heads, D = C / H.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 from torch import Tensor, nn
 
@@ -11,7 +12,8 @@ from ov2kit.encoders.attention import Rotation, self_attention
 from ov2kit.encoders.backends.choose import check_name
 from ov2kit.encoders.ordering import permute
 from ov2kit.encoders.windows import Span, Windows, spatial_windows
-from ov2kit.positional.pairing import Pairing, pairing_of
+from ov2kit.errors import check_choice, check_divides, check_flag, check_number, check_numbers
+from ov2kit.positional.pairing import PAIRINGS, Pairing, pairing_of
 from ov2kit.segments import Segments
 
 
@@ -49,10 +51,15 @@ class WindowedAttention(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads")
-        if min(window) < 1:
-            raise ValueError(f"window must be at least 1 x 1 patches, got {window}")
+        check_divides("heads", heads, "width", width)
+        check_flag("qkv_bias", qkv_bias)
+        check_flag("proj_bias", proj_bias)
+        if pairing is not None:
+            check_choice("pairing", pairing, PAIRINGS)
+        check_numbers("window", window, length=2, low=1, integer=True)
+        check_flag("shift", shift)
+        check_choice("span", span, get_args(Span))
+        check_number("merge", merge, low=1, integer=True)
         check_name(backend)
         self.heads = heads
         self.window = window

@@ -9,12 +9,13 @@ Letters: N tokens; t, h, w canvases, patch rows and patch columns of one grid ro
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ov2kit.geometry import to_block_layout
+from ov2kit.errors import check_choice, check_number, check_numbers
+from ov2kit.geometry import check_grids, to_block_layout
 from ov2kit.segments import Segments
 
 Span = Literal["canvas", "segment"]
@@ -64,9 +65,11 @@ def spatial_windows(
         ValueError: the grid does not have the tokens of `segments`, a window below 1 patch, or
             visibility other than block-diagonal or causal.
     """
-    rows = grid_thw.tolist() if isinstance(grid_thw, Tensor) else [list(row) for row in grid_thw]
-    if min(window) < 1 or min(shift) < 0:
-        raise ValueError(f"window must be at least 1 x 1 patches and shift not negative, got {window} and {shift}")
+    rows = check_grids("grid_thw", grid_thw)
+    check_numbers("window", window, length=2, low=1, integer=True)
+    check_numbers("shift", shift, length=2, low=0, integer=True)
+    check_number("merge", merge, low=1, integer=True)
+    check_choice("span", span, get_args(Span))
     if sum(t * h * w for t, h, w in rows) != segments.num_tokens:
         raise ValueError(f"grid_thw {rows} has another number of patches than segments: {segments.num_tokens}")
     ends = [end for _, end in segments.runs]

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ov2kit.errors import check_number, check_numbers
 from ov2kit.positional.pairing import Pairing
 
 
@@ -36,9 +37,11 @@ class LearnedPositions(nn.Module):
         spans: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__()
-        spans = spans or (max(sizes[0] - 1, 1), max(sizes[1] - 1, 1), max(sizes[2] - 1, 1))
-        if len(sizes) != 3 or min(sizes) < 1 or len(spans) != 3 or min(spans) <= 0:
-            raise ValueError(f"sizes must be three counts >= 1 and spans three lengths > 0, got {sizes} and {spans}")
+        check_number("width", width, low=1, integer=True)
+        check_numbers("sizes", sizes, length=3, low=1, integer=True)
+        check_numbers("spans", spans, length=3, above=0, optional=True)
+        if spans is None:
+            spans = (max(sizes[0] - 1, 1), max(sizes[1] - 1, 1), max(sizes[2] - 1, 1))
         self.sizes = tuple(sizes)
         self.spans = tuple(float(s) for s in spans)
         self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)

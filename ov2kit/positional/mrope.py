@@ -7,6 +7,7 @@ Letters: N tokens, D head_dim, F = D / 2 frequencies.
 import torch
 from torch import Tensor, nn
 
+from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_numbers
 from ov2kit.positional.pairing import PAIRINGS, Pairing
 from ov2kit.positional.rope3d import spread
 
@@ -39,14 +40,17 @@ class MRoPE(nn.Module):
         pairing: Pairing = "half",
     ) -> None:
         super().__init__()
-        if head_dim % 2 or len(sections) != 3 or min(sections) < 0 or sum(sections) != head_dim // 2:
-            raise ValueError(f"sections must be three counts with sum head_dim / 2 = {head_dim / 2:g}, got {sections}")
+        check_number("head_dim", head_dim, low=2, integer=True)
+        check_numbers("sections", sections, length=3, low=0, integer=True)
+        check_number("theta", theta, above=0)
+        check_flag("interleaved", interleaved)
+        check_choice("pairing", pairing, PAIRINGS)
+        if head_dim % 2 or sum(sections) != head_dim // 2:
+            raise OptionError(f"sections must be three counts with sum head_dim / 2 = {head_dim / 2:g}, got {sections}")
         if interleaved and max(3 * sections[1] - 1, 3 * sections[2]) > head_dim // 2:
-            raise ValueError(
+            raise OptionError(
                 f"interleaved sections need rows and columns of at most a third of {head_dim // 2}, got {sections}"
             )
-        if pairing not in PAIRINGS:
-            raise ValueError(f"unknown pairing {pairing!r}; known: {', '.join(PAIRINGS)}")
         self.head_dim = head_dim
         self.sections = tuple(sections)
         self.theta = theta

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ov2kit.errors import OptionError, check_choice
+
 Pairing = Literal["release", "interleaved", "half"]
 PAIRINGS: tuple[Pairing, ...] = ("release", "interleaved", "half")
 #: what new modules use; released weights need "release"
@@ -83,15 +85,15 @@ def pairing_of(cos: Tensor, sin: Tensor, given: Pairing | None) -> Pairing:
         ValueError: an unknown pairing; the rotation was made for another one; or neither the
             caller nor the rotation says which.
     """
-    if given is not None and given not in PAIRINGS:
-        raise ValueError(f"unknown pairing {given!r}; known: {', '.join(PAIRINGS)}")
+    if given is not None:
+        check_choice("pairing", given, PAIRINGS)
     made = [pairing for pairing, marked in _MARKED.items() if isinstance(cos, marked) or isinstance(sin, marked)]
     if not made and given is None:
-        raise ValueError(
+        raise OptionError(
             f"these cos and sin do not say which channels they pair; pass pairing= one of {', '.join(PAIRINGS)}"
         )
     if len(made) > 1 or (made and given not in (None, made[0])):
-        raise ValueError(
+        raise OptionError(
             f"the rotation was made with pairing {' and '.join(map(repr, made))}, it cannot be applied with "
             f"{given or made[0]!r}; build the position module and what applies it with one pairing"
         )

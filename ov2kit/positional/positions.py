@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ov2kit.geometry import grid_positions, to_block_layout
+from ov2kit.errors import OptionError, check_number, check_type
+from ov2kit.geometry import check_grids, grid_positions, to_block_layout
 
 
 def packed_positions(
@@ -31,10 +32,12 @@ def packed_positions(
     Raises:
         ValueError: a grid is no multiple of `merge`, or the frame indices do not match the grids.
     """
-    rows = grid_thw.tolist() if isinstance(grid_thw, Tensor) else grid_thw
+    check_number("merge", merge, low=1, integer=True)
+    rows = check_grids("grid_thw", grid_thw)
+    check_type("frame_indices", frame_indices, list | tuple, "a list of frame numbers per grid row", optional=True)
     frames = [None] * len(rows) if frame_indices is None else list(frame_indices)
     if len(frames) != len(rows):
-        raise ValueError(f"frame_indices must have one entry per grid row: {len(rows)}, got {len(frames)}")
+        raise OptionError(f"frame_indices must have one entry per grid row: {len(rows)}, got {len(frames)}")
     parts = [
         to_block_layout(grid_positions(t, h, w, f).view(t, h, w, 3), merge)
         for (t, h, w), f in zip(rows, frames, strict=True)
@@ -57,10 +60,12 @@ def times_in_seconds(positions: Tensor, frame_times: Mapping[int, float], ticks_
     Raises:
         ValueError: a frame has no time.
     """
+    check_number("ticks_per_second", ticks_per_second, above=0)
+    check_type("frame_times", frame_times, Mapping, "a mapping of frame indices to seconds")
     frames, places = torch.unique(positions[:, 0], return_inverse=True)
     known = frames.tolist()
     if missing := [f for f in known if f >= 0 and f not in frame_times]:
-        raise ValueError(f"frame_times has no entry for frames {missing[:5]}")
+        raise OptionError(f"frame_times has no entry for frames {missing[:5]}")
     ticks = torch.tensor([frame_times[f] * ticks_per_second if f >= 0 else -1.0 for f in known], dtype=torch.float64)
     out = positions.to(torch.float32, copy=True)
     out[:, 0] = ticks.to(device=positions.device, dtype=torch.float32)[places]
@@ -72,6 +77,6 @@ def virtual_frames(t: int, slots: int = 64) -> list[int]:
 
     Slot of frame i is the whole part of i * (slots - 1) / (t - 1); a single frame sits at 0.
     """
-    if t < 1 or slots < 1:
-        raise ValueError(f"virtual_frames needs t >= 1 frames and slots >= 1, got {t} and {slots}")
+    check_number("t", t, low=1, integer=True)
+    check_number("slots", slots, low=1, integer=True)
     return torch.linspace(0, slots - 1, t).long().tolist()

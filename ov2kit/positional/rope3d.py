@@ -6,11 +6,12 @@ NTK-aware change of base (YaRN, arXiv 2309.00071, section 3.1).
 Letters: N tokens, D head_dim, F = D / 2 frequencies, n frequencies of one axis.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from ov2kit.errors import OptionError, check_choice, check_number, check_numbers
 from ov2kit.positional.pairing import EXACT, PAIRINGS, Pairing, mark
 
 TimeScaling = Literal["none", "linear", "ntk"]
@@ -49,25 +50,24 @@ class RoPE3D(nn.Module):
         time_factor: float = 1.0,
     ) -> None:
         super().__init__()
+        check_number("head_dim", head_dim, low=1, integer=True)
+        check_number("theta", theta, above=0)
+        check_numbers("split", split, length=3, low=0, integer=True)
+        check_choice("pairing", pairing, PAIRINGS)
+        check_choice("time_scaling", time_scaling, get_args(TimeScaling))
+        check_number("time_factor", time_factor, low=1)
         total = sum(split)
-        if len(split) != 3 or min(split) < 0 or total == 0:
-            raise ValueError(f"split must be three shares >= 0 that are not all 0, got {split}")
-        if head_dim <= 0 or head_dim % (2 * total):
+        if total == 0:
+            raise OptionError(f"split must be three shares >= 0 that are not all 0, got {split}")
+        if head_dim % (2 * total):
             below = head_dim // (2 * total) * 2 * total
             fits = " and ".join(str(n) for n in (below, below + 2 * total) if n > 0)
-            raise ValueError(
+            raise OptionError(
                 f"RoPE3D splits head_dim / 2 as {split[0]}:{split[1]}:{split[2]}, so head_dim must be a positive "
                 f"multiple of {2 * total}; got {head_dim}. Nearest that fit: {fits}."
             )
-        if pairing not in PAIRINGS:
-            raise ValueError(f"unknown pairing {pairing!r}; known: {', '.join(PAIRINGS)}")
-        if time_scaling not in ("none", "linear", "ntk") or time_factor < 1:
-            raise ValueError(
-                "time_scaling must be none, linear or ntk with time_factor >= 1, "
-                f"got {time_scaling!r} with {time_factor}"
-            )
         if time_scaling == "ntk" and split[0] * (head_dim // 2 // total) == 1:
-            raise ValueError("time_scaling 'ntk' needs at least 2 time frequencies, got 1; use 'linear'")
+            raise OptionError("time_scaling 'ntk' needs at least 2 time frequencies, got 1; use 'linear'")
         self.head_dim = head_dim
         self.theta = theta
         self.pairing: Pairing = pairing

@@ -12,6 +12,7 @@ from ov2kit.encoders.backends.flex import FLEX
 from ov2kit.encoders.backends.sdpa import SDPA
 from ov2kit.encoders.backends.varlen import VARLEN
 from ov2kit.encoders.backends.xformers import XFORMERS
+from ov2kit.errors import check_choice, check_type
 from ov2kit.segments import Segments
 
 BackendName = Literal["auto", "xformers", "varlen", "sdpa", "flex", "eager"]
@@ -54,7 +55,12 @@ def choose(q: Tensor, segments: Segments, want: str = "auto") -> Choice:
     """
     needs_grad = q.requires_grad and torch.is_grad_enabled()
     key = (want, q.device.type, q.dtype, q.shape[-1], needs_grad, segments.keys is None)
-    if (made := _made.get(key)) is None:
+    try:
+        made = _made.get(key)
+    except TypeError:  # a list has no place among keys
+        check_name(want)
+        raise
+    if made is None:
         made = _made[key] = _choose(q, segments, want)
     return made
 
@@ -77,9 +83,7 @@ def _choose(q: Tensor, segments: Segments, want: str) -> Choice:
 
 def check_name(want: str) -> None:
     """Raise ValueError unless `want` is "auto" or the name of a backend."""
-    names = ["auto", *(b.name for b in BACKENDS)]
-    if want not in names:
-        raise ValueError(f"unknown attention backend {want!r}; known: {', '.join(names)}")
+    check_choice("backend", want, ("auto", *(b.name for b in BACKENDS)))
 
 
 def attention_backends(q: Tensor | None = None, segments: Segments | None = None) -> dict[str, list[str]]:
@@ -90,6 +94,8 @@ def attention_backends(q: Tensor | None = None, segments: Segments | None = None
             there is one, else float32 on the CPU.
         segments: who sees whom; one segment if omitted.
     """
+    check_type("q", q, Tensor, "a tensor", optional=True)
+    check_type("segments", segments, Segments, "a Segments", optional=True)
     if q is None:
         on_gpu = torch.cuda.is_available()
         dtype = torch.bfloat16 if on_gpu else torch.float32
