@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ov2kit.cli import run
-from ov2kit.recipes.evidence.jobs import plan
+from ov2kit.recipes.evidence.jobs import plan, result_path
 from ov2kit.recipes.evidence.summary import mean_interval, paired_difference
 from ov2kit.recipes.evidence.sweep import CONFIGS, read_sweep
 from ov2kit.recipes.evidence.variant import SweepError, Variant
@@ -91,13 +91,29 @@ def test_jobs_are_planned_once_and_after_what_they_need():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("experiments: [{name: a, grid: {sorce: [x]}}]", "unknown field 'sorce'"),
+        ("experiments: [{name: a, grid: {sorce: [x]}}]", "unknown key 'sorce' of a variant"),
         ("experiments: [{name: a, grid: {source: [codec]}, sedes: 3}]", "unknown key 'sedes'"),
-        ("experiments: [{name: a, grid: {source: [codec]}, seeds: none}]", "seeds of 'a' must be a number"),
+        ("experiments: [{name: a, grid: {source: [codec]}, seeds: none}]", "seeds of 'a' must be a whole number"),
         ("experiments: [{grid: {source: [codec]}}]", "needs 'name'"),
         (
             "experiments: [{name: a, grid: {source: [codec]}, also: [{budget: 4}]}]",
             "beside the grid of 'a' needs source",
+        ),
+        ("experiments: [{name: a, grid: {connector: [nonsense]}}]", "unknown connector 'nonsense'"),
+        ("experiments: [{name: a, grid: {saliency: [motin]}}]", "did you mean 'motion'"),
+        ("experiments: [{name: a, grid: {lr: [.nan]}}]", "lr must be a finite number, got nan"),
+        ("experiments: [{name: a, grid: {lr: ['4e-3 ']}}]", "lr must be a number"),
+        ("experiments: [{name: a, grid: {steps: [0]}}]", "steps must be at least 1, got 0"),
+        ("experiments: [{name: a, grid: {steps: [1.5]}}]", "steps must be a whole number"),
+        ("experiments: [{name: a, grid: {width: [48]}}]", "width must be a multiple of 32, got 48"),
+        ("experiments: [{name: a, grid: {train: [4]}}]", "batch must be at most the 4 clips of train, got 8"),
+        ("experiments: [{name: a, grid: {difficulty: [{snow: 2}]}}]", "snow must be from 0 to 1, got 2"),
+        ("experiments: [{name: a, grid: {difficulty: [{snwo: 1}]}}]", "snwo"),
+        ("experiments: [{name: a, grid: {source: codec}}]", "grid of 'a' must map fields to lists"),
+        ("experiments: [{name: a, grid: {source: [codec, codec]}}]", "two rows of 'a' are the same variant"),
+        (
+            "experiments: [{name: a, grid: {source: [codec]}, against: {source: frames}}]",
+            "'a' compares {'source': 'codec'} against {'source': 'frames'}, which is no row of it",
         ),
         ("just text", "expected a mapping with a list of experiments"),
         ("a: [", "cannot be read as a sweep"),
@@ -124,11 +140,13 @@ def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
                 "grid": {"source": ["codec", "frames"]},
                 "against": {"source": "frames"},
             },
-            {"name": "broken", "seeds": 1, "grid": {"connector": ["nonsense"]}},
+            {"name": "broken", "seeds": 1, "grid": {"data_seed": [7]}},
         ],
     }
     config, out = tmp_path / "sweep.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump(sweep))
+    lost = plan([(Variant.of({**TINY, "data_seed": 7}), 0)])[0]
+    result_path(out / "work", lost).mkdir(parents=True)  # a set without its videos
     assert run(["ablate", "--config", str(config), "--out", str(out), "--processes", "2"]) == 1  # one run failed
     assert "FAILED" in capsys.readouterr().err
     results = json.loads((out / "results.json").read_text())
@@ -136,8 +154,8 @@ def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
     assert results["command"].startswith("ov2kit ablate --config sweep.yaml")
     source, broken = results["experiments"]
     assert broken["rows"][0]["runs"] == 0
-    assert len(results["failed"]) == 1
-    assert "unknown connector 'nonsense'" in next(iter(results["failed"].values()))
+    assert len(results["failed"]) == 2  # the canvases, and the run that needs them
+    assert "train.json" in next(iter(results["failed"].values()))
     codec, frames = source["rows"]
     assert codec["tokens"] == frames["tokens"] == 4 * 16
     assert codec["parameters"] == frames["parameters"]

@@ -16,7 +16,7 @@ from torch import nn
 
 import ov2kit.connectors
 from ov2kit.encoders import OneVisionEncoder
-from ov2kit.errors import CheckpointError, MissingExtraError
+from ov2kit.errors import CheckpointError, MissingExtraError, OptionError, check_choice, check_type, shorten
 from ov2kit.positional import NoPositions, RoPE3D
 from ov2kit.recipes.model import LlavaOneVision2
 
@@ -142,8 +142,11 @@ def release_config(
     Raises:
         ValueError: an unknown size, or a tokenizer without the vision tokens.
     """
-    if size not in _SIZES:
-        raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
+    check_choice("size", size, _SIZES)
+    for name, fields in (("vision", vision), ("text", text)):
+        check_type(name, fields, Mapping, "a mapping", optional=True)
+    if tokenizer is not None and not hasattr(tokenizer, "get_vocab"):
+        raise OptionError(f"tokenizer must be one of transformers, got {shorten(tokenizer)}")
     vision_fields, text_fields, ids = copy.deepcopy(_SIZES[size])
     config: dict[str, Any] = {
         "architectures": ["LlavaOnevision2ForConditionalGeneration"],
@@ -196,6 +199,11 @@ def build(
     Raises:
         ValueError: an unknown size, connector or positions, or sizes that do not fit.
     """
+    check_type("config", config, (str, Mapping), "a release config, or the name of a size")
+    check_type("connector", connector, (str, nn.Module), "a name or a module", optional=True)
+    for name, options in (("connector_options", connector_options), ("encoder_options", encoder_options)):
+        check_type(name, options, Mapping, "a mapping", optional=True)
+    check_type("attention", attention, str, "a name", optional=True)
     config = release_config(config) if isinstance(config, str) else copy.deepcopy(dict(config))
     swapped = {**config.get("ov2kit", {})}
     if positions is not None:
@@ -235,6 +243,7 @@ def position_module(positions: Positions, vision: Mapping[str, Any]) -> nn.Modul
     Raises:
         ValueError: unknown positions.
     """
+    check_choice("positions", positions, get_args(Positions))
     head_dim = vision["hidden_size"] // vision["num_attention_heads"]
     theta = vision.get("rope_theta", 1e4)
     if positions == "release":
@@ -243,9 +252,7 @@ def position_module(positions: Positions, vision: Mapping[str, Any]) -> nn.Modul
         return RoPE3D(head_dim, theta, pairing="interleaved")
     if positions == "2d":
         return RoPE3D(head_dim, theta, split=(0, 1, 1), pairing="interleaved")
-    if positions == "none":
-        return NoPositions()
-    raise ValueError(f"unknown positions {positions!r}; known: {', '.join(get_args(Positions))}")
+    return NoPositions()
 
 
 def connectors() -> dict[str, type[nn.Module]]:
@@ -269,8 +276,7 @@ def build_connector(name: str, vision: Mapping[str, Any], out_width: int, **opti
         ValueError: an unknown name.
     """
     known = connectors()
-    if name not in known:
-        raise ValueError(f"unknown connector {name!r}; known: {', '.join(known)}")
+    check_choice("connector", name, known)
     options.setdefault("eps", vision.get("layer_norm_eps", 1e-6))
     if name in ("merger", "mlp", "conv"):
         options.setdefault("merge", vision.get("spatial_merge_size", 2))

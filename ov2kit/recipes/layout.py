@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import torch
 
 from ov2kit.canvases import Canvases
+from ov2kit.errors import OptionError, check_choice, check_number, check_numbers, check_type
+from ov2kit.geometry import check_grids
 from ov2kit.segments import Segments
 
 Visibility = Literal["group", "window", "canvas", "full"]
@@ -27,7 +29,8 @@ class VisualLayout:
         clips: id of the clip or picture of each canvas, never going back.
 
     Raises:
-        ValueError: the three differ in length, or a clip or group comes back after another one.
+        ValueError: an entry is no whole number, the three differ in length, or a clip or group comes
+            back after another one.
     """
 
     grids: tuple[tuple[int, int], ...] = ()
@@ -35,14 +38,19 @@ class VisualLayout:
     clips: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("groups", "clips"):
+            check_numbers(name, getattr(self, name), integer=True)
+        check_type("grids", self.grids, list | tuple, "a tuple of (rows, columns)")
+        changes = [grid for before, grid in zip((None, *self.grids), self.grids, strict=False) if grid != before]
+        check_grids("grids", [(1, *grid) if isinstance(grid, tuple) else grid for grid in changes])
         if not len(self.grids) == len(self.groups) == len(self.clips):
-            raise ValueError(
+            raise OptionError(
                 f"grids, groups and clips must have one entry per canvas, got {len(self.grids)}, "
                 f"{len(self.groups)} and {len(self.clips)}"
             )
         keys = list(zip(self.clips, self.groups, strict=True))
         if any(b < a for a, b in pairwise(keys)):
-            raise ValueError(f"(clip, group) must never go back from canvas to canvas, got {keys}")
+            raise OptionError(f"(clip, group) must never go back from canvas to canvas, got {keys}")
 
     @classmethod
     def from_canvases(cls, canvases: Canvases) -> "VisualLayout":
@@ -86,10 +94,8 @@ class VisualLayout:
         Raises:
             ValueError: unknown visibility, or a window below 1.
         """
-        if visibility not in get_args(Visibility):
-            raise ValueError(f"unknown visibility {visibility!r}; known: {', '.join(get_args(Visibility))}")
-        if window < 1:
-            raise ValueError(f"window must be at least 1 canvas, got {window}")
+        check_choice("visibility", visibility, get_args(Visibility))
+        check_number("window", window, low=1, integer=True)
         place_in_clip = [i for _, run in groupby(self.clips) for i, _ in enumerate(run)]
         inner: Sequence[int] = {
             "group": self.groups,

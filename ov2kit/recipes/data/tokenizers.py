@@ -4,6 +4,7 @@ from typing import Any, Literal, get_args
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, MotionResidualSaliency, RandomSaliency
 from ov2kit.codec.presets import PRESETS, Grouping, Preset
+from ov2kit.errors import OptionError, check_choice, check_number
 
 SaliencyName = Literal["motion+residual", "motion", "residual", "luma", "random"]
 
@@ -16,10 +17,11 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
     nothing of the video.
 
     Raises:
-        ValueError: unknown name, or a signal alone in a preset that does not weigh signals.
+        OptionError: unknown name, or a signal alone in a preset that does not weigh signals.
     """
-    if name not in get_args(SaliencyName):
-        raise ValueError(f"unknown saliency {name!r}; known: {', '.join(get_args(SaliencyName))}")
+    check_choice("saliency", name, get_args(SaliencyName))
+    check_choice("preset", preset, PRESETS)
+    check_number("seed", seed, integer=True)
     if name == "motion+residual":
         return {}
     if name == "luma":
@@ -28,7 +30,7 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
         return {"saliency": RandomSaliency(seed)}
     choices = PRESETS[preset]["saliency"]
     if choices.get("normalize") == "bytes":
-        raise ValueError(
+        raise OptionError(
             f"saliency {name!r}: preset {preset!r} shares out bytes by the residual and weighs no signals; "
             "use preset 'paper'"
         )
@@ -70,6 +72,10 @@ def build_tokenizers(
         merge: patches per block edge.
         threads: of decoding.
         seed: of random saliency.
+
+    Raises:
+        OptionError: an option is unknown, of a wrong type or out of range.
+        BudgetError: budgets that cannot be met.
     """
     if budget_canvases is None and budget_tokens is None:
         budget_canvases = 32

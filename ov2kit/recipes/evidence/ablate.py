@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ov2kit.errors import check_number
 from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.evidence.jobs import plan, result_path, run_jobs
 from ov2kit.recipes.evidence.report import machine_facts, write_report
@@ -40,8 +41,7 @@ def ablate(
     Raises:
         SweepError: the file cannot be read, or no run succeeded.
     """
-    if processes < 1:
-        raise SweepError(f"processes must be at least 1, got {processes}")
+    check_number("processes", processes, low=1, integer=True, error=SweepError)
     given, experiments = read_sweep(config)
     folder = Path(out)
     place = Path(work) if work is not None else folder / "work"

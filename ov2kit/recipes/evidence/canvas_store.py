@@ -18,14 +18,12 @@ from torch import Tensor
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
-from ov2kit.codec.presets import PRESETS
-from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.files import checksum, write_tensors
+from ov2kit.recipes.data.tokenizers import saliency_options
 from ov2kit.recipes.evidence.jumpset import SPLITS
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
 PATCH, MERGE = 16, 1
-_WEIGHTS = {"motion": (1.0, 0.0), "residual": (0.0, 1.0)}
 # Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.
 _SPANS = {"bin_seconds": 0.1, "min_seconds": 0.4, "max_seconds": 3.0}
 
@@ -60,7 +58,7 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
             continue
         records = json.loads((data / f"{split}.json").read_text(encoding="utf-8"))
         began = time.process_time()
-        parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1), i) for i, r in enumerate(records)]
+        parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1)) for r in records]
         spent = time.process_time() - began
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["clip_canvases"] = torch.tensor([len(part["groups"]) for part in parts])
@@ -122,8 +120,8 @@ def mirrored(clip: StoredClip, columns: int) -> StoredClip:
     return replace(clip, patches=patches, positions=positions)
 
 
-def _stored(tokenize: Any, stream: VideoStream, number: int) -> dict[str, Tensor]:
-    canvases: Canvases = tokenize(stream, number)
+def _stored(tokenize: Any, stream: VideoStream) -> dict[str, Tensor]:
+    canvases: Canvases = tokenize(stream)
     positions = canvases.flat_positions()
     times = canvases.clip_times()[0]
     lookup = torch.full((max(times) + 2,), -1.0)
@@ -140,52 +138,31 @@ def _stored(tokenize: Any, stream: VideoStream, number: int) -> dict[str, Tensor
 
 
 def _tokenizer(variant: Variant) -> Any:
-    """(stream, number of the clip) -> Canvases."""
+    """A stream -> Canvases."""
     size = (variant.canvas, variant.canvas)
     if variant.source in ("frames", "blank"):
         frames = FrameTokenizer(variant.budget, patch=PATCH, merge=MERGE, canvas_size=size, threads=1)
         return partial(_frames, frames, variant.source == "blank")
-    if variant.source != "codec":
-        raise SweepError(f"unknown source {variant.source!r}; known: codec, frames, blank")
-    if variant.saliency not in ("motion+residual", "luma", "random", *_WEIGHTS):
-        raise SweepError(
-            f"unknown saliency {variant.saliency!r}; known: motion+residual, motion, residual, luma, random"
-        )
-    preset = dict(PRESETS["paper"]["saliency"])
-    if variant.saliency in _WEIGHTS:
-        preset["weights"] = _WEIGHTS[variant.saliency]
-    codec = CodecTokenizer(
+    return CodecTokenizer(
         variant.budget,
-        grouping=cast(Any, variant.grouping),
-        selection=cast(Any, variant.selection),
-        candidates=cast(Any, variant.candidates),
+        grouping=variant.grouping,
+        selection=variant.selection,
+        candidates=variant.candidates,
         patch=PATCH,
         merge=MERGE,
         block=variant.block,
         canvas_size=size,
-        motion="none" if variant.saliency == "luma" else "auto",
-        saliency=MotionResidualSaliency(**cast(Any, preset)),
-        map_kind="scores",
         rank_damping=variant.rank_damping,
         peak_weight=variant.peak_weight,
         threads=1,
+        **saliency_options(variant.saliency, seed=variant.data_seed),
         **cast(Any, _SPANS),
     )
-    return partial(_codec, codec, variant)
 
 
-def _frames(frames: FrameTokenizer, blank: bool, stream: VideoStream, number: int) -> Canvases:
+def _frames(frames: FrameTokenizer, blank: bool, stream: VideoStream) -> Canvases:
     canvases: Canvases = frames(stream)
     return replace(canvases, images=torch.zeros_like(canvases.images)) if blank else canvases
-
-
-def _codec(codec: CodecTokenizer, variant: Variant, stream: VideoStream, number: int) -> Canvases:
-    maps = None
-    if variant.saliency == "random":
-        side = variant.canvas // (PATCH * MERGE * variant.block)
-        maps = np.random.default_rng((variant.data_seed, number)).random((stream.num_frames, side, side))
-    canvases: Canvases = codec(stream, maps)
-    return canvases
 
 
 def batches(count: int, batch: int, seed: int) -> Iterator[list[int]]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ov2kit.errors import check_choice, check_number, check_numbers, check_order
+
 Event = Literal["jump", "glow"]
 
 
@@ -52,16 +54,15 @@ class Difficulty:
     glow: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.event not in get_args(Event):
-            raise ValueError(f"event must be one of {', '.join(get_args(Event))}, got {self.event!r}")
+        check_choice("event", self.event, get_args(Event))
+        check_numbers("pause", self.pause, length=2, low=0)
         for name in ("seconds", "jumpers", "flight", "height", "distractors"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise ValueError(f"{name} must be 0 <= least <= most, got {low}, {high}")
+            counts = name in ("jumpers", "distractors")
+            low, high = check_numbers(name, getattr(self, name), length=2, low=0, integer=counts)
+            check_order(f"{name}[0]", low, f"{name}[1]", high)
+        check_number("flight[0]", self.flight[0], above=0)
         for name in ("feints", "snow", "camouflage", "glow"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
-        if not 0 <= self.drift <= 0.4:
-            raise ValueError(f"drift must be from 0 to 0.4, where the background ends, got {self.drift}")
-        if min(self.pause) < 0 or self.flight[0] <= 0:
-            raise ValueError(f"pause must not be negative and flight must be positive, got {self.pause}, {self.flight}")
+            check_number(name, getattr(self, name), low=0, high=1)
+        check_number("drift", self.drift, low=0, high=0.4)  # where the background ends
+        for name in ("hop", "rest", "noise", "lighting", "switches", "texture"):
+            check_number(name, getattr(self, name), low=0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.errors import Ov2kitError
+from ov2kit.errors import OptionError, check_choice
 from ov2kit.files import write_file
 
 #: name -> (encoder, file suffix, options). One thread each, so that the same frames give the same bytes.
@@ -35,7 +35,7 @@ H264_MIX = ("x264-veryfast", "x264-medium", "x264-slow")
 _GOP_SECONDS = 2
 
 
-class EncoderError(Ov2kitError):
+class EncoderError(OptionError):
     """A video cannot be written."""
 
 
@@ -48,8 +48,7 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: int, encoding: str) 
     """
     import av
 
-    if encoding not in ENCODINGS:
-        raise EncoderError(f"unknown encoding {encoding!r}; known: {', '.join(ENCODINGS)}")
+    check_choice("encoding", encoding, ENCODINGS, EncoderError)
     name, suffix, options = ENCODINGS[encoding]
     bitexact = {"fflags": "+bitexact"}
     with write_file(path) as file, av.open(file.name, "w", suffix[1:], container_options=bitexact) as container:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ov2kit.errors import Ov2kitError
+from ov2kit.errors import OptionError, check_choice, check_number, check_numbers
 from ov2kit.files import write_folder
 from ov2kit.recipes.evidence.difficulty import Difficulty
 from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
@@ -27,7 +27,7 @@ QUESTION = "When does each jump start? Answer with a list of seconds."
 _FPS = (25, 30)
 
 
-class JumpsetError(Ov2kitError):
+class JumpsetError(OptionError):
     """A set cannot be made where it was asked for."""
 
 
@@ -65,12 +65,14 @@ def make_jumpset(
     if folder.exists():
         raise JumpsetError(f"{folder}: exists already; choose another folder or remove it")
     counts = clips if isinstance(clips, tuple) else (clips - 2 * (clips // 8), clips // 8, clips // 8)
-    if min(counts) < 1:
-        raise ValueError(f"every split needs at least 1 clip, got {counts} for train, val, test; ask for 8 or more")
-    if size < 32 or size % 16:
-        raise ValueError(f"size must be a multiple of 16 pixels and at least 32, got {size}")
-    if encoding != "h264-mix" and encoding not in ENCODINGS:
-        raise EncoderError(f"unknown encoding {encoding!r}; known: h264-mix, {', '.join(ENCODINGS)}")
+    if min(check_numbers("clips", counts, length=3, integer=True)) < 1:
+        raise OptionError(f"every split needs at least 1 clip, got {counts} for train, val, test; ask for 8 or more")
+    check_number("seed", seed, low=0, integer=True)
+    check_number("size", size, low=32, integer=True)
+    if size % 16:
+        raise OptionError(f"size must be a multiple of 16 pixels and at least 32, got {size}")
+    check_choice("encoding", encoding, ("h264-mix", *ENCODINGS), EncoderError)
+    check_number("processes", processes, low=1, integer=True)
     knobs = difficulty or Difficulty()
     with write_folder(folder) as scratch:
         (scratch / "videos").mkdir()

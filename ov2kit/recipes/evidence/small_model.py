@@ -5,18 +5,19 @@ Letters: N patches of a batch, M tokens, K canvases, B clips, F distinct frames.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD
-from ov2kit.connectors import AveragePool, MLPConnector, PatchMerger, PerceiverResampler
 from ov2kit.encoders import OneVisionEncoder
-from ov2kit.positional import NoPositions, RoPE3D
+from ov2kit.errors import OptionError, check_choice, check_number
+from ov2kit.recipes.architecture import Positions, build_connector, position_module
 from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip
 from ov2kit.recipes.evidence.readout import TimeReadout
-from ov2kit.recipes.evidence.variant import SweepError
+from ov2kit.recipes.evidence.variant import ConnectorName, SeenBy, SweepError
+from ov2kit.recipes.layout import VisualLayout
 from ov2kit.segments import Segments
 
 _WINDOW = 2  # canvases: half a group
@@ -61,14 +62,17 @@ class ClipBatch:
         return replace(self, segments=self.segments.to(device), **moved)
 
 
-def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
-    """Clips one after the other, with the segments that `visibility` names."""
+def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
+    """Clips one after the other, with the segments that `visibility` names.
+
+    They are those of `VisualLayout.segments`; "window" is 2 canvases and "spatial" sees by group.
+    """
+    check_choice("visibility", visibility, get_args(SeenBy), SweepError)
     area = len(clips[0].patches) // len(clips[0].groups)
-    lengths: list[int] = []
+    side = round(area**0.5)
     token_frames, canvas_frames, seconds = [], [], []
     most = max(len(torch.unique(clip.seconds)) for clip in clips)
     for number, clip in enumerate(clips):
-        lengths += [n * area for n in _runs(clip.groups, visibility)]
         blocks = clip.seconds[:: MERGE**2]
         times, place = torch.unique(blocks[blocks >= 0], return_inverse=True)
         frame = torch.full((len(blocks),), -1)
@@ -76,11 +80,15 @@ def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
         token_frames.append(frame)
         canvas_frames.append(frame.view(len(clip.groups), -1)[:, 0])
         seconds.append(torch.cat([times, torch.full((most - len(times),), torch.nan)]))
-    side = round(area**0.5)
+    layout = VisualLayout(
+        tuple((side, side) for clip in clips for _ in clip.groups),
+        tuple(group for clip in clips for group in clip.groups),
+        tuple(number for number, clip in enumerate(clips) for _ in clip.groups),
+    )
     return ClipBatch(
         torch.cat([clip.patches for clip in clips]),
         torch.cat([clip.positions for clip in clips]),
-        Segments.from_lengths(lengths),
+        layout.segments("group" if visibility == "spatial" else visibility, _WINDOW),
         tuple((len(clip.groups), side, side) for clip in clips),
         area,
         torch.cat(token_frames),
@@ -92,29 +100,16 @@ def pack(clips: Sequence[StoredClip], visibility: str) -> ClipBatch:
     )
 
 
-def _runs(groups: tuple[int, ...], visibility: str) -> list[int]:
-    """Canvases per segment of one clip."""
-    if visibility == "full":
-        return [len(groups)]
-    if visibility == "canvas":
-        return [1] * len(groups)
-    if visibility == "window":
-        return [min(_WINDOW, len(groups) - at) for at in range(0, len(groups), _WINDOW)]
-    if visibility in ("group", "spatial"):
-        return [groups.count(group) for group in sorted(set(groups))]
-    raise SweepError(f"unknown visibility {visibility!r}; known: group, full, canvas, window, spatial")
-
-
 class JumpModel(nn.Module):
     """Canvases of clips -> a logit per time step.
 
     Args:
         width: of the encoder and its tokens; a multiple of 32.
         depth: blocks.
-        positions: "release", "exact", "2d" or "none".
+        positions: as in `position_module`.
         visibility: as in `pack`; "spatial" also gives the encoder windows of 4 x 4 patches.
-        connector: "merger", "mlp", "resampler" or "pool".
-        canvas_tokens: merged tokens of a canvas: what resampler and pool make of one.
+        connector: a name of `recipes.architecture.connectors()`, without "query" and "conv".
+        canvas_tokens: merged tokens of a canvas: what a connector to a number of tokens makes of one.
     """
 
     scale: Tensor
@@ -125,20 +120,33 @@ class JumpModel(nn.Module):
         width: int = 32,
         depth: int = 2,
         *,
-        positions: str = "release",
-        visibility: str = "group",
-        connector: str = "merger",
+        positions: Positions = "release",
+        visibility: SeenBy = "group",
+        connector: ConnectorName = "merger",
         canvas_tokens: int = 16,
     ) -> None:
         super().__init__()
         window = {"window": (4, 4), "span": "canvas"} if visibility == "spatial" else {}
-        options: dict[str, Any] = {"patch": PATCH, "merge": MERGE, "position": _position(positions), **window}
-        self.encoder = OneVisionEncoder(width, depth, width // _HEAD_DIM, 2 * width, **options)
+        check_number("width", width, low=_HEAD_DIM, integer=True)
+        if width % _HEAD_DIM:
+            raise OptionError(f"width must be a multiple of {_HEAD_DIM}, got {width}")
+        check_choice("visibility", visibility, get_args(SeenBy))
+        check_choice("connector", connector, get_args(ConnectorName))
+        check_number("canvas_tokens", canvas_tokens, low=1, integer=True)
+        heads = width // _HEAD_DIM
+        vision = {"hidden_size": width, "num_attention_heads": heads, "spatial_merge_size": MERGE}
+        options: dict[str, Any] = {"patch": PATCH, "merge": MERGE, **window}
+        self.encoder = OneVisionEncoder(
+            width, depth, heads, 2 * width, position=position_module(positions, vision), **options
+        )
         for module in self.encoder.modules():  # its deviation of 0.02 suits a width of 1024; here it is a slow start
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
-        self.connector = _connector(connector, width, canvas_tokens)
-        self.per_canvas = connector in ("resampler", "pool")
+        self.per_canvas = connector in ("resampler", "pool", "average")
+        sizes: dict[str, Any] = {"tokens": canvas_tokens} if self.per_canvas else {}
+        if connector == "resampler":
+            sizes |= {"depth": 1, "mlp_ratio": 2.0}
+        self.connector = build_connector(connector, vision, width, **sizes)
         self.latents = canvas_tokens if connector == "resampler" else 0
         self.readout = TimeReadout(width)
         mean, std = (torch.tensor(x).repeat_interleave(PATCH**2) for x in (CLIP_MEAN, CLIP_STD))
@@ -160,25 +168,3 @@ class JumpModel(nn.Module):
         kept = frame >= 0
         logits: Tensor = self.readout(tokens[kept], place[kept], frame[kept], batch.frame_seconds, query_seconds)
         return logits
-
-
-def _position(name: str) -> nn.Module:
-    if name == "none":
-        return NoPositions()
-    if name == "2d":
-        return RoPE3D(_HEAD_DIM, split=(0, 1, 1), pairing="release")
-    if name not in ("release", "exact"):
-        raise SweepError(f"unknown positions {name!r}; known: release, exact, 2d, none")
-    return RoPE3D(_HEAD_DIM, pairing="release" if name == "release" else "interleaved")
-
-
-def _connector(name: str, width: int, tokens: int) -> nn.Module:
-    if name == "merger":
-        return PatchMerger(width, width, MERGE)
-    if name == "mlp":
-        return MLPConnector(width, width, MERGE)
-    if name == "resampler":
-        return PerceiverResampler(width, width, tokens, depth=1, heads=width // _HEAD_DIM, mlp_ratio=2.0)
-    if name == "pool":
-        return AveragePool(width, width, tokens)
-    raise SweepError(f"unknown connector {name!r}; known: merger, mlp, resampler, pool")

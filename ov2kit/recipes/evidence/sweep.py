@@ -9,7 +9,7 @@ experiments:
     base: {}                      # for this experiment
     grid: {source: [codec, frames], budget: [4, 8, 16]}
     also: [{source: blank, budget: 8}]   # rows beside the grid, with the same fields
-    against: {source: frames}     # a row is compared with itself with these fields replaced
+    against: {source: frames}     # a row is compared with itself with these fields replaced: another row
 ```
 """
 
@@ -20,11 +20,12 @@ from typing import Any
 
 import yaml
 
+from ov2kit.errors import check_keys, check_number, shorten
 from ov2kit.files import check_file, is_safe_name
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
 CONFIGS = Path(__file__).parent / "configs"
-_KEYS = {"name", "title", "seeds", "base", "grid", "also", "against"}
+_KEYS = ("name", "title", "seeds", "base", "grid", "also", "against")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def read_sweep(config: str | Path) -> tuple[dict[str, Any], list[Experiment]]:
     """The file as it stands, and its experiments. A name that is no file is looked up beside the package's own.
 
     Raises:
-        SweepError: no such file, not YAML, or a field that is unknown or of a wrong kind.
+        SweepError: no such file, not YAML, a field or a value that is unknown or out of range, a row that stands
+            twice, or one compared with a row that is not there.
     """
     path = Path(config)
     if not path.exists() and (CONFIGS / path.name).exists():
@@ -69,9 +71,8 @@ def read_sweep(config: str | Path) -> tuple[dict[str, Any], list[Experiment]]:
         raise SweepError(f"{config}: cannot be read as a sweep ({reason}); the package has {known}") from error
     if not isinstance(given, dict) or not isinstance(given.get("experiments"), list):
         raise SweepError(f"{path}: expected a mapping with a list of experiments; see {CONFIGS.name}/quick.yaml")
-    if extra := sorted(set(given) - {"base", "experiments"}):
-        raise SweepError(f"{path}: unknown key {extra[0]!r}; known: base, experiments")
     try:
+        check_keys("a sweep", given, ("base", "experiments"), SweepError)
         experiments = [_experiment(entry, given.get("base") or {}) for entry in given["experiments"]]
     except (SweepError, TypeError, AttributeError) as error:
         raise SweepError(f"{path}: {error}") from error
@@ -82,11 +83,12 @@ def read_sweep(config: str | Path) -> tuple[dict[str, Any], list[Experiment]]:
 
 
 def _experiment(entry: dict[str, Any], base: dict[str, Any]) -> Experiment:
-    if extra := sorted(set(entry) - _KEYS):
-        raise SweepError(f"unknown key {extra[0]!r} of an experiment; known: {', '.join(sorted(_KEYS))}")
+    check_keys("an experiment", entry, _KEYS, SweepError)
     if missing := [key for key in ("name", "grid") if not entry.get(key)]:
         raise SweepError(f"an experiment needs {missing[0]!r}, got {entry}")
     own = {**base, **(entry.get("base") or {})}
+    if not isinstance(entry["grid"], dict) or not all(isinstance(v, list) and v for v in entry["grid"].values()):
+        raise SweepError(f"grid of {entry['name']!r} must map fields to lists of values, got {shorten(entry['grid'])}")
     labels = [dict(zip(entry["grid"], values, strict=True)) for values in product(*entry["grid"].values())]
     labels += entry.get("also") or []
     if odd := [label for label in labels if set(label) != set(entry["grid"])]:
@@ -101,7 +103,15 @@ def _experiment(entry: dict[str, Any], base: dict[str, Any]) -> Experiment:
             f"the name of an experiment names files: expected one without / and the like, got "
             f"{str(entry['name'])!r:.60}"
         )
+    variants = [row.variant for row in rows]
+    for row in rows:
+        if variants.count(row.variant) > 1:
+            raise SweepError(f"two rows of {entry['name']!r} are the same variant: {row.label}")
+        if row.rival is not None and row.rival not in variants:
+            against = entry.get("against")
+            raise SweepError(
+                f"{entry['name']!r} compares {row.label} against {against}, which is no row of it; add one"
+            )
     seeds = entry.get("seeds", 3)
-    if not isinstance(seeds, int) or seeds < 1:
-        raise SweepError(f"seeds of {entry['name']!r} must be a number from 1 on, got {seeds!r}")
+    check_number(f"seeds of {entry['name']!r}", seeds, low=1, integer=True, error=SweepError)
     return Experiment(str(entry["name"]), str(entry.get("title") or entry["name"]), seeds, tuple(rows))

@@ -3,12 +3,24 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-from ov2kit.errors import Ov2kitError
+from ov2kit.codec.candidates import Candidates
+from ov2kit.codec.presets import Grouping, Selection
+from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
+from ov2kit.recipes.architecture import Positions
+from ov2kit.recipes.data.tokenizers import SaliencyName
+from ov2kit.recipes.evidence.difficulty import Difficulty
+from ov2kit.recipes.evidence.encode import ENCODINGS
+
+Source = Literal["codec", "frames", "blank"]
+#: what the model sees by: `Visibility` of the recipes, and windows of space within a group
+SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
+#: connectors of the recipes that take packed rows at this size
+ConnectorName = Literal["merger", "mlp", "resampler", "pool", "average"]
 
 
-class SweepError(Ov2kitError):
+class SweepError(OptionError):
     """A sweep file that cannot be run."""
 
 
@@ -33,19 +45,22 @@ class Variant:
         canvas: edge of a canvas in pixels.
         grouping: "bitcost", "readiness", "fixed" or "container".
         candidates: "bitcost", "uniform" or "all": which frames of a group are looked at.
-        saliency: "motion+residual", "motion", "residual", "luma" or "random".
+        saliency: "motion+residual", "motion", "residual", "luma" or "random", as in `saliency_options`.
         rank_damping: lambda.
         peak_weight: alpha_peak.
         block: merged tokens per edge of a chosen block.
         selection: "stratified" or "topk".
-        positions: "release", "exact", "2d" or "none".
+        positions: "release", "exact", "2d" or "none", as in `recipes.architecture.position_module`.
         visibility: "group", "full", "canvas", "window" (2 canvases) or "spatial" (windows of 4 x 4 patches).
-        connector: "merger", "mlp", "resampler" or "pool".
+        connector: "merger", "mlp", "resampler", "pool" or "average", as in `recipes.architecture.build_connector`.
         width: channels of the encoder.
         depth: its blocks.
         steps: optimiser steps.
         batch: clips per step.
         lr: peak learning rate; what validation chose for the source when omitted, see docs/evidence.md.
+
+    Raises:
+        SweepError: a value is unknown, of a wrong type or out of range.
     """
 
     train: int = 256
@@ -55,19 +70,19 @@ class Variant:
     size: int = 64
     encoding: str = "h264-mix"
     difficulty: tuple[tuple[str, Any], ...] = ()
-    source: str = "codec"
+    source: Source = "codec"
     budget: int = 8
     canvas: int = 64
-    grouping: str = "bitcost"
-    candidates: str = "bitcost"
-    saliency: str = "motion+residual"
+    grouping: Grouping = "bitcost"
+    candidates: Candidates = "bitcost"
+    saliency: SaliencyName = "motion+residual"
     rank_damping: float = 0.35
     peak_weight: float = 0.35
     block: int = 1
-    selection: str = "stratified"
-    positions: str = "release"
-    visibility: str = "group"
-    connector: str = "merger"
+    selection: Selection = "stratified"
+    positions: Positions = "release"
+    visibility: SeenBy = "group"
+    connector: ConnectorName = "merger"
     width: int = 32
     depth: int = 2
     steps: int = 600
@@ -75,6 +90,25 @@ class Variant:
     lr: float | None = None
 
     def __post_init__(self) -> None:
+        for name, known in _KNOWN.items():
+            check_choice(name, getattr(self, name), known, SweepError)
+        for name, least in _LEAST.items():
+            check_number(name, getattr(self, name), low=least, integer=True, error=SweepError)
+        for name, unit in (("size", 16), ("canvas", 16), ("width", 32)):
+            if getattr(self, name) % unit:
+                raise SweepError(f"{name} must be a multiple of {unit}, got {getattr(self, name)}")
+        if self.canvas % (16 * self.block):
+            raise SweepError(f"block must divide the {self.canvas // 16} tokens of a canvas edge, got {self.block}")
+        if self.batch > self.train:
+            raise SweepError(f"batch must be at most the {self.train} clips of train, got {self.batch}")
+        for name in ("rank_damping", "peak_weight"):
+            check_number(name, getattr(self, name), low=0, error=SweepError)
+        check_number("lr", self.lr, above=0, optional=True, error=SweepError)
+        check_type("difficulty", self.difficulty, tuple, "a tuple of (name, value) pairs", error=SweepError)
+        try:
+            Difficulty(**dict(self.difficulty))
+        except (TypeError, ValueError) as error:
+            raise SweepError(f"difficulty: {error}") from error
         if self.lr is None:
             object.__setattr__(self, "lr", _RATES.get(self.source, _RATES["codec"]))
 
@@ -83,11 +117,9 @@ class Variant:
         """A variant from plain values; `difficulty` may be a mapping.
 
         Raises:
-            SweepError: a name that is no field.
+            SweepError: a name that is no field, or a value that cannot be.
         """
-        known = {field.name for field in fields(cls)}
-        if extra := sorted(set(given) - known):
-            raise SweepError(f"unknown field {extra[0]!r} of a variant; known: {', '.join(sorted(known))}")
+        check_keys("a variant", given, [field.name for field in fields(cls)], SweepError)
         difficulty = given.get("difficulty", ())
         if isinstance(difficulty, dict):
             pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(difficulty.items()))
@@ -105,12 +137,12 @@ class Variant:
     def canvas_key(self) -> str:
         """Names the canvases: runs that differ in the model alone share them."""
         tokens = _TOKENS if self.source == "codec" else ("source", "budget", "canvas")
-        return self._key(_DATA + tokens)
+        return self._key(_DATA + tokens, table=_TABLE)
 
     def run_key(self, seed: int) -> str:
         """Names a run."""
         unused = () if self.source == "codec" else _CODEC_ONLY
-        return self._key(tuple(f.name for f in fields(self) if f.name not in unused), seed=seed)
+        return self._key(tuple(f.name for f in fields(self) if f.name not in unused), seed=seed, table=_TABLE)
 
     def _key(self, names: tuple[str, ...], **more: Any) -> str:
         plain = self.plain()
@@ -118,6 +150,24 @@ class Variant:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "source": get_args(Source),
+    "encoding": ("h264-mix", *ENCODINGS),
+    "grouping": get_args(Grouping),
+    "candidates": get_args(Candidates),
+    "saliency": get_args(SaliencyName),
+    "selection": get_args(Selection),
+    "positions": get_args(Positions),
+    "visibility": get_args(SeenBy),
+    "connector": get_args(ConnectorName),
+}
+_LEAST = {
+    "train": 1, "val": 1, "test": 1, "data_seed": 0, "size": 32, "budget": 1, "canvas": 16, "block": 1,
+    "width": 32, "depth": 1, "steps": 1, "batch": 1,
+}  # fmt: skip
+#: Part of the keys of canvases and runs, so that results from when "pool", "2d" and "random" were other modules than
+#: those of the recipes are not taken for results of today's.
+_TABLE = "recipes"
 _DATA = ("train", "val", "test", "data_seed", "size", "encoding", "difficulty")
 _CODEC_ONLY = ("grouping", "candidates", "saliency", "rank_damping", "peak_weight", "block", "selection")
 _TOKENS = ("source", "budget", "canvas", *_CODEC_ONLY)
