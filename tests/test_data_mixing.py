@@ -101,8 +101,10 @@ def test_impossible_mixes_are_refused() -> None:
     with pytest.raises(DataError, match="there is none"):
         dealt(kinds(0, 0, 3, 0), None)
     for mix, told in (
-        ({"codec": 1, "sound": 1}, "unknown sound"), ({"codec": -1}, "at least 0"), ({"image": 1}, "codec and frames"),
-    ):  # fmt: skip
+        ({"codec": 1, "sound": 1}, "unknown key 'sound' of mix; known: codec, frames, image"),
+        ({"codec": -1}, r"mix\['codec'\] must be at least 0, got -1"),
+        ({"image": 1}, "codec and frames"),
+    ):
         with pytest.raises(ValueError, match=told):
             check_mix("mix", mix)
 

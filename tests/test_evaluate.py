@@ -342,7 +342,7 @@ class TestSeveralProcesses:
         assert [scores is None for scores in found] == [True] * 3 + [False] * 3
 
     def test_refusals(self, folder, tmp_path):
-        with pytest.raises(ValueError, match="world_size - 1 = 1, got 2"):
+        with pytest.raises(ValueError, match="rank must be at least 0 and below 2, got 2"):
             evaluate_jumpscore(Model(), folder, tmp_path / "out", rank=2, world_size=2)
         with pytest.raises(ValueError, match="remove the folder first"):
             evaluate_jumpscore(Model(), folder, tmp_path / "out", world_size=2, overwrite=True)

@@ -185,6 +185,6 @@ def test_refusals():
         hota_counts([[4]], [[1]], [[[1.0, 0.0]]])
     with pytest.raises(ValueError, match=r"lie in \[0, 1\], got 1\.5"):
         hota_counts([[4]], [[1]], [[[1.5]]])
-    with pytest.raises(ValueError, match="got 'best'"):
+    with pytest.raises(ValueError, match="unknown matching 'best'; known: paper, trackeval"):
         HOTA(matching="best")
     assert assign(np.zeros((0, 3))) == []

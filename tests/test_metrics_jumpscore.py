@@ -385,6 +385,6 @@ def test_bare_texts_and_uneven_lists_are_refused():
         metric.update("1.0s", "[1.0]")
     with pytest.raises(ValueError, match=r"equal lengths, got \[2, 1\]"):
         metric.update(["1.0s", "2.0s"], ["[1.0]"])
-    with pytest.raises(ValueError, match=r"seconds >= 0, got \[-0\.1\]"):
+    with pytest.raises(ValueError, match=r"tolerances\[0\] must be at least 0, got -0\.1"):
         JumpScoreMAP(tolerances=[-0.1])
     assert metric.rows == 0

@@ -203,5 +203,5 @@ def test_answers_without_a_span_are_refused_and_nothing_is_added():
         with pytest.raises(ValueError, match=message):
             metric.update(["1 to 2", "1 to 2"], [(1, 2), answer])
     assert metric.rows == 0
-    with pytest.raises(ValueError, match="'first' or 'best', got 'all'"):
+    with pytest.raises(ValueError, match="unknown spans 'all'; known: first, best"):
         TemporalIoU(spans="all")

@@ -77,8 +77,8 @@ def test_weight_decay_leaves_norms_and_biases():
     ("parts", "message"),
     [
         ({"conector": 1e-4}, "conector.*connector.*encoder"),
-        ({"connector": -1e-4}, "from 0 on"),
-        ({"connector": math.nan}, "from 0 on"),
+        ({"connector": -1e-4}, "'connector' must be at least 0, got -0.0001"),
+        ({"connector": math.nan}, "'connector' must be a finite number, got nan"),
         ({"connector": 0.0}, "nothing is left to learn"),
         ({}, "nothing is left to learn"),
     ],

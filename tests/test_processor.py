@@ -555,10 +555,13 @@ def test_a_processor_goes_to_another_process(real):
         ([user(3)], r"message 0, part 0: unknown part of int; known: text, image, video"),
         ([user({"type": "text"})], r"message 0, part 0: a text part needs text under 'text', got None"),
         ([user({"type": "video"})], r"message 0, part 0: .*'video' needs its source under 'video' or 'path'"),
-        ([user(video("a.mp4", source="motion"))], r"message 0: unknown source 'motion' .*codec, frames"),
+        ([user(video("a.mp4", source="motion"))], r"message 0: unknown source 'motion'; known: codec, frames"),
         ([user(video("https://example.org/a.mp4"))], r"message 0: https://example.org/a.mp4: addresses are not"),
         ([user(video(3.5))], r"message 0: "),
         ([user("a"), user(image({}))], r"message 1: an image must be a path, bytes, .* got dict"),
+        ([user(video("a.mp4", sorce="frames"))], r"message 0, part 0: unknown key 'sorce' .*did you mean 'source'"),
+        ([user({"type": "text", "text": "a", "txt": "b"})], r"unknown key 'txt' of a part of type 'text'"),
+        ([user({"type": "image", "image": IMAGE, "source": "codec"})], r"unknown key 'source' of a part of type 'ima"),
         ([user({"type": "image", "image": IMAGE, "subtitles": []})], r"message 0: subtitles need one video"),
         ([user(video(build([0], patch=4)))], r"message 0: the canvases have patch 4 and merge 2, expected 2 and 2"),
     ],
@@ -591,7 +594,7 @@ def test_options_are_checked():
         processor(source="motion")
     with pytest.raises(ValueError, match=r"unknown supervise 'first'; known: all, last, none"):
         processor(supervise="first")
-    with pytest.raises(ValueError, match=r"decimals must be a whole number from 0 to 9, got 1.5"):
+    with pytest.raises(ValueError, match=r"decimals must be a whole number, from 0 to 9, got 1.5"):
         processor(decimals=1.5)
     with pytest.raises(ValueError, match=r"one \(patch, merge\), got \[\(2, 2\), \(16, 2\)\]"):
         processor(codec=CodecTokenizer(patch=16))

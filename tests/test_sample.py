@@ -67,7 +67,7 @@ def test_unknown_visibility_and_window(canvases):
     layout = VisualLayout.from_canvases(canvases[0])
     with pytest.raises(ValueError, match="unknown visibility 'all'; known: group, window, canvas, full"):
         layout.segments("all")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="at least 1 canvas, got 0"):
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         layout.segments("window", 0)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ov2kit.errors import CheckpointError, DataError, shorten
+from ov2kit.errors import CheckpointError, DataError, check_choice, check_keys, shorten
 from ov2kit.recipes.nulls import without_nulls
 from ov2kit.recipes.sample import IGNORE
 from ov2kit.recipes.tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
@@ -21,6 +21,7 @@ from ov2kit.recipes.tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
 Supervise = Literal["all", "last", "none"]
 ROLES = ("system", "user", "assistant", "tool")
 PLACEHOLDERS = {"image": "<image>", "video": "<video>"}
+_KEYS = {"text": ("text",), "image": ("image", "path", "subtitles"), "video": ("video", "path", "source", "subtitles")}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_messages(
 
     Raises:
         DataError: names the message: no messages, no role or an unknown one, no content, an unknown
-            part, or placeholders and media that do not match in number.
+            part or key of one, or placeholders and media that do not match in number.
     """
     if isinstance(messages, Mapping | str) or not isinstance(messages, Sequence):
         raise DataError(f"expected a list of messages with role and content, got {type(messages).__name__}")
@@ -100,9 +101,8 @@ def _read_message(index: int, message: Any) -> Message:
     where = f"message {index}"
     if not isinstance(message, Mapping):
         raise DataError(f"{where}: expected a mapping with role and content, got {type(message).__name__}")
-    role = message.get("role")
-    if role not in ROLES:
-        raise DataError(f"{where}: unknown role {shorten(role)}; known: {', '.join(ROLES)}")
+    role: Any = message.get("role")
+    check_choice("role", role, ROLES, DataError, where=f"{where}: ")
     content = message.get("content")
     if isinstance(content, str):
         return Message(role, (content,))
@@ -114,7 +114,12 @@ def _read_message(index: int, message: Any) -> Message:
 def _read_part(where: str, number: int, part: Any) -> str | Media:
     if isinstance(part, str):
         return part
+    if isinstance(part, Mapping):
+        part = {key: value for key, value in part.items() if value is not None}  # null is absent
     kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in _KEYS:
+        keys = ("type", *_KEYS[kind])
+        check_keys(f"a part of type {kind!r}", part, keys, DataError, where=f"{where}, part {number}: ")
     if kind == "text":
         if not isinstance(part.get("text"), str):
             raise DataError(

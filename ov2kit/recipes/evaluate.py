@@ -11,9 +11,19 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ov2kit.errors import AssetError, BudgetError, CanvasError, DataError, VideoError
+from ov2kit.errors import (
+    AssetError,
+    BudgetError,
+    CanvasError,
+    DataError,
+    VideoError,
+    check_choice,
+    check_flag,
+    check_number,
+    check_type,
+)
 from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
 from ov2kit.recipes.predictions import (
@@ -84,14 +94,19 @@ def evaluate_jumpscore(
         DataError: unusable annotations, results of other settings, too many failures in a row, or no
             question that could be answered at all.
     """
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
-    if errors not in ("zero", "skip"):
-        raise ValueError(f"errors must be 'zero' or 'skip', got {errors!r}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1 question, got {limit}")
-    if max_failures < 1:
-        raise ValueError(f"max_failures must be at least 1 question, got {max_failures}")
+    check_type("model_answer", model_answer, Callable, "a function (video, question) -> text")
+    for name, place in (("folder", folder), ("out", out)):
+        check_type(name, place, (str, os.PathLike), "a path")
+    check_type("split", split, str, "a name", optional=True)
+    check_type("settings", settings, Mapping, "a mapping", optional=True)
+    check_number("world_size", world_size, low=1, integer=True)
+    check_number("rank", rank, low=0, below=world_size, integer=True)
+    check_choice("errors", errors, get_args(Errors))
+    check_number("limit", limit, low=1, integer=True, optional=True)
+    check_number("max_failures", max_failures, low=1, integer=True)
+    check_flag("overwrite", overwrite)
+    check_type("progress", progress, Callable, "a function", optional=True)
+    check_type("before_first", before_first, Callable, "a function", optional=True)
     data = read_jumpscore_folder(folder, split)
     for written in (PREDICTIONS, SCORES, SETTINGS):
         refuse_overwriting_inputs(Path(out) / written, [data.annotations])

@@ -5,11 +5,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 
-from ov2kit.errors import CheckpointError
+from ov2kit.errors import CheckpointError, check_choice, check_number
 from ov2kit.recipes.device import usable_device
 from ov2kit.recipes.layout import Visibility
 from ov2kit.recipes.sample import Batch, Sample, collate
@@ -48,6 +48,7 @@ def load(
     from ov2kit.recipes.model import LlavaOneVision2
     from ov2kit.recipes.processor import Processor
 
+    check_choice("dtype", dtype, get_args(Dtype))
     folder = Path(model)
     if folder.is_file():
         raise CheckpointError(
@@ -88,7 +89,8 @@ def answer(
     Raises:
         ValueError: no token may be written.
     """
-    check_length(max_new_tokens)
+    check_choice("visibility", visibility, get_args(Visibility))
+    check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
     batch = collate(samples, processor.pad_id, side="left").to(model.device)
     tokenizer = processor.tokenizer
     found = model.generate(
@@ -102,12 +104,6 @@ def answer(
         **({"do_sample": False} | options),
     )
     return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
-
-
-def check_length(max_new_tokens: int) -> None:
-    """Whether an answer may have a token at all. Raises ValueError where not."""
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be a whole number of at least 1, got {max_new_tokens!r}")
 
 
 def visual_inputs(batch: Batch, visibility: Visibility = "group") -> dict[str, Any]:
@@ -153,7 +149,10 @@ def answerer(
         CheckpointError: see `load`.
         ValueError: an option that no answer can be written with.
     """
-    check_length(max_new_tokens)
+    check_choice("source", source, get_args(Source))
+    check_number("budget_canvases", budget_canvases, low=1, integer=True, optional=True)
+    check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
+    check_number("decimals", decimals, low=0, high=9, integer=True)
     budget = {} if budget_canvases is None else {"budget_canvases": budget_canvases}
     net, processor = load(
         model, device=device, dtype=dtype, source=source, decimals=decimals, codec=budget, frames=budget

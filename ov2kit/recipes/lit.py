@@ -6,8 +6,9 @@ gradient of the whole. Letters: B rows, S text length, T supervised tokens, V vo
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import lightning.pytorch as pl
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, check_type
 from ov2kit.recipes.architecture import Positions
 from ov2kit.recipes.companions import companions_of
 from ov2kit.recipes.layout import Visibility
@@ -23,7 +25,7 @@ from ov2kit.recipes.parallel import compile_blocks, shard
 from ov2kit.recipes.release import lightning_entry
 from ov2kit.recipes.resuming import trainer_settings
 from ov2kit.recipes.sample import IGNORE, Batch
-from ov2kit.recipes.starting import fresh_model, started_model, swap
+from ov2kit.recipes.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.turns import last_answers, prompts
 
 #: Gradients are sums over tokens, divided by this until the tokens of the whole step are known.
@@ -65,7 +67,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             otherwise that is done for all.
 
     Raises:
-        ValueError: an unknown size, connector, part or option.
+        OptionError: an option is unknown, of a wrong type or out of range.
         CheckpointError: `start` cannot be read.
     """
 
@@ -91,6 +93,27 @@ class LitLlavaOneVision2(pl.LightningModule):
         answer_batches: int = 4,
     ) -> None:
         super().__init__()
+        check_type("size", size, (str, dict), "a name or a config")
+        for name, place in (("start", start), ("tokenizer", tokenizer)):
+            check_type(name, place, (str, os.PathLike), "a path", optional=True)
+        check_connector(connector)
+        check_type("connector_options", connector_options, Mapping, "a mapping", optional=True)
+        if positions is not None:
+            check_choice("positions", positions, get_args(Positions))
+        check_choice("visibility", visibility, get_args(Visibility))
+        check_number("window", window, low=1, integer=True)
+        check_type("train", train, Mapping, "a mapping of parts to learning rates", optional=True)
+        for part, rate in (train or {}).items():
+            check_number(f"train[{part!r}]", rate, low=0)
+        check_numbers("betas", betas, length=2, low=0, below=1)
+        check_number("eps", eps, above=0)
+        check_number("weight_decay", weight_decay, low=0)
+        check_number("warmup_share", warmup_share, low=0, below=1)
+        check_number("min_lr", min_lr, low=0)
+        check_flag("recompute", recompute)
+        check_flag("compile", compile)
+        check_number("answer_tokens", answer_tokens, low=1, integer=True)
+        check_number("answer_batches", answer_batches, low=0, integer=True)
         self.train_parts = dict(_RATES if train is None else train)
         self.visibility, self.window = visibility, window
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay

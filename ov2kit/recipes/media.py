@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets
-from ov2kit.errors import DataError, shorten
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, load_assets
+from ov2kit.errors import DataError, check_choice, check_type
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.prompts import Kind
 from ov2kit.recipes.sources import local_source
@@ -43,8 +43,8 @@ def open_media(
     """
     given = local_source(media.source)
     wanted = media.options.get("source")
-    if wanted not in (None, *get_args(VideoKind)):
-        raise DataError(f"unknown source {shorten(wanted)} of a video; known: {', '.join(get_args(VideoKind))}")
+    if wanted is not None:
+        check_choice("source", wanted, get_args(VideoKind), DataError)
     if isinstance(given, Canvases):
         canvases = given if given.images.device.type == "cpu" else given.to("cpu")
     elif media.kind == "image":
@@ -60,6 +60,24 @@ def open_media(
     if len(canvases) == 0:
         raise DataError(f"the {media.kind} has no canvas")
     return [(_kind(media.kind, wanted, clip), clip) for clip in canvases.split()]
+
+
+def tokenizers_of(
+    codec: CodecTokenizer | None, frames: FrameTokenizer | None, image: ImageTokenizer | None
+) -> tuple[CodecTokenizer, FrameTokenizer, ImageTokenizer]:
+    """The three as given, those that are None with their defaults.
+
+    Raises:
+        OptionError: one of them is something else.
+    """
+    check_type("codec", codec, CodecTokenizer, "a CodecTokenizer", optional=True)
+    check_type("frames", frames, FrameTokenizer, "a FrameTokenizer", optional=True)
+    check_type("image", image, ImageTokenizer, "an ImageTokenizer", optional=True)
+    return (
+        CodecTokenizer() if codec is None else codec,
+        FrameTokenizer() if frames is None else frames,
+        ImageTokenizer() if image is None else image,
+    )
 
 
 def load_canvases(directory: str | os.PathLike[str]) -> Canvases:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ov2kit.connectors import ConvAbstractor
 from ov2kit.connectors.interface import Connector, host_grids
+from ov2kit.errors import check_number, check_type
 from ov2kit.recipes.sample import IGNORE
 from ov2kit.segments import Segments
 
@@ -59,6 +60,9 @@ class LlavaOneVision2(nn.Module):
         self, encoder: nn.Module, connector: nn.Module, language_model: "PreTrainedModel", *, image_token_id: int
     ) -> None:
         super().__init__()
+        for name, module in (("encoder", encoder), ("connector", connector), ("language_model", language_model)):
+            check_type(name, module, nn.Module, "a module")
+        check_number("image_token_id", image_token_id, low=0, integer=True)
         narrow = getattr(encoder, "width", None)
         wide = cast(nn.Embedding, language_model.get_input_embeddings()).embedding_dim
         if narrow is not None and narrow != connector.width:

@@ -12,6 +12,8 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ov2kit.errors import check_number, check_numbers
+
 
 def part_of(name: str, parts: Mapping[str, float]) -> str | None:
     """The longest part that `name` is in, whole words between dots; None when no part has it."""
@@ -34,8 +36,7 @@ def freeze_all_but(model: nn.Module, parts: Mapping[str, float]) -> None:
         if not any(part_of(name, {part: rate}) for name in names):
             known = ", ".join(sorted({name.split(".")[0] for name in names}))
             raise ValueError(f"no parameter is in the part {part!r}; expected the start of a name in {known}")
-        if not (rate >= 0 and math.isfinite(rate)):
-            raise ValueError(f"the learning rate of {part!r} must be a number from 0 on, got {rate}")
+        check_number(f"the learning rate of {part!r}", rate, low=0)
     for name, parameter in model.named_parameters():
         place = part_of(name, parts)
         parameter.requires_grad_(place is not None and parts[place] > 0)
@@ -74,7 +75,14 @@ def adamw(
     eps: float = 1e-5,
     weight_decay: float = 0.0,
 ) -> AdamW:
-    """AdamW over `parameter_groups(model, parts, weight_decay)`."""
+    """AdamW over `parameter_groups(model, parts, weight_decay)`.
+
+    Raises:
+        OptionError: `betas` or `eps` out of range.
+    """
+    check_numbers("betas", betas, length=2, low=0, below=1)
+    check_number("eps", eps, above=0)
+    check_number("weight_decay", weight_decay, low=0)
     return AdamW(parameter_groups(model, parts, weight_decay), betas=betas, eps=eps)
 
 
@@ -104,10 +112,9 @@ def cosine_with_warmup(optimizer: Optimizer, steps: int, warmup_share: float = 0
     Raises:
         ValueError: no steps, or a share outside [0, 1).
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if not 0 <= warmup_share < 1:
-        raise ValueError(f"warmup_share must be in [0, 1), got {warmup_share}")
+    check_number("steps", steps, low=1, integer=True)
+    check_number("warmup_share", warmup_share, low=0, below=1)
+    check_number("min_lr", min_lr, low=0)
     warmup = min(math.ceil(warmup_share * steps - 1e-9), steps - 1)
 
     def factor_for(rate: float) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, check_choice, check_number, check_type
 from ov2kit.files import check_file
 from ov2kit.recipes.predictions import PREDICTIONS, Line, by_id, read_lines
 
@@ -73,8 +73,9 @@ def paired_bootstrap(
         raise ValueError(f"a and b must hold one score per item, got shapes {first.shape} and {second.shape}")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError("a and b must be finite")
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"resamples must be at least 1 and level in (0, 1), got {resamples} and {level}")
+    check_number("resamples", resamples, low=1, integer=True)
+    check_number("seed", seed, low=0, integer=True)
+    check_number("level", level, above=0, below=1)
     gains = second - first
     n = len(gains)
     rng = np.random.default_rng(seed)
@@ -142,8 +143,16 @@ def compare_predictions(
         where every score is 0 or 1.
 
     Raises:
+        OptionError: an option is unknown, of a wrong type or out of range.
         DataError: a file is missing or broken, the items differ, a line has no such number.
     """
+    for name, path in (("a", a), ("b", b)):
+        check_type(name, path, (str, os.PathLike), "a path")
+    check_type("metric", metric, str, "a name")
+    check_number("threshold", threshold, optional=True)
+    check_choice("errors", errors, ("zero", "skip"))
+    check_number("resamples", resamples, low=1, integer=True)
+    check_number("seed", seed, low=0, integer=True)
     files = [predictions_file(path) for path in (a, b)]
     lines = [by_id(read_lines(path)) for path in files]
     _check_items(files, lines)

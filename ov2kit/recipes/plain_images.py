@@ -5,15 +5,15 @@ What another model makes of a canvas, and what it has not been taught, is in doc
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
-from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, check_number, check_type
 from ov2kit.recipes.chat import read_messages
-from ov2kit.recipes.media import VideoKind, known_seconds, open_media, part_subtitles
+from ov2kit.recipes.media import VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
 from ov2kit.recipes.prompts import Run, timestamp
 from ov2kit.recipes.subtitles import Subtitle, interleave
 
@@ -82,10 +82,16 @@ def plain_image_messages(
         ``{"type": "image", "image": PIL picture}``.
 
     Raises:
+        OptionError: an option is unknown, of a wrong type or out of range.
         DataError: a message is malformed.
         Ov2kitError: a picture or video cannot be opened; says in which message.
     """
-    codec, frames, image = codec or CodecTokenizer(), frames or FrameTokenizer(), image or ImageTokenizer()
+    codec, frames, image = tokenizers_of(codec, frames, image)
+    check_choice("source", source, get_args(VideoKind))
+    check_flag("timestamps", timestamps)
+    check_number("decimals", decimals, low=0, high=9, integer=True)
+    for name, stock in (("images", images), ("videos", videos)):
+        check_type(name, stock, list | tuple, "a list", optional=True)
     plain = []
     for index, message in enumerate(read_messages(messages, images, videos)):
         content: list[dict[str, Any]] = []

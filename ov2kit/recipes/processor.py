@@ -4,7 +4,7 @@ Letters: S text tokens, N packed patches, p patch edge in pixels.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -12,7 +12,15 @@ import torch
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
-from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.errors import (
+    DataError,
+    OptionError,
+    Ov2kitError,
+    check_choice,
+    check_number,
+    check_numbers,
+    check_type,
+)
 from ov2kit.files import fill_folder
 from ov2kit.recipes.chat import (
     Media,
@@ -25,7 +33,7 @@ from ov2kit.recipes.chat import (
     read_messages,
 )
 from ov2kit.recipes.layout import VisualLayout
-from ov2kit.recipes.media import Clip, VideoKind, known_seconds, open_media, part_subtitles
+from ov2kit.recipes.media import Clip, VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
 from ov2kit.recipes.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 from ov2kit.recipes.prompts import Item, Run, TokensOut, canvas_runs
 from ov2kit.recipes.sample import Sample
@@ -58,7 +66,7 @@ class Processor:
 
     Raises:
         CheckpointError: the tokenizer lacks special tokens.
-        ValueError: the three differ in patch or merge, or an option is unknown.
+        OptionError: the three differ in patch or merge, or an option is unknown or out of range.
 
     Example:
         >>> processor = Processor(small_tokenizer())
@@ -83,22 +91,19 @@ class Processor:
         std: Sequence[float] = CLIP_STD,
     ) -> None:
         check_tokenizer(tokenizer)
-        for name, value, known in (
-            ("source", source, VideoKind),
-            ("supervise", supervise, Supervise),
-            ("item", item, Item),
-        ):
-            if value not in get_args(known):
-                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(get_args(known))}")
-        if decimals not in range(10):
-            raise ValueError(f"decimals must be a whole number from 0 to 9, got {decimals!r}")
+        check_choice("source", source, get_args(VideoKind))
+        check_choice("supervise", supervise, get_args(Supervise))
+        check_choice("item", item, get_args(Item))
+        check_number("decimals", decimals, low=0, high=9, integer=True)
+        check_type("tokens_out", tokens_out, Callable, "a function of the patches of an item", optional=True)
+        check_type("system", system, str, "a text", optional=True)
+        check_numbers("mean", mean, length=3)
+        check_numbers("std", std, length=3, above=0)
         self.tokenizer = tokenizer
-        self.codec = codec or CodecTokenizer()
-        self.frames = frames or FrameTokenizer()
-        self.image = image or ImageTokenizer()
+        self.codec, self.frames, self.image = tokenizers_of(codec, frames, image)
         sizes = {(part.patch, part.merge) for part in (self.codec, self.frames, self.image)}
         if len(sizes) > 1:
-            raise ValueError(f"codec, frames and image must have one (patch, merge), got {sorted(sizes)}")
+            raise OptionError(f"codec, frames and image must have one (patch, merge), got {sorted(sizes)}")
         self.patch, self.merge = sizes.pop()
         self.source, self.decimals, self.tokens_out, self.supervise = source, decimals, tokens_out, supervise
         self.item = item

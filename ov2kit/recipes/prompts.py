@@ -6,12 +6,12 @@ image has no time: start, pads, end. Letters: N patches.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START, Canvases, frame_runs
-from ov2kit.errors import CanvasError
+from ov2kit.errors import CanvasError, check_choice, check_number, check_type
 from ov2kit.recipes.layout import VisualLayout
 
 Kind = Literal["image", "frames", "codec"]
@@ -53,6 +53,8 @@ def timestamp_runs(
     Raises:
         CanvasError: a frame without a time.
     """
+    check_number("merge", merge, low=1, integer=True)
+    check_number("decimals", decimals, low=0, high=15, integer=True)
     runs = []
     for frame, tokens in frame_runs(positions[:, 0], merge):
         if isinstance(times, Mapping) and frame not in times:
@@ -83,6 +85,8 @@ def canvas_runs(
     Raises:
         CanvasError: several clips, or a frame without a time.
     """
+    check_choice("kind", kind, get_args(Kind))
+    check_choice("item", item, get_args(Item))
     times = canvases.clip_times()
     if len(times) > 1:
         raise CanvasError(f"expected the canvases of one clip, got {len(times)}; use canvases.split()")
@@ -119,6 +123,7 @@ def rewrite_prompt(text: str, runs: Sequence[Run] | Sequence[tuple[str, int]]) -
     Returns:
         The text as it was if it has no start token, or no end token after it.
     """
+    check_type("text", text, str, "a text")
     first, last = text.find(VISION_START), text.rfind(VISION_END)
     if first < 0 or last < first:
         return text

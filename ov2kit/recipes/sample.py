@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ov2kit.errors import OptionError, check_choice, check_number, check_type
 from ov2kit.recipes.layout import VisualLayout
 
 #: label of a token that is not supervised
@@ -45,13 +46,19 @@ class Sample:
     record: int = -1
 
     def __post_init__(self) -> None:
+        for name in ("input_ids", "labels", "pixel_values", "positions"):
+            check_type(name, getattr(self, name), Tensor, "a tensor")
+        check_type("layout", self.layout, VisualLayout, "a VisualLayout")
+        check_type("name", self.name, str, "a string")
+        check_type("stats", self.stats, dict, "a dict")
+        check_number("record", self.record, low=-1, integer=True)
         if self.input_ids.ndim != 1 or self.labels.shape != self.input_ids.shape:
-            raise ValueError(
+            raise OptionError(
                 f"{self.name or 'sample'}: input_ids and labels must both be (S,), got "
                 f"{tuple(self.input_ids.shape)} and {tuple(self.labels.shape)}"
             )
         if not len(self.pixel_values) == len(self.positions) == self.layout.num_patches:
-            raise ValueError(
+            raise OptionError(
                 f"{self.name or 'sample'}: pixel_values, positions and layout must cover the same patches, got "
                 f"{len(self.pixel_values)}, {len(self.positions)} and {self.layout.num_patches}"
             )
@@ -92,6 +99,16 @@ class Batch:
         stats: tuple[dict[str, float], ...] = (),
         records: tuple[int, ...] | None = None,
     ) -> None:
+        tensors = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "labels": labels,
+            "pixel_values": pixel_values, "positions": positions, "position_ids": position_ids,
+        }  # fmt: skip
+        for name, tensor in tensors.items():
+            check_type(name, tensor, Tensor, "a tensor", optional=name == "position_ids")
+        check_type("layout", layout, VisualLayout, "a VisualLayout")
+        check_type("names", names, tuple, "a tuple of strings")
+        check_type("stats", stats, tuple, "a tuple of mappings")
+        check_type("records", records, tuple, "a tuple of whole numbers", optional=True)
         self.input_ids, self.attention_mask, self.labels = input_ids, attention_mask, labels
         self.pixel_values, self.positions, self.layout = pixel_values, positions, layout
         self.position_ids, self.names, self.stats = position_ids, names, stats
@@ -127,8 +144,8 @@ def collate(samples: Sequence[Sample], pad_id: int, side: Literal["right", "left
         ValueError: no samples, or an unknown side.
     """
     _check(samples)
-    if side not in ("right", "left"):
-        raise ValueError(f"side must be 'right' or 'left', got {side!r}")
+    check_choice("side", side, ("right", "left"))
+    check_number("pad_id", pad_id, low=0, integer=True)
     longest = max(len(sample) for sample in samples)
     shape = (len(samples), longest)
     ids, labels = torch.full(shape, pad_id), torch.full(shape, IGNORE)
@@ -153,9 +170,11 @@ def pack(samples: Sequence[Sample], pad_id: int, length: int | None = None) -> B
         ValueError: no samples, or more tokens than `length`.
     """
     _check(samples)
+    check_number("pad_id", pad_id, low=0, integer=True)
+    check_number("length", length, low=1, integer=True, optional=True)
     total = sum(len(sample) for sample in samples)
     if length is not None and total > length:
-        raise ValueError(
+        raise OptionError(
             f"{len(samples)} samples of {total} tokens do not fit into a packed row of {length}; "
             "make the row longer or the samples shorter"
         )
@@ -175,7 +194,7 @@ def pack(samples: Sequence[Sample], pad_id: int, length: int | None = None) -> B
 
 def _check(samples: Sequence[Sample]) -> None:
     if not samples:
-        raise ValueError("a batch needs at least one sample, got none")
+        raise OptionError("a batch needs at least one sample, got none")
 
 
 def _visual(samples: Sequence[Sample]) -> dict[str, Any]:

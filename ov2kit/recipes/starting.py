@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ov2kit.encoders import OneVisionEncoder
-from ov2kit.errors import CheckpointError
+from ov2kit.errors import CheckpointError, OptionError, check_choice
 from ov2kit.files import check_file
 from ov2kit.recipes.architecture import Positions, build, build_connector, connectors, position_module, release_config
 from ov2kit.recipes.lightning_files import is_lightning, read_lightning
@@ -40,6 +40,7 @@ def fresh_model(
         ValueError: an unknown size, connector or positions.
         CheckpointError: the tokenizer cannot be read.
     """
+    check_connector(connector)
     if isinstance(size, str):
         known = None
         if tokenizer is not None or size in ("tiny", "small"):
@@ -116,6 +117,7 @@ def swap(
     Raises:
         ValueError: an unknown connector, or one that does not take these arguments.
     """
+    check_connector(connector)
     config = copy.deepcopy(model.release_config)
     vision, swapped = config["vision_config"], dict(config.get("ov2kit", {}))
     encoder, bridge = model.encoder, model.connector
@@ -141,15 +143,23 @@ def swap(
     return result
 
 
+def check_connector(connector: str | None) -> None:
+    """A connector must be a known name, or look like a class path.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if connector is not None and not (isinstance(connector, str) and "." in connector):
+        check_choice("connector", connector, (*connectors(), "the class path of another one"))
+
+
 def _own_connector(path: str, width: int, out_width: int, options: dict[str, Any]) -> nn.Module:
     known = f"known: {', '.join(connectors())}, or the class path of another one"
     module, _, name = path.rpartition(".")
-    if not module:
-        raise ValueError(f"unknown connector {path!r}; {known}")
     try:
         made = getattr(importlib.import_module(module), name)(width, out_width, **options)
     except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"the connector {path!r} cannot be made ({error}); {known}") from error
+        raise OptionError(f"the connector {path!r} cannot be made ({error}); {known}") from error
     if not isinstance(made, nn.Module) or not hasattr(made, "tokens_out"):
-        raise ValueError(f"{path!r} is not a connector: it must be an nn.Module with tokens_out")
+        raise OptionError(f"{path!r} is not a connector: it must be an nn.Module with tokens_out")
     return made

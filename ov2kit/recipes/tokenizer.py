@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START
-from ov2kit.errors import CheckpointError
+from ov2kit.errors import CheckpointError, check_type
 from ov2kit.files import check_file, kind_of
 
 END_OF_TEXT, IM_START, IM_END, VIDEO_PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|video_pad|>"
@@ -97,6 +97,7 @@ def load_tokenizer(directory: str | os.PathLike[str] | None) -> Any:
     """
     if directory is None:
         return small_tokenizer()
+    check_type("directory", directory, (str, os.PathLike), "a path")
     folder = Path(directory).expanduser()
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such directory; give the directory of a downloaded model")

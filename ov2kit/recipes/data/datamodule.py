@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from ov2kit.codec.presets import Grouping, Preset
-from ov2kit.errors import DataError
-from ov2kit.files import check_bound, refuse_overwriting_inputs
+from ov2kit.errors import DataError, OptionError, check_choice, check_flag, check_number, check_type
+from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Oversize, Processes
 from ov2kit.recipes.data.faults import FaultLog
@@ -93,7 +93,7 @@ class ConversationData(LightningDataModule):
         max_record_bytes: a longer record cannot be used, and is not even read.
 
     Raises:
-        ValueError: options that contradict each other.
+        OptionError: an option is unknown, of a wrong type or out of range, or contradicts another one.
     """
 
     def __init__(
@@ -142,24 +142,44 @@ class ConversationData(LightningDataModule):
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         super().__init__()
-        if pack not in (None, "offline", "stream"):
-            raise ValueError(f"unknown pack {pack!r}; known: offline, stream")
+        places = {
+            "val_path": val_path, "test_path": test_path, "predict_path": predict_path, "media_root": media_root,
+            "tokenizer": tokenizer, "lengths": lengths, "cache": cache, "faults": faults,
+        }  # fmt: skip
+        for name, place in {"path": path, **places}.items():
+            kinds = (str, os.PathLike, list) if name.endswith("path") else (str, os.PathLike)
+            check_type(name, place, kinds, "a path", optional=name != "path")
+        counts = {
+            "batch_size": batch_size, "eval_batch_size": eval_batch_size, "pack_length": pack_length,
+            "pack_samples": pack_samples, "pack_buffer": pack_buffer, "rows_per_epoch": rows_per_epoch,
+            "max_length": max_length, "prefetch": prefetch,
+        }  # fmt: skip
+        needed = ("batch_size", "pack_length", "pack_buffer", "prefetch")
+        for name, count in counts.items():
+            check_number(name, count, low=1, integer=True, optional=name not in needed)
+        check_number("num_workers", num_workers, low=0, integer=True)
+        check_number("seed", seed, low=0, integer=True)
+        check_number("decimals", decimals, low=0, high=9, integer=True)
+        check_number("val_share", val_share, low=0, below=1)
+        check_number("max_bad_share", max_bad_share, low=0, high=1)
+        check_choice("oversize", oversize, get_args(Oversize))
+        check_flag("group_by_length", group_by_length)
+        check_flag("shuffle", shuffle)
+        if pin_memory is not None:
+            check_flag("pin_memory", pin_memory)
+        if pack is not None:
+            check_choice("pack", pack, get_args(Pack))
         if pack and batch_size != 1:
-            raise ValueError(
+            raise OptionError(
                 f"with pack a batch is one row of pack_length tokens: set batch_size to 1, got {batch_size}"
             )
         if pack == "offline" and lengths is None and cache is None:
-            raise ValueError(
+            raise OptionError(
                 "pack 'offline' needs lengths (a file of name:count), or a cache to measure them into once"
             )
         if val_path is not None and val_share:
-            raise ValueError("give val_path or val_share, not both")
-        if not 0 <= val_share < 1:
-            raise ValueError(f"val_share must be at least 0 and below 1, got {val_share}")
-        for name, value in (("batch_size", batch_size), ("pack_length", pack_length)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        check_bound("max_record_bytes", max_record_bytes)
+            raise OptionError("give val_path or val_share, not both")
+        check_number("max_record_bytes", max_record_bytes, low=1, integer=True)
         self.path, self.val_path, self.val_share = path, val_path, val_share
         self.test_path = test_path or val_path
         self.predict_path = predict_path or self.test_path or path

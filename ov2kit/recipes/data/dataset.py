@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from ov2kit.canvases import IMAGE_PAD, Canvases
-from ov2kit.errors import Ov2kitError
+from ov2kit.errors import Ov2kitError, check_choice, check_flag, check_number
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.conversations import KINDS, Conversation, Kind
 from ov2kit.recipes.data.faults import BadRecord, Fault
@@ -80,8 +80,9 @@ class ConversationDataset(Dataset[Delivered]):
         max_length: int | None = None,
         oversize: Oversize = "skip",
     ) -> None:
-        if oversize not in ("skip", "truncate"):
-            raise ValueError(f"unknown oversize {oversize!r}; known: skip, truncate")
+        check_choice("oversize", oversize, get_args(Oversize))
+        check_number("max_length", max_length, low=1, integer=True, optional=True)
+        check_flag("generate", generate)
         self.index, self.processor, self.cache = index, processor, cache or CanvasCache()
         self.generate, self.max_length, self.oversize = generate, max_length, oversize
 

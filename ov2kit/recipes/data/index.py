@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, check_flag, check_type
 from ov2kit.recipes.data.conversations import KINDS, Conversation, read_conversation
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES, RecordFile
@@ -40,6 +40,9 @@ class ConversationIndex:
         needs_answer: bool = True,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
+        check_type("paths", paths, (str, os.PathLike, list, tuple), "a path or a list of paths")
+        check_type("media_root", media_root, (str, os.PathLike), "a path", optional=True)
+        check_flag("needs_answer", needs_answer)
         given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not given:
             raise DataError("expected at least one file of conversations, got none")

@@ -6,11 +6,11 @@ at any place without having read what comes before.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, OptionError, check_choice, check_keys, check_number
 from ov2kit.recipes.data.conversations import KINDS
 
 Source = Literal["codec", "frames", "mix"]
@@ -42,17 +42,16 @@ def check_mix(source: Source, mix: Mapping[str, float] | None) -> dict[str, floa
     Raises:
         ValueError: unknown names, negative shares, no share for videos, or a mix without `source="mix"`.
     """
-    if source not in ("codec", "frames", "mix"):
-        raise ValueError(f"unknown source {source!r}; known: codec, frames, mix")
+    check_choice("source", source, get_args(Source))
+    if mix is not None:
+        check_keys("mix", mix, CHOICES)
+        for name, share in mix.items():
+            check_number(f"mix[{name!r}]", share, low=0)
     if source != "mix":
         return {source: 1.0}
     shares = dict(mix) if mix is not None else {"codec": 0.5, "frames": 0.375, "image": 0.125}
-    if unknown := set(shares) - {"codec", "frames", "image"}:
-        raise ValueError(f"mix: unknown {', '.join(sorted(unknown))}; known: codec, frames, image")
-    if any(not np.isfinite(share) or share < 0 for share in shares.values()):
-        raise ValueError(f"mix: shares must be at least 0, got {shares}")
     if shares.get("codec", 0.0) + shares.get("frames", 0.0) <= 0:
-        raise ValueError(f"mix: codec and frames need a share between them, got {shares}")
+        raise OptionError(f"mix: codec and frames need a share between them, got {shares}")
     total = sum(shares.values())
     return {name: share / total for name, share in shares.items()}
 

@@ -6,9 +6,11 @@ come one after another and wait in a bounded buffer until they fill a row.
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
+
+from ov2kit.errors import check_choice, check_number, check_numbers
 
 Method = Literal["ffd", "bfd", "tightest"]
 T = TypeVar("T")
@@ -30,11 +32,11 @@ def pack_bins(
     Returns:
         Bins in the order they were opened.
     """
-    if method not in ("ffd", "bfd", "tightest"):
-        raise ValueError(f"unknown method {method!r}; known: ffd, bfd, tightest")
+    check_choice("method", method, get_args(Method))
+    check_number("capacity", capacity, low=1, integer=True)
+    check_number("max_samples", max_samples, low=1, integer=True, optional=True)
+    check_numbers("lengths", lengths, low=0, integer=True)
     most = len(lengths) + 1 if max_samples is None else max_samples
-    if capacity < 1 or most < 1:
-        raise ValueError(f"capacity and max_samples must be at least 1, got {capacity} and {max_samples}")
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
     if method == "tightest":
         return _tightest(lengths, order, capacity, most)
@@ -100,10 +102,9 @@ class PackBuffer(Generic[T]):
     """
 
     def __init__(self, capacity: int, size: int = 32, max_samples: int | None = None) -> None:
-        if capacity < 1 or size < 1 or (max_samples is not None and max_samples < 1):
-            raise ValueError(
-                f"capacity, size and max_samples must be at least 1, got {capacity}, {size} and {max_samples}"
-            )
+        check_number("capacity", capacity, low=1, integer=True)
+        check_number("size", size, low=1, integer=True)
+        check_number("max_samples", max_samples, low=1, integer=True, optional=True)
         self.capacity, self.size = capacity, size
         self.max_samples = max_samples
         self.waiting: list[tuple[int, T]] = []

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ov2kit.errors import DataError
-from ov2kit.files import check_bound, check_file
+from ov2kit.errors import DataError, check_number
+from ov2kit.files import check_file
 from ov2kit.recipes.data.faults import BadRecord
 
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -39,7 +39,7 @@ class RecordFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_record_bytes: int = MAX_RECORD_BYTES) -> None:
-        check_bound("max_record_bytes", max_record_bytes)
+        check_number("max_record_bytes", max_record_bytes, low=1, integer=True)
         self.path, self.max_record_bytes = Path(path), max_record_bytes
         try:
             with check_file(self.path, "a JSON or JSONL file of conversations").open("rb") as file:

@@ -8,7 +8,7 @@ Letters: P predictions and G ground-truth detections of a frame, A = 19 localisa
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.errors import check_choice
 from ov2kit.recipes.metrics.assignment import assign
 from ov2kit.recipes.metrics.plain import plain
 
@@ -79,8 +80,7 @@ def hota_counts(
         ValueError: lengths or shapes do not fit, an id stands twice in a frame or is neither a whole
             number nor text, a similarity is outside [0, 1].
     """
-    if matching not in ("paper", "trackeval"):
-        raise ValueError(f"matching must be 'paper' or 'trackeval', got {matching!r}")
+    check_choice("matching", matching, get_args(Matching))
     frames, predicted_frames, target_frames = _index(predicted_ids, target_ids, similarity)
     both = np.add.outer(predicted_frames, target_frames)  # |frames of p| + |frames of g|
     if matching == "trackeval":
@@ -205,8 +205,7 @@ class HOTA(Metric):
 
     def __init__(self, *, matching: Matching = "paper") -> None:
         super().__init__()
-        if matching not in ("paper", "trackeval"):
-            raise ValueError(f"matching must be 'paper' or 'trackeval', got {matching!r}")
+        check_choice("matching", matching, get_args(Matching))
         self.matching: Matching = matching
         self.add_state("counts", torch.zeros(7, len(ALPHAS), dtype=torch.float64), dist_reduce_fx="sum")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.errors import OptionError, check_number, check_numbers, check_type
 from ov2kit.recipes.metrics.plain import plain
 from ov2kit.recipes.metrics.start_times import is_explicit_empty, parse_answer, parse_times
 
@@ -34,6 +35,14 @@ class JumpScoreRow:
     ap: dict[float, float]
     map: float
     explicit_empty: bool
+
+
+def _checked(tolerances: Sequence[float]) -> Sequence[float]:
+    """Tolerances as plain numbers, one or more."""
+    found: Sequence[float] = check_numbers("tolerances", plain(tolerances), low=0)
+    if not found:
+        raise OptionError("tolerances must be one or more numbers of seconds, got none")
+    return found
 
 
 def average_precision(
@@ -60,6 +69,8 @@ def average_precision(
         ValueError: a time, a confidence or the tolerance is not a number.
     """
     predicted, truth, confidence, tolerance = plain([predicted, truth, confidence, tolerance])
+    check_number("tolerance", tolerance, low=0)
+    check_type("confidence", confidence, list, "a list of numbers", optional=True)
     for name, numbers in (("predicted", predicted), ("truth", truth), ("confidence", confidence or [])):
         if any(math.isnan(number) for number in numbers):
             raise ValueError(f"{name} must be numbers, got nan in {numbers!r:.80}")
@@ -95,7 +106,8 @@ def jumpscore_row(
         confidence: one number per predicted time, in the order of the text.
         tolerances: seconds.
     """
-    tolerances = plain(tolerances)
+    check_type("prediction", prediction, str, "a text")
+    tolerances = _checked(tolerances)
     times, truth = parse_times(prediction), parse_answer(answer)
     empty = is_explicit_empty(answer)
     if truth:
@@ -110,7 +122,7 @@ def jumpscore_row(
 
 def aggregate_jumpscore(rows: Iterable[JumpScoreRow], tolerances: Sequence[float] = TOLERANCES) -> dict[str, float]:
     """``map`` over all rows and ``ap@<seconds>`` over the rows that have one; 0 where there is no row."""
-    rows, tolerances = list(rows), plain(tolerances)
+    rows, tolerances = list(rows), _checked(tolerances)
     means = {"map": sum(row.map for row in rows) / max(1, len(rows))}
     for tolerance in tolerances:
         values = [row.ap[tolerance] for row in rows if tolerance in row.ap]
@@ -135,9 +147,7 @@ class JumpScoreMAP(Metric):
 
     def __init__(self, *, tolerances: Sequence[float] = TOLERANCES) -> None:
         super().__init__()
-        tolerances = plain(tolerances)
-        if not tolerances or min(tolerances) < 0:
-            raise ValueError(f"tolerances must be one or more numbers of seconds >= 0, got {list(tolerances)}")
+        tolerances = _checked(tolerances)
         self.tolerances = tuple(tolerances)
         check_names("tolerances", self.tolerances)
         count = torch.zeros((), dtype=torch.int64)
@@ -186,7 +196,7 @@ class JumpScoreMAP(Metric):
 def check_names(name: str, values: Sequence[float]) -> None:
     """Refuse numbers that would share one name in the result, where one score would hide another."""
     if len({f"{value:g}" for value in values}) != len(values):
-        raise ValueError(f"{name} must differ from each other in their first six digits, got {list(values)}")
+        raise OptionError(f"{name} must differ from each other in their first six digits, got {list(values)}")
 
 
 def check_rows(predictions: object, answers: object, confidences: object = None) -> None:

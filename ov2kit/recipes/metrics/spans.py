@@ -2,6 +2,7 @@
 
 import re
 
+from ov2kit.errors import check_type
 from ov2kit.recipes.metrics.clock_times import Time, find_times
 from ov2kit.recipes.metrics.commas import settle_commas
 
@@ -35,7 +36,7 @@ def parse_spans(text: str) -> list[Span]:
             "1 hour, 5 minutes and 3 seconds" or "1h30", with a point or a comma before decimals
             (`commas.settle_commas` tells which commas are).
     """
-    text = _ARROW.sub("→", settle_commas(text.lower()))
+    text = _ARROW.sub("→", settle_commas(check_type("text", text, str, "a text").lower()))
     times = list(find_times(text))
     spans, k = [], 0
     while k + 1 < len(times):

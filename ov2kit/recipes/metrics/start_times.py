@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ov2kit.errors import check_type
 from ov2kit.recipes.metrics.plain import plain
 
 # A number that ends in "s" at a word end. Possessive, so that a page of digits stays linear.
@@ -28,7 +29,7 @@ def parse_times(text: str) -> list[float]:
     of equals), read as JSON or else as the bare numbers in it; then all bare numbers. Times that
     are not finite are left out.
     """
-    text = text.lower()
+    text = check_type("text", text, str, "a text").lower()
     if found := [float(number) for number in _WITH_UNIT.findall(text)]:
         return _finite(found)
     if stretches := _bracketed(text):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.errors import check_choice, check_numbers, check_type
 from ov2kit.recipes.metrics.jumpscore import check_names, check_rows
 from ov2kit.recipes.metrics.plain import plain
 from ov2kit.recipes.metrics.spans import Span, ordered, parse_spans
@@ -68,9 +69,8 @@ def temporal_row(prediction: str, answer: Target, spans: Literal["first", "best"
     Raises:
         ValueError: the answer holds no span, or `spans` is neither.
     """
-    if spans not in ("first", "best"):
-        raise ValueError(f"spans must be 'first' or 'best', got {spans!r}")
-    named = parse_spans(prediction)
+    check_choice("spans", spans, ("first", "best"))
+    named = parse_spans(check_type("prediction", prediction, str, "a text"))
     truth = target_spans(answer)
     if spans == "first":
         named = named[:1]
@@ -94,9 +94,8 @@ class TemporalIoU(Metric):
 
     def __init__(self, *, thresholds: Sequence[float] = THRESHOLDS, spans: Literal["first", "best"] = "first") -> None:
         super().__init__()
-        if spans not in ("first", "best"):
-            raise ValueError(f"spans must be 'first' or 'best', got {spans!r}")
-        self.thresholds = tuple(plain(thresholds))
+        check_choice("spans", spans, ("first", "best"))
+        self.thresholds = tuple(check_numbers("thresholds", plain(thresholds), low=0, high=1))
         check_names("thresholds", self.thresholds)
         self.spans: Literal["first", "best"] = spans
         self.add_state("iou_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.errors import check_flag, check_number
 from ov2kit.recipes.metrics.plain import tensor
 
 
@@ -61,6 +62,7 @@ def boundary_f(predicted: ArrayLike | Tensor, target: ArrayLike | Tensor, *, tol
     Returns:
         (...) float64; 1 where neither mask has an outline, 0 where one of them has none.
     """
+    check_number("tolerance", tolerance, low=0)
     predicted, target = _check(predicted, target)
     height, width = predicted.shape[-2:]
     radius = int(tolerance) if tolerance >= 1 else math.ceil(tolerance * math.hypot(height, width))
@@ -114,6 +116,8 @@ class JAndF(Metric):
 
     def __init__(self, *, tolerance: float = 0.008, skip_ends: bool = False) -> None:
         super().__init__()
+        check_number("tolerance", tolerance, low=0)
+        check_flag("skip_ends", skip_ends)
         self.tolerance = tolerance
         self.skip_ends = skip_ends
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
