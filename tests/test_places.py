@@ -342,10 +342,10 @@ def test_pictures_that_grow_later_are_not_decoded(tmp_path):
 def test_a_record_is_bounded(tmp_path, kind):
     good, long = json.dumps(record()), json.dumps(record(more="x" * 3000))
     path = tmp_path / f"a.{kind}"
-    path.write_text(f"[{good},\n{long}, {good}]" if kind == "json" else f"{good}\r\n\n{long}\n{good}")
+    path.write_text(f"[{good},\n{long},\n{good}]" if kind == "json" else f"{good}\r\n\n{long}\n{good}")
     file = RecordFile(path, max_record_bytes=1000)
     assert [file.place(n).rpartition(":")[2] for n in range(3)] == (
-        ["1", "2", "2"] if kind == "json" else ["1", "3", "4"]
+        ["1", "2", "3"] if kind == "json" else ["1", "3", "4"]
     )
     assert file.read(0) == file.read(2) == record()
     with pytest.raises(BadRecord, match="bytes are more than max_record_bytes=1000"):
