@@ -17,7 +17,7 @@ def count_pictures(source: Source, stream_index: int) -> list[int]:
     """
     given: list[int] = []
     with source.open() as container:
-        stream = choose_stream(container, source.label, stream_index)
+        stream = choose_stream(container, source.label, stream_index, source.max_source_pixels)
         decoder = stream.codec_context
         decoder.thread_type, decoder.thread_count, decoder.copy_opaque = "NONE", 1, True
         for index, packet in enumerate(demux_packets(container, stream)):

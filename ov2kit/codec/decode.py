@@ -281,7 +281,7 @@ def decode_jobs(
                 assert rank is not None
                 if again is None:
                     container = opened.enter_context(source.open())
-                    stream = choose_stream(container, source.label, stream_index)
+                    stream = choose_stream(container, source.label, stream_index, source.max_source_pixels)
                     _prepare(stream.codec_context, motion, quantizers, 1)
                     again = _FromStart(demux_packets(container, stream), stream.codec_context, rank)
                 every = np.ones(len(rank), dtype=bool) if wanted is None else wanted
