@@ -1,0 +1,133 @@
+"""Points as models write them: `(x, y)`, JSON `point_2d`, and Molmo's tags."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ov2kit.errors import DataError
+from ov2kit.recipes.spatial.json_text import json_objects, numbers
+from ov2kit.recipes.spatial.space import PERCENT, THOUSANDTHS, Space
+from ov2kit.recipes.spatial.track_text import spoken
+
+PointDialect = Literal["pairs", "json", "tag"]
+_N = r"(-?\d{1,9}(?:\.\d*)?)"
+_PAIR = re.compile(rf"[(\[]\s*{_N}\s*,\s*{_N}\s*[)\]]")
+_TAG = re.compile(r"<points?\b([^>]*)>([^<]*)", re.DOTALL)
+_ATTRIBUTE = re.compile(rf"""\b([xy])(\d*)\s*=\s*["']?\s*{_N}""")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a picture.
+
+    Args:
+        x: share of the width, 0 at the left edge.
+        y: share of the height, 0 at the top edge.
+        label: what is there; may be empty.
+    """
+
+    x: float
+    y: float
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x <= 1 and 0 <= self.y <= 1):
+            raise ValueError(f"x and y must be shares of the picture from 0 to 1, got {self.x}, {self.y}")
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of one answer, in its order, and what was passed over in reading it."""
+
+    points: tuple[Point, ...] = ()
+    problems: tuple[str, ...] = field(default=(), compare=False)
+
+
+def parse_points(text: str, space: Space = THOUSANDTHS, *, strict: bool = False) -> Points:
+    """Read the points of an answer.
+
+    The first of these that occurs is read: JSON objects with "point_2d", tags `<point x= y=>` or
+    `<points x1= y1= x2= ...>` (always in percent, as Molmo writes them), pairs `(x, y)` or `[x, y]`.
+
+    Args:
+        text: the answer, with anything around the points.
+        space: what written numbers refer to; for pixels the size of the picture that the model saw.
+        strict: refuse an answer with any problem instead of leaving the odd points out.
+
+    Raises:
+        DataError: with `strict`, the first problem.
+    """
+    text = spoken(text)
+    found = list(_json(text))
+    if not found:
+        found = list(_tags(text))
+        space = PERCENT if found else space
+    if not found:
+        found = [((float(pair[1]), float(pair[2])), "") for pair in _PAIR.finditer(text)]
+    points, problems = [], []
+    for pair, label in found:
+        share = None if pair is None else space.share(pair[0], pair[1])
+        if pair is None:
+            problems.append("a point_2d that is not [x, y]")
+        elif share is None:
+            problems.append(f"({pair[0]:g}, {pair[1]:g}) is outside {space.width:g} x {space.height:g}")
+        else:
+            points.append(Point(*share, label))
+    if strict and not found:
+        problems.append("no points in the answer")
+    if strict and problems:
+        raise DataError(
+            f"points cannot be read: {problems[0]}; expected (x, y) within {space.width:g} x {space.height:g}"
+        )
+    return Points(tuple(points), tuple(problems))
+
+
+_Found = Iterator[tuple[tuple[float, ...] | None, str]]
+
+
+def _json(text: str) -> _Found:
+    for entry in json_objects(text):
+        if "point_2d" in entry:
+            yield numbers(entry["point_2d"], 2), str(entry.get("label", ""))
+
+
+def _tags(text: str) -> _Found:
+    for tag in _TAG.finditer(text):
+        read: dict[str, dict[str, float]] = {}
+        for axis, number, value in _ATTRIBUTE.findall(tag[1]):
+            read.setdefault(number, {})[axis] = float(value)
+        for both in read.values():
+            if len(both) == 2:
+                yield (both["x"], both["y"]), tag[2].strip()
+
+
+def write_points(points: Sequence[Point], dialect: PointDialect = "pairs", space: Space = THOUSANDTHS) -> str:
+    """The answer text of points.
+
+    Args:
+        points: what to write.
+        dialect: "pairs" is `(x, y), (x, y)` and leaves labels out, "json" is `point_2d`, "tag" is Molmo's, in percent.
+        space: what the numbers refer to; "tag" has its own.
+
+    Raises:
+        ValueError: a dialect that is not known, or a label that would end the tag.
+    """
+    if dialect == "pairs":
+        return ", ".join(f"({x}, {y})" for x, y in (space.write(point.x, point.y) for point in points))
+    if dialect == "json":
+        return json.dumps([_entry(point, space) for point in points])
+    if dialect != "tag":
+        raise ValueError(f"unknown dialect {dialect!r}; known: pairs, json, tag")
+    if bad := [point.label for point in points if re.search(r'[<>"]', point.label)]:
+        raise ValueError(f"a label cannot hold '<', '>' or '\"', got {bad[0]!r}")
+    return "".join(
+        f'<point x="{x}" y="{y}" alt="{point.label}">{point.label}</point>'
+        for point, (x, y) in ((point, PERCENT.write(point.x, point.y)) for point in points)
+    )
+
+
+def _entry(point: Point, space: Space) -> dict[str, object]:
+    pair = [json.loads(value) for value in space.write(point.x, point.y)]
+    return {"point_2d": pair, "label": point.label}
