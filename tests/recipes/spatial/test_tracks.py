@@ -59,7 +59,7 @@ def test_no_text_breaks_the_reader(text):
         ('<tracks coords="0.0 0 3 4\n1.0 0 5 6">x</tracks>', [(0.0, 0, 3, 4), (1.0, 0, 5, 6)], "x"),
         ('<tracks coords="0.0s 0 3 4; 0.5s 0 5 6;">x</tracks>', [(0.0, 0, 3, 4), (0.5, 0, 5, 6)], "x"),
         ('<tracks coords="0.0 0.0 512.7 300.0">x</tracks>', [(0.0, 0, 512, 300)], "x"),
-        ('<tracks coords=&quot;0.0 0 3 4&quot;>x</tracks>', [(0.0, 0, 3, 4)], ""),
+        ("<tracks coords=&quot;0.0 0 3 4&quot;>x</tracks>", [(0.0, 0, 3, 4)], "x"),
         ('<tracks coords="0 0 3 4">a</tracks> <tracks coords="0 1 5 6">b</tracks>',
          [(0.0, 0, 3, 4), (0.0, 1, 5, 6)], "a; b"),
         ('<think>coords="9 9 9 9"? no</think><tracks coords="0 0 3 4">x</tracks>', [(0.0, 0, 3, 4)], "x"),

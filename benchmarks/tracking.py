@@ -1,0 +1,144 @@
+"""A small model that points and tracks: codec tokens against frames at equal tokens, through text and masks to J&F.
+
+    python -m benchmarks.tracking --work DIR                     # run what is missing, then write the table
+    python -m benchmarks.tracking --work DIR --report-only       # the table alone, from the runs that are stored
+
+One run per variant and seed, each a JSON file under benchmarks/results/tracking/runs with the scores of every test
+expression. Learning rates are chosen per source on validation clips with a seed that is not reported.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "tracking"
+CLIPS = (256, 32, 64)
+STEPS, WIDTH, EDGE = 1000, 32, 96
+BUDGETS = (4, 8)
+SOURCES = ("codec", "frames")
+RATES = (0.002, 0.004)
+SEEDS = range(5)
+TUNING_SEED = 100
+_T95 = {4: 2.776}  # Student's t for n - 1 = 4
+COLUMNS = ("j&f", "j", "f", "hota", "public_hota", "point_f1", "point_hota")
+
+
+def variant(source: str, budget: int, rate: float) -> Any:
+    """What one row of the table runs."""
+    from ov2kit.recipes.evidence.variant import Variant
+
+    return Variant(
+        train=CLIPS[0], val=CLIPS[1], test=CLIPS[2], source=source, budget=budget, canvas=EDGE, size=EDGE, width=WIDTH,
+        steps=STEPS, lr=rate,
+    )  # fmt: skip
+
+
+def prepare(work: Path) -> Path:
+    """The set, and canvases of every source and budget."""
+    from ov2kit.recipes.evidence.canvas_store import build_canvases
+    from ov2kit.recipes.evidence.films.tracking_set import SPLITS, make_tracking_set
+    from ov2kit.recipes.evidence.pointing.truth import read_truth
+
+    data, lists = work / "set", work / "lists"
+    if not data.exists():
+        make_tracking_set(data, CLIPS)
+    lists.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        videos = [str(next((data / "videos").glob(f"{name}.*")).resolve()) for name in read_truth(data, split)[0]]
+        (lists / f"{split}.json").write_text(json.dumps([{"video": video, "answer": "[]"} for video in videos]))
+    for source, budget in [(s, b) for s in SOURCES for b in BUDGETS] + [("blank", BUDGETS[-1])]:
+        build_canvases(variant(source, budget, RATES[0]), lists, work / f"canvases-{source}-{budget}")
+    return data
+
+
+def chosen_rate(work: Path, data: Path, source: str) -> float:
+    """The learning rate that points best on the validation clips."""
+    from ov2kit.recipes.evidence.pointing.one_run import run_pointing
+
+    path = RESULTS / "rates.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if source not in known:
+        budget = BUDGETS[-1]
+        tried = {
+            rate: run_pointing(
+                variant(source, budget, rate), TUNING_SEED, data, work / f"canvases-{source}-{budget}", split="val"
+            )["scores"]["point_f1"]
+            for rate in RATES
+        }
+        known[source] = {"rate": max(tried, key=lambda rate: tried[rate]), "tried": tried}
+        path.write_text(json.dumps(known, indent=1) + "\n")
+    return float(known[source]["rate"])
+
+
+def run_all(work: Path) -> None:
+    """Every run that is not stored yet."""
+    from ov2kit.recipes.evidence.pointing.one_run import means, run_pointing, score_answers, true_answers
+
+    (RESULTS / "runs").mkdir(parents=True, exist_ok=True)
+    data = prepare(work)
+    ceiling = RESULTS / "runs" / "true-points.json"
+    if not ceiling.exists():
+        rows = score_answers(data, "test", true_answers(data, "test"))
+        _write(ceiling, {"scores": means(rows), "rows": rows})
+    rates = {source: chosen_rate(work, data, source) for source in SOURCES}
+    cases = [(source, budget) for budget in reversed(BUDGETS) for source in SOURCES] + [("blank", BUDGETS[-1])]
+    for seed in SEEDS:
+        for source, budget in cases:
+            path = RESULTS / "runs" / f"{source}-{budget}-seed{seed}.json"
+            if not path.exists():
+                began = time.monotonic()
+                rate = rates.get(source, rates["frames"])
+                found = run_pointing(variant(source, budget, rate), seed, data, work / f"canvases-{source}-{budget}")
+                _write(path, {"source": source, "budget": budget, "seed": seed, "lr": rate, **found})
+                print(f"{path.stem}: J&F {found['scores']['j&f']:.3f}, {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(content) + "\n")
+    os.replace(scratch, path)
+
+
+def report() -> str:
+    """The table, from stored runs."""
+    lines = [
+        "| tokens from | canvases | runs | " + " | ".join(COLUMNS) + " |",
+        "|---|---|---|" + "---|" * len(COLUMNS),
+    ]
+    ceiling = json.loads((RESULTS / "runs" / "true-points.json").read_text())["scores"]
+    lines.append("| true points | - | - | " + " | ".join(f"{100 * ceiling[c]:.1f}" for c in COLUMNS) + " |")
+    runs = [json.loads(path.read_text()) for path in sorted((RESULTS / "runs").glob("*-seed*.json"))]
+    for source, budget in [(s, b) for b in BUDGETS for s in SOURCES] + [("blank", BUDGETS[-1])]:
+        own = [run["scores"] for run in runs if (run["source"], run["budget"]) == (source, budget)]
+        if own:
+            cells = [_mean([100 * scores[column] for scores in own]) for column in COLUMNS]
+            lines.append(f"| {source} | {budget} | {len(own)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(values: list[float]) -> str:
+    """Mean with the half width of its 95 % interval."""
+    mean = statistics.fmean(values)
+    t = _T95.get(len(values) - 1)
+    return f"{mean:.1f} ± {t * statistics.stdev(values) / len(values) ** 0.5:.1f}" if t else f"{mean:.1f}"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="where videos and canvases are kept")
+    parser.add_argument("--report-only", action="store_true", help="run nothing")
+    options = parser.parse_args()
+    if not options.report_only:
+        options.work.mkdir(parents=True, exist_ok=True)
+        run_all(options.work)
+    (RESULTS / "table.md").write_text(report())
+    print(report())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Procedural clips of which everything is known."""
