@@ -27,7 +27,8 @@ class PointSegmenter(Protocol):
             prompts: points by frame and object; nothing is yielded where there are none.
 
         Yields:
-            Frame number and object id -> (H, W) bool; every frame once. An object not in sight has an empty mask.
+            Frame number and object id -> (H, W) bool, for every frame; where one comes twice the later counts. An
+            object not in sight has an empty mask.
         """
 
 

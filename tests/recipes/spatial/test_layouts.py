@@ -1,0 +1,77 @@
+"""Every public layout gives the same objects; what does not belong together is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ov2kit.errors import DataError
+from ov2kit.recipes.spatial.layouts import read_labels, read_referring
+from tests.recipes.spatial import set_folders
+
+BOTH = [("the red one", [0]), ("the blue one", [1])]
+
+
+@pytest.mark.parametrize(
+    ("layout", "split", "expected"),
+    [
+        ("ref_youtube_vos", "valid", BOTH),
+        ("ref_davis_text", None, BOTH),
+        ("mevis", "valid_u", [("the red one", [0]), ("both", [0, 1])]),
+        ("revos", None, [("the red one", [0]), ("what would stop a car?", [1])]),
+        ("reasonvos", None, [("what would stop a car?", [0]), ("the blue one", [1])]),
+    ],
+)
+def test_every_layout_gives_expressions_pictures_and_masks(layout, split, expected, tmp_path):
+    items = read_referring(getattr(set_folders, layout)(tmp_path / "set"), split)
+    assert [item.expression for item in items] == [text for text, _ in expected]
+    assert len({item.id for item in items}) == len(items)
+    for item, (_, objects) in zip(items, expected, strict=True):
+        truth, frames = item.read_masks(), item.frames()
+        assert (truth.frames, truth.size) == (set_folders.FRAMES, set_folders.SIZE)
+        assert (len(frames), frames.size) == (set_folders.FRAMES, set_folders.SIZE)
+        assert np.abs(frames[1].astype(int) - set_folders.pictures()[1]).mean() < 6
+        for number, k in enumerate(objects):
+            for t in range(truth.frames):
+                assert (truth.mask(number, t) == set_folders.masks()[k, t]).all(), (number, t)
+        assert sorted(truth.objects) == list(range(len(objects)))
+
+
+def test_the_only_split_needs_no_name_and_several_do(tmp_path):
+    root = set_folders.mevis(tmp_path / "set")
+    assert len(read_referring(root)) == 2
+    (root / "train").mkdir()
+    (root / "train" / "meta_expressions.json").write_text(json.dumps({"videos": {}}))
+    with pytest.raises(DataError, match=r"several files of expressions \(train/.*valid_u/"):
+        read_referring(root)
+    assert len(read_referring(root, "valid_u")) == 2
+
+
+def test_kinds_of_revos_are_told_apart(tmp_path):
+    assert [i.kind for i in read_referring(set_folders.revos(tmp_path / "s"))] == ["referring", "reasoning"]
+
+
+def test_ids_in_a_palette_are_indices_whatever_the_colors(tmp_path):
+    root = set_folders.ref_youtube_vos(tmp_path / "set")
+    path = root / "valid" / "Annotations" / "clip" / "00000.png"
+    assert Image.open(path).mode == "P"
+    assert set(np.unique(read_labels(path))) == {0, 1, 2}
+    Image.open(path).convert("RGB").save(path)
+    with pytest.raises(DataError, match=r"00000\.png: expected ids as a palette or grey PNG, got mode RGB"):
+        read_labels(path)
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path):
+    with pytest.raises(DataError, match="expected a folder"):
+        read_referring(tmp_path / "nothing")
+    with pytest.raises(DataError, match=r"expected annotations\.json, meta_expressions\.json"):
+        read_referring(tmp_path)
+    root = set_folders.mevis(tmp_path / "mevis")
+    (root / "valid_u" / "mask_dict.json").write_text(json.dumps({"7": set_folders._rle(0)}))
+    with pytest.raises(DataError, match="no masks of annotation '9'"):
+        read_referring(root)[1].read_masks()
+    root = set_folders.ref_youtube_vos(tmp_path / "ytvos")
+    (root / "valid" / "Annotations" / "clip" / "00002.png").unlink()
+    with pytest.raises(DataError, match=r"00002\.png: this mask cannot be read"):
+        read_referring(root)[0].read_masks()
