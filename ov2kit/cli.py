@@ -34,6 +34,7 @@ _RECIPES = {
     "compare": ("ov2kit.recipes.commands.compare", "two prediction files -> a paired test"),
     "jumpset": ("ov2kit.recipes.commands.jumpset", "make a JumpScore-like set of clips with exact answers"),
     "ablate": ("ov2kit.recipes.commands.ablate", "compare token sources, groupings, positions, ... on such a set"),
+    "track": ("ov2kit.recipes.commands.track", "an expression and a video -> points, masks and scores"),
 }
 _EXTRAS = {"transformers", "tokenizers", "lightning", "torchmetrics", "matplotlib"}
 

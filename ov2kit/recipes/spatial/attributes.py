@@ -86,7 +86,7 @@ def id_switches(found: MaskTracks, truth: MaskTracks, *, least: float = 0.5) -> 
     return switches
 
 
-def attribute_table(rows: Sequence[Mapping[str, object]], score: str = "j&f") -> dict[str, dict[str, float]]:
+def attribute_table(rows: Sequence[Mapping[str, object]], score: str = "j&f") -> dict[str, dict[str, float | None]]:
     """Mean score with and without each attribute.
 
     Args:
@@ -94,15 +94,17 @@ def attribute_table(rows: Sequence[Mapping[str, object]], score: str = "j&f") ->
         score: which one.
 
     Returns:
-        Attribute -> {"videos", "with", "without"}; NaN where there is no video. "all" comes first.
+        Attribute -> {"videos", "with", "without"}; None where there is no video. "all" comes first.
     """
     values = np.array([float(str(row[score])) for row in rows])
-    table = {"all": {"videos": float(len(rows)), "with": _mean(values), "without": float("nan")}}
+    table: dict[str, dict[str, float | None]] = {
+        "all": {"videos": float(len(rows)), "with": _mean(values), "without": None}
+    }
     for name in ATTRIBUTES:
         has = np.array([name in tuple(row["attributes"]) for row in rows], dtype=bool)  # type: ignore[arg-type]
         table[name] = {"videos": float(has.sum()), "with": _mean(values[has]), "without": _mean(values[~has])}
     return table
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -62,7 +62,9 @@ def true_tracks(truth: MaskTracks, *, fps: float, every: int = 1, label: str = "
     )
 
 
-def point_scores(tracks: Tracks, truth: MaskTracks, *, fps: float, every: int = 1) -> dict[str, float]:
+def point_scores(
+    tracks: Tracks, truth: MaskTracks, *, fps: float, every: int = 1, places: PlacesByFrame | None = None
+) -> dict[str, float]:
     """Precision, recall, F1 and HOTA of points in masks; "public_" where objects are paired by order.
 
     Args:
@@ -70,8 +72,10 @@ def point_scores(tracks: Tracks, truth: MaskTracks, *, fps: float, every: int = 
         truth: masks.
         fps: of the frames of `truth`.
         every: frames between two true points.
+        places: true points by frame, where the set brings its own; read from the masks otherwise.
     """
-    predicted, places = places_by_frame(tracks, truth.size, fps), true_places(truth, every)
+    predicted = places_by_frame(tracks, truth.size, fps)
+    places = true_places(truth, every) if places is None else places
 
     def masks(frame: int) -> Mapping[int, np.ndarray]:
         return {object_id: truth.mask(object_id, frame) for object_id in sorted(truth.objects)}

@@ -1,0 +1,193 @@
+"""Referring segmentation over a folder: ask, segment, score; go on where a run stopped.
+
+In the folder of results:
+
+    predictions.jsonl    one line per expression, with the text and every score
+    scores.json          means, means per kind, the share of the segmenter, and per attribute where it is asked for
+    masks/ID.json        predicted masks as run lengths
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.recipes.predictions import PREDICTIONS, PredictionLog, claim_settings, read_folder, write_whole
+from ov2kit.recipes.spatial.attributes import attribute_table, attributes_of, id_switches
+from ov2kit.recipes.spatial.frames import Frames
+from ov2kit.recipes.spatial.layouts import ReferringItem
+from ov2kit.recipes.spatial.overlay import write_clip
+from ov2kit.recipes.spatial.scores import mask_scores, point_scores, true_tracks
+from ov2kit.recipes.spatial.segmenter import MaskTracks, PointSegmenter, segment_tracks
+from ov2kit.recipes.spatial.track import Answerer, ask_tracks, follow
+from ov2kit.recipes.spatial.tracks import write_tracks
+
+SCORES = "scores.json"
+#: means of scores.json; the others of a line are counts and lists
+MEANS = (
+    "j", "f", "j&f", "hota", "public_hota", "point_precision", "point_recall", "point_f1", "point_hota",
+    "public_point_precision", "public_point_recall", "public_point_f1", "public_point_hota", "ceiling_j&f",
+)  # fmt: skip
+
+
+def evaluate_referring(
+    answer: Answerer | None,
+    segmenter: PointSegmenter,
+    items: Sequence[ReferringItem],
+    out: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    ceiling_every: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write predictions.jsonl and scores.json; go on from what is there.
+
+    Every video is scored by its points alone and by the masks that the segmenter makes of them. The segmenter is also
+    given true points: "ceiling_j&f" is what it makes of those, and "segmenter_share" the share of it that the model's
+    points reach. Expressions whose video or masks cannot be read, or whose answer fails, count as 0.
+
+    Args:
+        answer: asks the model; true points are the answers when None, which measures the segmenter alone.
+        segmenter: points -> masks.
+        items: of `read_referring`.
+        out: folder for the results, made if missing.
+        settings: JSON-able facts that decide the answers; a later run must bring the same.
+        ceiling_every: pictures between two true points; 0 leaves the ceiling out.
+        progress: called with (expressions done, expressions).
+
+    Returns:
+        What scores.json holds.
+
+    Raises:
+        DataError: no expressions, or results of other settings.
+    """
+    if not items:
+        raise DataError("there are no expressions to evaluate")
+    target = Path(out)
+    (target / "masks").mkdir(parents=True, exist_ok=True)
+    claim_settings(target, {"task": "referring", "ceiling_every": ceiling_every, **(settings or {})})
+    known = read_folder(target)
+    with PredictionLog(target / PREDICTIONS) as log:
+        for done, item in enumerate(items, start=1):
+            if item.id not in known or known[item.id].get("error") is not None:
+                log.add(_evaluate(answer, segmenter, item, target, ceiling_every))
+            if progress is not None:
+                progress(done, len(items))
+    lines = [read_folder(target)[item.id] for item in items]
+    scores = summarize(lines)
+    write_whole(target / SCORES, json.dumps({**scores, "settings": dict(settings or {})}, indent=2) + "\n")
+    return scores
+
+
+def _evaluate(
+    answer: Answerer | None, segmenter: PointSegmenter, item: ReferringItem, out: Path, ceiling_every: int
+) -> dict[str, Any]:
+    """One line of predictions.jsonl."""
+    line: dict[str, Any] = {
+        "id": item.id, "video": item.video, "expression": item.expression, "kind": item.kind, "prediction": None,
+    }  # fmt: skip
+    began = time.perf_counter()
+    try:
+        truth, frames = _fitting(item)
+        ready = time.perf_counter() - began
+        if answer is None:
+            text, answered = write_tracks(true_tracks(truth, fps=item.fps, every=max(1, ceiling_every))), 0.0
+        else:
+            text, answered = ask_tracks(answer, video_of(item, frames, out / "videos"), item.expression)
+        line["prediction"] = text
+        tracked = follow(text, frames, segmenter, fps=item.fps, answered=answered)
+        scored = time.perf_counter()
+        line |= score(item, truth, tracked.masks, text)
+        if ceiling_every:
+            best = true_tracks(truth, fps=item.fps, every=ceiling_every)
+            line["ceiling_j&f"] = mask_scores(segment_tracks(segmenter, frames, best, fps=item.fps), truth)["j&f"]
+        write_whole(out / "masks" / f"{item.id.replace('/', '_')}.json", json.dumps(tracked.masks.plain()) + "\n")
+        line["seconds"] = {"read": ready, **tracked.seconds, "score": time.perf_counter() - scored}
+        line["problems"] = list(tracked.tracks.problems)
+        line["error"] = None
+    except (Ov2kitError, OSError, ValueError, RuntimeError) as error:
+        line["error"] = " ".join(str(error).split()) or type(error).__name__
+    return line
+
+
+def _fitting(item: ReferringItem) -> tuple[MaskTracks, Frames]:
+    """Truth and pictures of one length and size."""
+    truth, frames = item.read_masks(), item.frames()
+    if frames.size != truth.size:
+        raise DataError(f"{item.id}: pictures are {frames.size}, masks {truth.size}")
+    if abs(len(frames) - truth.frames) > 1:
+        raise DataError(f"{item.id}: {len(frames)} pictures, {truth.frames} masks")
+    if len(frames) != truth.frames:  # a filter at a constant rate may give one more or less at the end
+        count = min(len(frames), truth.frames)
+        truth = MaskTracks(count, truth.size, {i: track[:count] for i, track in truth.objects.items()})
+        frames = _First(frames, count)
+    return truth, frames
+
+
+class _First:
+    """The first `count` of some frames."""
+
+    def __init__(self, frames: Frames, count: int) -> None:
+        self._frames, self._count = frames, count
+        self.seconds = frames.seconds[:count]
+        self.size = frames.size
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Any:
+        return self._frames[number]
+
+
+def score(item: ReferringItem, truth: MaskTracks, masks: MaskTracks, text: str) -> dict[str, Any]:
+    """Scores of points and masks, id switches and attributes of one expression."""
+    from ov2kit.recipes.spatial.tracks import parse_tracks
+
+    points = point_scores(parse_tracks(text), truth, fps=item.fps, places=item.places)
+    return {
+        **mask_scores(masks, truth),
+        **points,
+        "id_switches": id_switches(masks, truth),
+        "attributes": list(attributes_of(truth)),
+    }
+
+
+def video_of(item: ReferringItem, frames: Frames, folder: Path) -> Path:
+    """The video that the model is shown: the set's own file, or its pictures encoded once."""
+    if isinstance(item.source, Path):
+        return item.source
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{item.video.replace('/', '_')}.mp4"
+    if not path.exists():
+        write_clip(path, (frames[k] for k in range(len(frames))), item.fps)
+    return path
+
+
+def summarize(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over expressions; one with an error counts 0."""
+    scores: dict[str, Any] = {"expressions": len(lines), "errors": sum(line["error"] is not None for line in lines)}
+    names = [name for name in MEANS if any(name in line for line in lines)]
+    scores |= {name: _mean(lines, name) for name in names}
+    if scores.get("ceiling_j&f"):
+        scores["segmenter_share"] = scores["j&f"] / scores["ceiling_j&f"]
+    kinds = sorted({str(line["kind"]) for line in lines})
+    if len(kinds) > 1:
+        scores["kinds"] = {
+            kind: {name: _mean([line for line in lines if line["kind"] == kind], name) for name in names}
+            for kind in kinds
+        }
+    scores["id_switches"] = int(sum(line.get("id_switches", 0) for line in lines))
+    scores["attributes"] = attribute_table([{"attributes": [], "j&f": 0.0, **line} for line in lines])
+    scores["seconds"] = {
+        stage: float(np.mean([line["seconds"][stage] for line in lines if line["error"] is None] or [0.0]))
+        for stage in ("read", "answer", "segment", "score")
+    }
+    return scores
+
+
+def _mean(lines: Sequence[Mapping[str, Any]], name: str) -> float:
+    return float(np.mean([float(line.get(name, 0.0)) for line in lines]))
