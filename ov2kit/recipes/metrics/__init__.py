@@ -23,7 +23,20 @@ from ov2kit.recipes.metrics.jumpscore import (
     jumpscore_row,
 )
 from ov2kit.recipes.metrics.overlap import box_similarity, mask_similarity
+from ov2kit.recipes.metrics.point_tracks import PointTracks, PointTrackScore, point_in_mask, point_track_score
 from ov2kit.recipes.metrics.spans import parse_spans
+from ov2kit.recipes.metrics.spatial_answers import (
+    BoxAccuracy,
+    Counting,
+    PointsInMasks,
+    RelationAccuracy,
+    boxes_matched,
+    depth_between,
+    parse_count,
+    parse_relation,
+    points_in_masks,
+    relation_between,
+)
 from ov2kit.recipes.metrics.start_times import is_explicit_empty, parse_answer, parse_starts
 from ov2kit.recipes.metrics.temporal_iou import TemporalIoU, span_iou, temporal_row
 from ov2kit.recipes.metrics.token_accounting import TokenAccounting, TokenCount, count_tokens
@@ -32,10 +45,16 @@ from ov2kit.recipes.metrics.video_masks import JAndF, boundaries, boundary_f, re
 __all__ = [
     "HOTA",
     "TOLERANCES",
+    "BoxAccuracy",
+    "Counting",
     "HotaCounts",
     "JAndF",
     "JumpScoreMAP",
     "JumpScoreRow",
+    "PointTrackScore",
+    "PointTracks",
+    "PointsInMasks",
+    "RelationAccuracy",
     "TemporalIoU",
     "TokenAccounting",
     "TokenCount",
@@ -45,15 +64,23 @@ __all__ = [
     "boundaries",
     "boundary_f",
     "box_similarity",
+    "boxes_matched",
     "count_tokens",
+    "depth_between",
     "hota_counts",
     "is_explicit_empty",
     "jumpscore_row",
     "mask_similarity",
     "parse_answer",
+    "parse_count",
+    "parse_relation",
     "parse_spans",
     "parse_starts",
+    "point_in_mask",
+    "point_track_score",
+    "points_in_masks",
     "region_iou",
+    "relation_between",
     "span_iou",
     "temporal_row",
 ]

@@ -29,7 +29,7 @@ _WORDS: Mapping[Relation, str] = {
     "front": r"in front of|front|closer|nearer",
     "behind": r"behind|farther|further",
 }
-_NAMES = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _NUMBER = re.compile(r"(?<![\w.])(\d{1,6})(?![\w]|\.\d)|\b(" + "|".join(_NAMES) + r"|no|none)\b", re.IGNORECASE)
 _FINAL = re.compile(r"\banswer\b\s*(?:is)?\s*[:=]?\s*(.*)", re.IGNORECASE | re.DOTALL)
 

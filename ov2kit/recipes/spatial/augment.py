@@ -126,8 +126,6 @@ def move_text(text: str, change: Change, space: Space = THOUSANDTHS) -> str:
         return f"\0{len(kept) - 1}\0"
 
     def tag(found: re.Match[str]) -> str:
-        if "t0 id0" in found[0]:  # the example in the public instruction
-            return put(found[0])
         moved = move_tracks(parse_tracks(found[0], strict=True), change)
         if not moved.points:
             raise DataError("no point of the tracks is left in the picture")
@@ -145,6 +143,7 @@ def move_text(text: str, change: Change, space: Space = THOUSANDTHS) -> str:
         x, y = space.write(*_moved(change, space, float(found[1]), float(found[2])))
         return put(f"({x}, {y})")
 
+    text = text.replace(TRACK_INSTRUCTION, put(TRACK_INSTRUCTION))  # its examples are no coordinates
     for pattern, new in ((_TAG, tag), (_LISTS, numbers), (_PAIRS, pair)):
         text = pattern.sub(new, text)
     if left := _LEFT_OVER.search(text):

@@ -92,7 +92,7 @@ def _evaluate(
     }  # fmt: skip
     began = time.perf_counter()
     try:
-        truth, frames = _fitting(item)
+        truth, frames = fitting(item)
         ready = time.perf_counter() - began
         if answer is None:
             text, answered = write_tracks(true_tracks(truth, fps=item.fps, every=max(1, ceiling_every))), 0.0
@@ -114,7 +114,7 @@ def _evaluate(
     return line
 
 
-def _fitting(item: ReferringItem) -> tuple[MaskTracks, Frames]:
+def fitting(item: ReferringItem) -> tuple[MaskTracks, Frames]:
     """Truth and pictures of one length and size."""
     truth, frames = item.read_masks(), item.frames()
     if frames.size != truth.size:

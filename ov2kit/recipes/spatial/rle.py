@@ -37,7 +37,8 @@ def decode_mask(given: object) -> Mask:
         parts = [decode_mask(part) for part in given]
         if len({part.shape for part in parts}) > 1:
             raise DataError(f"masks of one object have {sorted({part.shape for part in parts})}; expected one size")
-        return np.logical_or.reduce(parts)
+        union: Mask = np.logical_or.reduce(parts)
+        return union
     if not isinstance(given, Mapping) or "size" not in given or "counts" not in given:
         raise DataError(f"a mask must be run lengths with 'size' and 'counts', got {str(given)[:40]!r}")
     try:

@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 from ov2kit.errors import DataError
+from ov2kit.recipes.data.conversations import read_conversation
+from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.layouts import read_labels, read_referring
+from ov2kit.recipes.spatial.set_records import write_track_records
+from ov2kit.recipes.spatial.tracks import parse_tracks
 from tests.recipes.spatial import set_folders
 
 BOTH = [("the red one", [0]), ("the blue one", [1])]
@@ -75,3 +79,20 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     (root / "valid" / "Annotations" / "clip" / "00002.png").unlink()
     with pytest.raises(DataError, match=r"00002\.png: this mask cannot be read"):
         read_referring(root)[0].read_masks()
+
+
+@pytest.mark.parametrize("dialect", ["messages", "conversations"])
+def test_a_set_becomes_training_records_of_either_dialect(dialect, tmp_path):
+    items = read_referring(set_folders.mevis(tmp_path / "set"))
+    path = tmp_path / "records" / "tracks.jsonl"
+    assert write_track_records(items, path, every=1, dialect=dialect) == 2
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record, objects in zip(records, [[0], [0, 1]], strict=True):
+        conversation = read_conversation(record, path.parent, "x")
+        assert (conversation.kind, conversation.videos) == ("video", 1)
+        assert len(VideoFrames(conversation.media()[0], fps=None)) == set_folders.FRAMES
+        tracks = parse_tracks(conversation.messages[1]["content"][0]["text"], strict=True)
+        for point in tracks.points:
+            column, row = round(point.x * set_folders.SIZE[1]), round(point.y * set_folders.SIZE[0])
+            assert set_folders.masks()[objects[point.object_id], round(point.seconds * 6), row, column]
+        assert len(tracks.points) == sum(set_folders.masks()[k].any((1, 2)).sum() for k in objects)

@@ -55,7 +55,9 @@ class _Examples(IterableDataset[_Example]):
             yield pack(clips, self.variant.visibility), torch.tensor(kinds), torch.stack(places), torch.stack(visible)
 
 
-def run_pointing(variant: Variant, seed: int, data: Path, canvases: Path, *, split: str = "test") -> dict[str, Any]:
+def run_pointing(
+    variant: Variant, seed: int, data: Path, canvases: Path, *, split: str = "test", limit: int | None = None
+) -> dict[str, Any]:
     """Train and score.
 
     Args:
@@ -64,6 +66,7 @@ def run_pointing(variant: Variant, seed: int, data: Path, canvases: Path, *, spl
         data: folder that `make_tracking_set` made.
         canvases: folder that `build_canvases` filled, with the clips of each split in the order of `read_truth`.
         split: what is scored.
+        limit: only its first clips.
 
     Returns:
         Means over the expressions of the split, the scores of each, loss, seconds, parameters, tokens per clip.
@@ -86,7 +89,8 @@ def run_pointing(variant: Variant, seed: int, data: Path, canvases: Path, *, spl
     began = time.process_time()
     trainer.fit(module, DataLoader(_Examples(clips, truth, variant, seed), batch_size=None))
     trained = time.process_time() - began
-    answers = _answers(module.eval(), variant, read_canvases(canvases, split), read_truth(data, split)[1])
+    shown, own = read_canvases(canvases, split)[:limit], read_truth(data, split)[1][:limit]
+    answers = _answers(module.eval(), variant, shown, own)
     rows = score_answers(data, split, answers)
     facts = read_facts(canvases, split)
     return {
@@ -127,8 +131,8 @@ def true_answers(data: Path, split: str) -> list[list[str]]:
 
 
 def score_answers(data: Path, split: str, answers: list[list[str]]) -> list[dict[str, float]]:
-    """Text -> points -> masks -> scores; one row per clip and object."""
-    names, truth = read_truth(data, split)
+    """Text -> points -> masks -> scores; one row per clip and object, for as many clips as there are answers."""
+    names, truth = (of_split[: len(answers)] for of_split in read_truth(data, split))
     rows = []
     for name, own, texts in zip(names, truth, answers, strict=True):
         video = next((data / "videos").glob(f"{name}.*"))
