@@ -9,7 +9,6 @@ expression. One learning rate for all, chosen for none of them.
 
 import argparse
 import json
-import os
 import statistics
 import time
 from pathlib import Path
@@ -79,9 +78,9 @@ def run_all(work: Path) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(content) + "\n")
-    os.replace(scratch, path)
+    from ov2kit.files import write_text
+
+    write_text(path, json.dumps(content) + "\n", sync=True)
 
 
 def report() -> str:

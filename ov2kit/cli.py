@@ -36,7 +36,7 @@ _RECIPES = {
     "ablate": ("ov2kit.recipes.commands.ablate", "compare token sources, groupings, positions, ... on such a set"),
     "track": ("ov2kit.recipes.commands.track", "an expression and a video -> points, masks and scores"),
 }
-_EXTRAS = {"transformers", "tokenizers", "lightning", "torchmetrics", "matplotlib"}
+_EXTRAS = {"transformers", "tokenizers", "lightning", "torchmetrics", "matplotlib", "pycocotools"}
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError
+from ov2kit.files import fill_folder, write_text
 from ov2kit.recipes.spatial.prompts import MAX_NEW_TOKENS, PROMPT_FPS
 
 REGIONS = "regions"
@@ -79,7 +80,6 @@ def _answerer(parsed: Namespace) -> Any:
 
 def _video(parsed: Namespace) -> int:
     """One video: tracks.json, overlay.mp4, contact_sheet.png."""
-    from ov2kit.recipes.predictions import write_whole
     from ov2kit.recipes.spatial.frames import VideoFrames
     from ov2kit.recipes.spatial.overlay import contact_sheet, write_overlay
     from ov2kit.recipes.spatial.track import ask_tracks, follow
@@ -91,24 +91,20 @@ def _video(parsed: Namespace) -> int:
     text, answered = (parsed.answer, 0.0) if parsed.answer is not None else ask_tracks(
         _answerer(parsed), Path(parsed.video), parsed.prompt
     )  # fmt: skip
-    out = Path(parsed.out)
-    out.mkdir(parents=True, exist_ok=True)
     tracked = follow(text, frames, segmenter, fps=parsed.fps, answered=answered)
-    began = time.perf_counter()
-    write_overlay(out / "overlay.mp4", frames, tracked.masks, tracked.prompts, fps=parsed.fps)
-    contact_sheet(frames, tracked.masks, tracked.prompts).save(out / "contact_sheet.png")
-    seconds = {**tracked.seconds, "draw": time.perf_counter() - began}
     height, width = frames.size
-    result = {
-        "video": str(parsed.video), "expression": parsed.prompt, "answer": text, "label": tracked.tracks.label,
-        "fps": parsed.fps, "frames": len(frames), "width": width, "height": height,
-        "points": [
-            {"seconds": p.seconds, "object": p.object_id, "x": p.x * width, "y": p.y * height, "occluded": p.occluded}
-            for p in tracked.tracks.points
-        ],
-        "problems": list(tracked.tracks.problems), "masks": tracked.masks.plain(), "seconds": seconds,
-    }  # fmt: skip
-    write_whole(out / "tracks.json", json.dumps(result) + "\n")
+    with fill_folder(parsed.out) as out:
+        began = time.perf_counter()
+        write_overlay(out / "overlay.mp4", frames, tracked.masks, tracked.prompts, fps=parsed.fps)
+        contact_sheet(frames, tracked.masks, tracked.prompts).save(out / "contact_sheet.png")
+        seconds = {**tracked.seconds, "draw": time.perf_counter() - began}
+        result = {
+            "video": str(parsed.video), "expression": parsed.prompt, "answer": text, "label": tracked.tracks.label,
+            "fps": parsed.fps, "frames": len(frames), "width": width, "height": height,
+            "points": [_plain(point, height, width) for point in tracked.tracks.points],
+            "problems": list(tracked.tracks.problems), "masks": tracked.masks.plain(), "seconds": seconds,
+        }  # fmt: skip
+        write_text(out / "tracks.json", json.dumps(result) + "\n")
     for problem in tracked.tracks.problems:
         print(f"warning: {problem}", file=sys.stderr)
     if parsed.json:
@@ -116,8 +112,14 @@ def _video(parsed: Namespace) -> int:
     else:
         objects = tracked.tracks.object_ids()
         spent = ", ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
-        print(f"{parsed.video}: {len(objects)} objects, {len(tracked.tracks.points)} points; {spent} -> {out}")
+        print(f"{parsed.video}: {len(objects)} objects, {len(tracked.tracks.points)} points; {spent} -> {parsed.out}")
     return 0
+
+
+def _plain(point: Any, height: int, width: int) -> dict[str, Any]:
+    """A point in pixels of the video."""
+    where = {"x": point.x * width, "y": point.y * height}
+    return {"seconds": point.seconds, "object": point.object_id, **where, "occluded": point.occluded}
 
 
 def _folder(parsed: Namespace) -> int:

@@ -4,6 +4,7 @@ Letters: T frames.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def id_switches(found: MaskTracks, truth: MaskTracks, *, least: float = 0.5) -> 
     return switches
 
 
-def attribute_table(rows: Sequence[Mapping[str, object]], score: str = "j&f") -> dict[str, dict[str, float | None]]:
+def attribute_table(rows: Sequence[Mapping[str, Any]], score: str = "j&f") -> dict[str, dict[str, float | None]]:
     """Mean score with and without each attribute.
 
     Args:
@@ -96,12 +97,12 @@ def attribute_table(rows: Sequence[Mapping[str, object]], score: str = "j&f") ->
     Returns:
         Attribute -> {"videos", "with", "without"}; None where there is no video. "all" comes first.
     """
-    values = np.array([float(str(row[score])) for row in rows])
+    values = np.array([float(row[score]) for row in rows])
     table: dict[str, dict[str, float | None]] = {
         "all": {"videos": float(len(rows)), "with": _mean(values), "without": None}
     }
     for name in ATTRIBUTES:
-        has = np.array([name in tuple(row["attributes"]) for row in rows], dtype=bool)  # type: ignore[arg-type]
+        has = np.array([name in row["attributes"] for row in rows], dtype=np.bool_)
         table[name] = {"videos": float(has.sum()), "with": _mean(values[has]), "without": _mean(values[~has])}
     return table
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import DataError, Ov2kitError
-from ov2kit.recipes.predictions import PREDICTIONS, PredictionLog, claim_settings, read_folder, write_whole
+from ov2kit.files import safe_name, write_text
+from ov2kit.recipes.predictions import PREDICTIONS, PredictionLog, claim_settings, read_folder
 from ov2kit.recipes.spatial.attributes import attribute_table, attributes_of, id_switches
 from ov2kit.recipes.spatial.frames import Frames
 from ov2kit.recipes.spatial.layouts import ReferringItem
@@ -79,7 +80,7 @@ def evaluate_referring(
                 progress(done, len(items))
     lines = [read_folder(target)[item.id] for item in items]
     scores = summarize(lines)
-    write_whole(target / SCORES, json.dumps({**scores, "settings": dict(settings or {})}, indent=2) + "\n")
+    write_text(target / SCORES, json.dumps({**scores, "settings": dict(settings or {})}, indent=2) + "\n")
     return scores
 
 
@@ -105,7 +106,7 @@ def _evaluate(
         if ceiling_every:
             best = true_tracks(truth, fps=item.fps, every=ceiling_every)
             line["ceiling_j&f"] = mask_scores(segment_tracks(segmenter, frames, best, fps=item.fps), truth)["j&f"]
-        write_whole(out / "masks" / f"{item.id.replace('/', '_')}.json", json.dumps(tracked.masks.plain()) + "\n")
+        write_text(out / "masks" / f"{safe_name(item.id)}.json", json.dumps(tracked.masks.plain()) + "\n")
         line["seconds"] = {"read": ready, **tracked.seconds, "score": time.perf_counter() - scored}
         line["problems"] = list(tracked.tracks.problems)
         line["error"] = None
@@ -161,7 +162,7 @@ def video_of(item: ReferringItem, frames: Frames, folder: Path) -> Path:
     if isinstance(item.source, Path):
         return item.source
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{item.video.replace('/', '_')}.mp4"
+    path = folder / f"{safe_name(item.video)}.mp4"
     if not path.exists():
         write_clip(path, (frames[k] for k in range(len(frames))), item.fps)
     return path

@@ -124,13 +124,13 @@ def _packed(root: Path, path: Path) -> Iterator[ReferringItem]:
         yield ReferringItem(str(document.get("id", video)), video, expression, source, fps, "referring", reader, places)
 
 
-def _trajectories(given: object) -> PlacesByFrame | None:
+def _trajectories(given: Any) -> PlacesByFrame | None:
     """True points by frame; the later of two entries of one frame counts, as in the public evaluation."""
     if given is None:
         return None
     entries = json.loads(given) if isinstance(given, str) else given
     found: dict[int, dict[int, tuple[float, float]]] = {}
-    for entry in entries:  # type: ignore[attr-defined] # anything else is a TypeError, which the caller reports
+    for entry in entries:  # what is no list of objects is an error that the caller reports
         points = entry["points"]
         pairs = points.items() if isinstance(points, Mapping) else ((p["id"], p) for p in points)
         found[int(entry["frame"])] = {int(i): (float(p["point"][0]), float(p["point"][1])) for i, p in pairs}

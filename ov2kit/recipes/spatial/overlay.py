@@ -3,7 +3,6 @@
 Letters: H x W pixels.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ov2kit.errors import DataError
+from ov2kit.files import write_file
 from ov2kit.recipes.spatial.frames import Frames, Picture
 from ov2kit.recipes.spatial.rle import Mask
 from ov2kit.recipes.spatial.segmenter import MaskTracks, Prompts
@@ -68,37 +68,40 @@ def write_clip(path: Path, pictures: Iterable[Picture], fps: float) -> Path:
 
     Raises:
         DataError: no pictures, or several sizes.
+        OutputError: it cannot be written.
     """
     import av
 
-    scratch = path.with_name(f".{path.stem}.part{path.suffix}")
     rate = Fraction(fps).limit_denominator(1001)
     size: tuple[int, ...] | None = None
-    try:
-        with av.open(str(scratch), "w") as container:
-            stream: Any = None
-            for number, picture in enumerate(pictures):
-                if stream is None:
-                    size = picture.shape[:2]
-                    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-                    stream = container.add_stream(codec, rate=rate)
-                    stream.height, stream.width = size
-                    even = size[0] % 2 == 0 == size[1] % 2
-                    stream.pix_fmt = "yuv420p" if even or codec == "mpeg4" else "yuv444p"
-                    stream.time_base = 1 / rate
-                    stream.options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
-                if picture.shape[:2] != size:
-                    raise DataError(f"{path.name}: frame {number} is {picture.shape[:2]}, expected {size}")
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                frame.pts, frame.time_base = number, 1 / rate
-                container.mux(stream.encode(frame))
+    with write_file(path) as file, av.open(file.name, "w", "mp4") as container:
+        stream: Any = None
+        for number, picture in enumerate(pictures):
             if stream is None:
-                raise DataError(f"{path.name}: a video needs at least one picture")
-            container.mux(stream.encode(None))
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+                size = picture.shape[:2]
+                stream = _video_stream(container, size, rate)
+            if picture.shape[:2] != size:
+                raise DataError(f"{path.name}: frame {number} is {picture.shape[:2]}, expected {size}")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+        if stream is None:
+            raise DataError(f"{path.name}: a video needs at least one picture")
+        container.mux(stream.encode(None))
     return path
+
+
+def _video_stream(container: Any, size: tuple[int, ...], rate: Fraction) -> Any:
+    import av
+
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    stream = container.add_stream(codec, rate=rate)
+    stream.height, stream.width = size
+    even = size[0] % 2 == 0 == size[1] % 2
+    stream.pix_fmt = "yuv420p" if even or codec == "mpeg4" else "yuv444p"
+    stream.time_base = 1 / rate
+    stream.options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {"qscale": "3"}
+    return stream
 
 
 def write_overlay(path: Path, frames: Frames, masks: MaskTracks, prompts: Prompts, *, fps: float = 6.0) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ov2kit.errors import Ov2kitError
-from ov2kit.recipes.predictions import write_whole
+from ov2kit.files import safe_name, write_text
 from ov2kit.recipes.spatial.attributes import ATTRIBUTES
 from ov2kit.recipes.spatial.layouts import ReferringItem
 from ov2kit.recipes.spatial.overlay import filmstrip, painted_frame
@@ -64,7 +64,7 @@ def write_page(
     if failed:
         parts.append("<h2>Errors</h2><ul>" + "".join(failed) + "</ul>")
     page = f"<!doctype html><meta charset=utf-8><title>Tracking</title><style>{_STYLE}</style>" + "\n".join(parts)
-    write_whole(path, page + "\n")
+    write_text(path, page + "\n")
     return path
 
 
@@ -96,7 +96,7 @@ def _case(line: Mapping[str, Any], item: ReferringItem, masks: Path) -> str:
         f"{100 * line['point_f1']:.1f}; {html.escape(', '.join(line['attributes']) or 'no attribute')}</p>"
     )
     try:
-        picture = _strips(line, item, masks / f"{item.id.replace('/', '_')}.json")
+        picture = _strips(line, item, masks / f"{safe_name(item.id)}.json")
     except (Ov2kitError, OSError) as error:
         return f"<div class=case>{title}<p class=note>{html.escape(str(error))}</p></div>"
     return f"<div class=case>{title}{_inline(picture)}</div>"
@@ -106,7 +106,7 @@ def _strips(line: Mapping[str, Any], item: ReferringItem, path: Path) -> Image.I
     """Six frames: found above true; the worst frame is always among them."""
     frames, truth = item.frames(), item.read_masks()
     count = min(len(frames), truth.frames)
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     found = MaskTracks(count, truth.size, {int(i): track for i, track in stored.items()})
     spread = {round(k) for k in np.linspace(0, count - 1, min(5, count))}
     chosen = sorted(spread | {int(np.argmin(line["j_frames"][:count]))})

@@ -57,7 +57,7 @@ class SamSegmenter:
 
         path = Path(folder)
         try:
-            kind = json.loads((path / "config.json").read_text())["model_type"]
+            kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path}: expected a folder with the config.json of a tracker ({error})") from error
         if kind not in TRACKERS:

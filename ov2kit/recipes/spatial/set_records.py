@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.predictions import write_whole
+from ov2kit.files import write_text
 from ov2kit.recipes.spatial.evaluate import fitting, video_of
 from ov2kit.recipes.spatial.layouts import ReferringItem
 from ov2kit.recipes.spatial.records import RecordDialect, track_record
@@ -43,5 +43,5 @@ def write_track_records(
             lines.append(json.dumps(track_record(item.id, video, item.expression, tracks, dialect=dialect)))
     if not lines:
         raise DataError(f"{target}: none of {len(items)} expressions has an object in sight")
-    write_whole(target, "\n".join(lines) + "\n")
+    write_text(target, "\n".join(lines) + "\n")
     return len(lines)

@@ -12,7 +12,6 @@ Layout, that of the public evaluation of referring segmentation by points:
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import DataError
+from ov2kit.files import write_folder
 from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
 from ov2kit.recipes.evidence.films.tracking_scene import TrackedClip, TrackingScene, render_tracking
 from ov2kit.recipes.spatial.frames import VideoFrames
@@ -53,6 +53,7 @@ def make_tracking_set(
     Raises:
         DataError: `out` exists.
         EncoderError: unknown encoding, or one that this PyAV lacks.
+        OutputError: it cannot be written there.
         ValueError: a split without clips, or a size that is no multiple of 16.
     """
     folder, knobs = Path(out), scene or TrackingScene()
@@ -64,9 +65,7 @@ def make_tracking_set(
         raise ValueError(f"size must be a multiple of 16 pixels and at least 32, got {knobs.size}")
     if encoding != "h264-mix" and encoding not in ENCODINGS:
         raise EncoderError(f"unknown encoding {encoding!r}; known: h264-mix, {', '.join(ENCODINGS)}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with write_folder(folder) as scratch:
         (scratch / "videos").mkdir()
         for split, count in enumerate(clips):
             documents: list[dict[str, Any]] = []
@@ -78,16 +77,16 @@ def make_tracking_set(
                 of_clip, own = _write_clip(scratch, name, clip, drawn if encoding == "h264-mix" else encoding)
                 records += own
                 documents += of_clip
-            (scratch / f"{SPLITS[split]}.json").write_text(json.dumps(records, indent=1) + "\n")
-            (scratch / f"{SPLITS[split]}_expressions.json").write_text(json.dumps(documents, indent=1) + "\n")
+            _write_json(scratch / f"{SPLITS[split]}.json", records)
+            _write_json(scratch / f"{SPLITS[split]}_expressions.json", documents)
         shutil.copyfile(scratch / "test_expressions.json", scratch / "annotations.json")
         made = {"clips": clips, "seed": seed, "encoding": encoding, "scene": asdict(knobs)}
-        (scratch / "trackset.json").write_text(json.dumps(made, indent=1) + "\n")
-        scratch.chmod(0o755)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _write_json(scratch / "trackset.json", made)
     return folder
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_clip(
@@ -101,7 +100,8 @@ def _write_clip(
     documents, records = [], []
     for number, color in enumerate(clip.colors):
         masks = _masks(clip, number, shown)
-        (folder / "masks" / name / f"{number}.json").write_text(json.dumps(masks.plain()) + "\n")
+        path = folder / "masks" / name / f"{number}.json"
+        path.write_text(json.dumps(masks.plain()) + "\n", encoding="utf-8")
         expression = f"{color} object"
         documents.append(_document(name, number, expression, masks))
         answer = true_tracks(masks, fps=PROMPT_FPS, every=_EVERY, label=expression)

@@ -42,7 +42,7 @@ class LitPoints(lightning.LightningModule):
 
     def forward(self, batch: ClipBatch, kinds: Tensor) -> Tensor:
         """(B, T, 3): x, y as shares of the edges, and the logit of being in sight."""
-        found: Tensor = self.model(batch, PointQuery(self.query_seconds, kinds))  # type: ignore[arg-type]
+        found: Tensor = self.model(batch, PointQuery(self.query_seconds, kinds))
         return found
 
     def training_step(self, batch: tuple[ClipBatch, Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -132,9 +132,9 @@ def true_answers(data: Path, split: str) -> list[list[str]]:
 
 def score_answers(data: Path, split: str, answers: list[list[str]]) -> list[dict[str, float]]:
     """Text -> points -> masks -> scores; one row per clip and object, for as many clips as there are answers."""
-    names, truth = (of_split[: len(answers)] for of_split in read_truth(data, split))
+    names, truth = read_truth(data, split)
     rows = []
-    for name, own, texts in zip(names, truth, answers, strict=True):
+    for name, own, texts in zip(names, truth, answers, strict=False):
         video = next((data / "videos").glob(f"{name}.*"))
         frames = VideoFrames(video)
         for masks, text in zip(own.masks, texts, strict=True):

@@ -35,7 +35,7 @@ class ClipTruth:
 def read_truth(folder: Path, split: str) -> tuple[list[str], list[ClipTruth]]:
     """Names of the clips of a split and what is true of each, in order. Objects that are never seen are left out."""
     of_clip: dict[str, list[dict[str, Any]]] = {}
-    for document in json.loads((folder / f"{split}_expressions.json").read_text()):
+    for document in json.loads((folder / f"{split}_expressions.json").read_text(encoding="utf-8")):
         of_clip.setdefault(document["video"], []).append(document)
     return list(of_clip), [_clip(folder, documents) for documents in of_clip.values()]
 
@@ -44,7 +44,7 @@ def _clip(folder: Path, documents: list[dict[str, Any]]) -> ClipTruth:
     kinds, tracks = [], []
     for document in documents:
         path = folder / "masks" / document["video"] / f"{document['mask_ids'][0]}.json"
-        masks = next(iter(json.loads(path.read_text()).values()), [])
+        masks: list[Any] = next(iter(json.loads(path.read_text(encoding="utf-8")).values()), [])
         if any(mask is not None for mask in masks):
             kinds.append(KINDS.index(document["expression"].split()[0]))
             tracks.append(MaskTracks(document["n_frames"], (document["height"], document["width"]), {0: masks}))
