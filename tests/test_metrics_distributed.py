@@ -2,17 +2,35 @@
 
 import json
 import warnings
+from functools import partial
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from ov2kit.recipes.metrics import HOTA, JAndF, JumpScoreMAP, TemporalIoU, TokenAccounting, TokenCount
+from ov2kit.recipes.metrics import (
+    HOTA,
+    BoxAccuracy,
+    Counting,
+    JAndF,
+    JumpScoreMAP,
+    PointsInMasks,
+    PointTracks,
+    RelationAccuracy,
+    TemporalIoU,
+    TokenAccounting,
+    TokenCount,
+)
 
 
 def _masks(seed):
     return torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) > 0.5
+
+
+def _shown(seed, frame):
+    """Masks of a frame: of one object, always the same."""
+    return {5: _masks(seed)[0, 0].numpy()}
 
 
 # name -> (constructor, arguments of one update each)
@@ -40,6 +58,18 @@ CASES = {
             ([[1]], [[]], [[]]),
         ],
     ),
+    "point tracks": (
+        PointTracks,
+        [
+            ({0: {0: (1, 1)}}, {0: {5: (1, 1)}}, partial(_shown, 6)),
+            ({}, {0: {5: (1, 1)}}, partial(_shown, 6)),
+            ({0: {0: (7, 7)}}, {0: {5: (1, 1)}}, partial(_shown, 7)),
+        ],
+    ),
+    "points": (PointsInMasks, [([(1, 1)], list(_masks(8)[0].numpy())), ([(2, 2), (3, 3)], list(_masks(9)[0].numpy()))]),
+    "boxes": (BoxAccuracy, [([(0, 0, 4, 4)], [(0, 0, 4, 3)]), ([], [(0, 0, 1, 1)]), ([(0, 0, 1, 1)], [(0, 0, 1, 1)])]),
+    "counts": (Counting, [(["3", "two"], [3, 3]), (["x"], [1])]),
+    "relations": (RelationAccuracy, [(["left"], ["left"]), (["left", "behind"], ["right", "behind"])]),
     "tokens": (
         TokenAccounting,
         [([TokenCount(10, 6, 2.0, 3)],), ([TokenCount(7, 0, None, 1), TokenCount(9, 9, 0.7, 2)],)],

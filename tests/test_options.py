@@ -39,11 +39,17 @@ ALSO = {
     "ov2kit.recipes.data.tokenizers": ["saliency_options"],
     "ov2kit.recipes.data.packing": ["PackBuffer"],
     "ov2kit.recipes.optim": ["cosine_with_warmup"],
+    "ov2kit.recipes.spatial.space": ["Space"],
+    "ov2kit.recipes.spatial.frames": ["VideoFrames"],
+    "ov2kit.recipes.spatial.region_growing": ["RegionGrowing"],
+    "ov2kit.recipes.spatial.augment": ["Crop"],
+    "ov2kit.recipes.evidence.films.tracking_scene": ["TrackingScene"],
     "ov2kit.geometry": ["smart_resize"],
 }
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
-    "Backend", "Choice", "Frame", "HotaCounts", "JumpScoreRow", "PacketTable", "Started", "TokenCount", "Windows",
+    "Backend", "Choice", "Frame", "HotaCounts", "JumpScoreRow", "PacketTable", "PointTrackScore", "Started",
+    "TokenCount", "Windows",
 }  # fmt: skip
 #: a protocol, and functions of data alone, without options
 NOT_HERE = {"Connector", "parse_lengths", "read_subtitles"}
@@ -145,6 +151,13 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "rewrite_prompt": lambda: {"text": "", "runs": []},
     "parse_spans": lambda: {"text": "1 to 2"},
     "parse_starts": lambda: {"text": "[1.0]"},
+    "Space": lambda: {"width": 1000, "height": 1000},
+    "VideoFrames": lambda: {"video": SAMPLE},
+    "Crop": lambda: {"left": 0.1, "top": 0.1, "right": 0.9, "bottom": 0.9},
+    "parse_count": lambda: {"text": "three"},
+    "parse_relation": lambda: {"text": "left"},
+    "depth_between": lambda: {"one": 1.0, "other": 2.0},
+    "point_track_score": lambda: {"predicted": {}, "truth": {}, "masks": dict},
     "ConversationData": lambda: {"path": "talks.jsonl"},
     "Processor": lambda: {"tokenizer": tokenizer()},
     "PackBuffer": lambda: {"capacity": 8},
@@ -230,6 +243,10 @@ ZERO = {
     "Variant": "data_seed rank_damping peak_weight",
     "Difficulty": "hop feints rest drift snow noise lighting switches texture camouflage glow",
     "saliency_options": "seed",
+    "depth_between": "least",
+    "RegionGrowing": "reach",
+    "Crop": "left top",
+    "TrackingScene": "pace travel hops pillars drift noise texture",
     "cosine_with_warmup": "warmup_share min_lr",
 }
 #: (owner, argument) -> other labels of `WRONG` that are valid there although the annotation does not say so
@@ -254,6 +271,7 @@ for _owner, _arguments in ZERO.items():
         VALID.setdefault((_owner, _argument), set()).add("zero")
 #: what a message calls an argument that is better known by another name
 CALLED = {
+    ("VideoFrames", "video"): "path, bytes or a binary file object",
     ("VideoStream", "source"): "path, bytes or a binary file object",
     ("choose", "want"): "backend",
     ("saliency_options", "name"): "saliency",

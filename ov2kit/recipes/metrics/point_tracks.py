@@ -7,7 +7,7 @@ right when the predicted point lies in the mask of the true one. Letters: H x W 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.errors import check_choice
 from ov2kit.recipes.metrics.assignment import assign
 from ov2kit.recipes.metrics.hota import ALPHAS, HotaCounts, hota_counts
 
@@ -91,8 +92,7 @@ def point_track_score(
             point of a frame to the k-th mask, as the public evaluation does, which is another object where one has no
             true point there; for numbers to compare with its tables.
     """
-    if pairing not in ("id", "order"):
-        raise ValueError(f"pairing must be 'id' or 'order', got {pairing!r}")
+    check_choice("pairing", pairing, get_args(Pairing))
     if not truth:
         return PointTrackScore(1.0, 1.0, 1.0, _hota(hota_counts([], [], []), any(predicted.values())))
     rows, mine_ids, true_ids, inside = [], [], [], []
@@ -135,7 +135,7 @@ class PointTracks(Metric):
 
     def __init__(self, *, pairing: Pairing = "id") -> None:
         super().__init__()
-        self.pairing: Pairing = pairing
+        self.pairing: Pairing = check_choice("pairing", pairing, get_args(Pairing))
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("videos", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from ov2kit.errors import check_choice, check_number, check_type
 from ov2kit.recipes.metrics.assignment import assign
 from ov2kit.recipes.metrics.overlap import box_similarity
 from ov2kit.recipes.metrics.point_tracks import Place, point_in_mask
@@ -40,7 +41,7 @@ def parse_count(text: str) -> int | None:
     Returns:
         None where there is no number, or where there are several and none follows "answer": a guess would be ours.
     """
-    final = _FINAL.search(text)
+    final = _FINAL.search(check_type("text", text, str, "a text"))
     for part in ([final[1]] if final else []) + [text]:
         found = [int(digits) if digits else _word(word) for digits, word in _NUMBER.findall(part)]
         if len(set(found)) == 1:
@@ -54,6 +55,7 @@ def _word(word: str) -> int:
 
 def parse_relation(text: str) -> Relation | None:
     """The one relation that an answer names; None for none, for several, and for a negated one."""
+    check_type("text", text, str, "a text")
     found = [name for name in get_args(Relation) if re.search(rf"\b(?:{_WORDS[name]})\b", text, flags=re.IGNORECASE)]
     if len(found) != 1 or re.search(r"\bnot\b|n't\b", text, flags=re.IGNORECASE):
         return None
@@ -81,8 +83,9 @@ def relation_between(one: Corners, other: Corners) -> Relation | None:
 
 def depth_between(one: float, other: float, *, least: float = 0.1) -> Relation | None:
     """ "front" where the first thing is nearer to the camera; None where depths differ by less than a share `least`."""
-    if min(one, other) <= 0:
-        raise ValueError(f"depths must be positive distances from the camera, got {one} and {other}")
+    check_number("one", one, above=0)
+    check_number("other", other, above=0)
+    check_number("least", least, low=0, high=1)
     if abs(one - other) < least * max(one, other):
         return None
     return "front" if one < other else "behind"
@@ -219,8 +222,7 @@ class RelationAccuracy(Metric):
             raise ValueError(f"texts and answers must be as many, got {len(texts)} and {len(answers)}")
         known = get_args(Relation)
         for text, answer in zip(texts, answers, strict=True):
-            if answer not in known:
-                raise ValueError(f"unknown relation {answer!r}; known: {', '.join(known)}")
+            check_choice("relation", answer, known)
             self.rows[known.index(answer)] += 1
             self.right[known.index(answer)] += parse_relation(text) == answer
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, OptionError, check_number
 from ov2kit.recipes.spatial.frames import Picture
 from ov2kit.recipes.spatial.prompts import TRACK_INSTRUCTION
 from ov2kit.recipes.spatial.space import THOUSANDTHS, Space
@@ -76,8 +76,10 @@ class Crop:
     bottom: float
 
     def __post_init__(self) -> None:
-        if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
-            raise ValueError(f"a crop needs 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {self}")
+        for name in ("left", "top", "right", "bottom"):
+            check_number(name, getattr(self, name), low=0, high=1)
+        if not (self.left < self.right and self.top < self.bottom):
+            raise OptionError(f"a crop needs 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {self}")
 
     def pixels(self, picture: Picture) -> Picture:
         """(H, W, 3) -> the pixels whose edges are nearest to those of the part."""

@@ -4,9 +4,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, check_choice
 from ov2kit.recipes.spatial.json_text import json_objects, numbers
 from ov2kit.recipes.spatial.space import THOUSANDTHS, Space
 from ov2kit.recipes.spatial.track_text import spoken
@@ -127,8 +127,7 @@ def write_boxes(boxes: Sequence[Box], dialect: BoxDialect = "json", space: Space
         ValueError: a dialect that is not known, a label that would end the tag, or a box that is smaller than what the
             space can say.
     """
-    if dialect not in ("json", "tag"):
-        raise ValueError(f"unknown dialect {dialect!r}; known: json, tag")
+    check_choice("dialect", dialect, get_args(BoxDialect))
     written = [(*space.write(box.left, box.top), *space.write(box.right, box.bottom)) for box in boxes]
     for box, four in zip(boxes, written, strict=True):
         if four[0] == four[2] or four[1] == four[3]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.codec import VideoStream
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, check_number
 
 Picture = NDArray[np.uint8]
 
@@ -52,10 +52,8 @@ class VideoFrames:
     """
 
     def __init__(self, video: "str | Path | VideoStream", fps: float | None = 6.0, *, keep: int = 16) -> None:
-        if fps is not None and fps <= 0:
-            raise ValueError(f"fps must be positive, got {fps}")
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1 picture, got {keep}")
+        check_number("fps", fps, above=0, optional=True)
+        check_number("keep", keep, low=1, integer=True)
         self._stream = video if isinstance(video, VideoStream) else VideoStream(video)
         shown = [float(at) for at in self._stream.packets().frame_seconds]
         if fps is None:

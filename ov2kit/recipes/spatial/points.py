@@ -4,9 +4,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, check_choice, check_number
 from ov2kit.recipes.spatial.json_text import json_objects, numbers
 from ov2kit.recipes.spatial.space import PERCENT, THOUSANDTHS, Space
 from ov2kit.recipes.spatial.track_text import spoken
@@ -33,8 +33,8 @@ class Point:
     label: str = ""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.x <= 1 and 0 <= self.y <= 1):
-            raise ValueError(f"x and y must be shares of the picture from 0 to 1, got {self.x}, {self.y}")
+        check_number("x", self.x, low=0, high=1)
+        check_number("y", self.y, low=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,11 @@ def write_points(points: Sequence[Point], dialect: PointDialect = "pairs", space
     Raises:
         ValueError: a dialect that is not known, or a label that would end the tag.
     """
+    check_choice("dialect", dialect, get_args(PointDialect))
     if dialect == "pairs":
         return ", ".join(f"({x}, {y})" for x, y in (space.write(point.x, point.y) for point in points))
     if dialect == "json":
         return json.dumps([_entry(point, space) for point in points])
-    if dialect != "tag":
-        raise ValueError(f"unknown dialect {dialect!r}; known: pairs, json, tag")
     if bad := [point.label for point in points if re.search(r'[<>"]', point.label)]:
         raise ValueError(f"a label cannot hold '<', '>' or '\"', got {bad[0]!r}")
     return "".join(

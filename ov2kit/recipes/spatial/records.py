@@ -1,8 +1,9 @@
 """Training records of points, boxes and tracks, in both dialects of conversations."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from ov2kit.errors import check_choice
 from ov2kit.recipes.spatial.boxes import Box, write_boxes
 from ov2kit.recipes.spatial.points import Point, write_points
 from ov2kit.recipes.spatial.prompts import QUESTIONS, track_prompt
@@ -61,6 +62,7 @@ def box_record(
 
 
 def _record(name: str, kind: str, path: str, question: str, answer: str, dialect: str) -> dict[str, Any]:
+    check_choice("dialect", dialect, get_args(RecordDialect))
     turns = (("user", f"<{kind}>\n{question}"), ("assistant", answer))
     if dialect == "messages":
         return {
@@ -68,8 +70,6 @@ def _record(name: str, kind: str, path: str, question: str, answer: str, dialect
             f"{kind}s": [path],
             "messages": [{"role": role, "content": text} for role, text in turns],
         }
-    if dialect != "conversations":
-        raise ValueError(f"unknown dialect {dialect!r}; known: messages, conversations")
     older = {"user": "human", "assistant": "gpt"}
     return {
         "id": name,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ov2kit.errors import check_number
 from ov2kit.recipes.spatial.frames import Frames
 from ov2kit.recipes.spatial.regions import centroid, components, connected, fill_holes
 from ov2kit.recipes.spatial.rle import Mask
@@ -56,9 +57,8 @@ class RegionGrowing:
     """
 
     def __init__(self, *, reach: float = 1.5, least: int = 6) -> None:
-        if reach < 0 or least < 1:
-            raise ValueError(f"reach must not be negative and least at least 1, got {reach}, {least}")
-        self.reach, self.least = reach, least
+        self.reach = check_number("reach", reach, low=0)
+        self.least = check_number("least", least, low=1, integer=True)
 
     def segment(self, frames: Frames, prompts: Prompts) -> Iterator[tuple[int, dict[int, Mask]]]:
         """As `PointSegmenter.segment`."""

@@ -1,7 +1,8 @@
 """What the numbers of a written coordinate refer to."""
 
-import math
 from dataclasses import dataclass
+
+from ov2kit.errors import check_flag, check_number
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Space:
     whole: bool = True
 
     def __post_init__(self) -> None:
-        if not (self.width > 0 and self.height > 0 and math.isfinite(self.width + self.height)):
-            raise ValueError(f"a coordinate space needs positive finite sides, got {self.width} x {self.height}")
+        check_number("width", self.width, above=0)
+        check_number("height", self.height, above=0)
+        check_flag("whole", self.whole)
 
     def share(self, x: float, y: float) -> tuple[float, float] | None:
         """(x, y) as shares of the picture's sides; None outside the picture."""
@@ -39,8 +41,7 @@ class Space:
             ValueError: a share outside [0, 1].
         """
         for name, value in (("x", x), ("y", y)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a share of the picture from 0 to 1, got {value}")
+            check_number(name, value, low=0, high=1)
         if self.whole:
             return str(round(x * self.width)), str(round(y * self.height))
         return f"{x * self.width:.1f}", f"{y * self.height:.1f}"

@@ -12,12 +12,11 @@ time in seconds, then object id, x and y of each object, whole numbers from 0 to
 where a third entry says whether the object is hidden.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, check_choice, check_number
 from ov2kit.recipes.spatial.space import PERCENT, THOUSANDTHS
 from ov2kit.recipes.spatial.track_text import RawPoint, read_tags, read_time_dicts, tag_labels
 
@@ -43,12 +42,10 @@ class TrackPoint:
     occluded: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.seconds >= 0 and math.isfinite(self.seconds)):
-            raise ValueError(f"seconds must be 0 or more, got {self.seconds}")
-        if self.object_id < 0:
-            raise ValueError(f"object_id must be 0 or more, got {self.object_id}")
-        if not (0 <= self.x <= 1 and 0 <= self.y <= 1):
-            raise ValueError(f"x and y must be shares of the picture from 0 to 1, got {self.x}, {self.y}")
+        check_number("seconds", self.seconds, low=0)
+        check_number("object_id", self.object_id, low=0, integer=True)
+        check_number("x", self.x, low=0, high=1)
+        check_number("y", self.y, low=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -144,8 +141,8 @@ def write_tracks(tracks: Tracks, dialect: Dialect = "tracks", *, decimals: int =
     Raises:
         ValueError: an unknown dialect, a label that would end the tag, or times that become equal when rounded.
     """
-    if dialect not in ("tracks", "time"):
-        raise ValueError(f"unknown dialect {dialect!r}; known: tracks, time")
+    check_choice("dialect", dialect, get_args(Dialect))
+    check_number("decimals", decimals, low=0, high=9, integer=True)
     moments = {_seconds(at, decimals): points for at, points in tracks.by_time().items()}
     if len(moments) != len(tracks.by_time()):
         raise ValueError(f"two times are equal with {decimals} decimals; give more")

@@ -89,5 +89,5 @@ def test_a_number_outside_is_refused():
     frames = VideoFrames(SAMPLE)
     with pytest.raises(IndexError, match=f"frame {len(frames)} is outside"):
         frames[len(frames)]
-    with pytest.raises(ValueError, match="fps must be positive"):
+    with pytest.raises(ValueError, match="fps must be above 0"):
         VideoFrames(SAMPLE, fps=0)

@@ -110,14 +110,15 @@ def test_frames_come_once_each_forwards_from_the_first_prompt_and_then_back(tmp_
 
 
 def test_points_become_prompts_as_the_public_evaluation_places_them():
-    at = [TrackPoint(t, 0, 0.5, 1.0) for t in (0.0, 0.25, 0.42, 9.0)]
+    at = [TrackPoint(t, 0, 0.5, 1.0) for t in (0.0, 0.25, 0.42, 0.75, 9.0)]
     prompts = frame_prompts(Tracks(tuple(at)), frames=10, size=(50, 100))
     assert prompts == {
         0: {0: [(50.0, 49.0)]},
         2: {0: [(50.0, 49.0)]},
         3: {0: [(50.0, 49.0)]},
+        4: {0: [(50.0, 49.0)]},
         9: {0: [(50.0, 49.0)]},
-    }  # 0.25 x 6 = 1.5 goes to the even 2; 9 s is after the end
+    }  # 0.25 x 6 = 1.5 goes to the even 2, 0.75 x 6 = 4.5 to 4; 9 s is after the end
 
 
 def test_every_color_has_a_region_of_its_own_even_where_objects_touch():

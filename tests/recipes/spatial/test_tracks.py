@@ -120,5 +120,5 @@ def test_writing_refuses_what_would_be_read_back_as_something_else():
         write_tracks(Tracks(points[:1], "</tracks>"), decimals=3)
     with pytest.raises(ValueError, match="one point per time and object"):
         Tracks((points[0], points[0]))
-    with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"x must be from 0 to 1, got 1\.5"):
         TrackPoint(0, 0, 1.5, 0)

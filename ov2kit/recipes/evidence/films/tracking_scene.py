@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ov2kit.errors import check_number, check_numbers, check_order
 from ov2kit.recipes.evidence.actors import Curve, Picture, _ellipse
 from ov2kit.recipes.evidence.scene import _background, _shifted, _slow_curve
 
@@ -68,12 +69,19 @@ class TrackingScene:
     texture: float = 22.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.objects[0] <= self.objects[1] <= len(COLORS):
-            raise ValueError(f"objects must be 1 <= fewest <= most <= {len(COLORS)}, got {self.objects}")
-        if not 0 <= self.drift <= 0.4:
-            raise ValueError(f"drift must be from 0 to 0.4, where the background ends, got {self.drift}")
-        if min(self.seconds, self.fps, self.takes[0], self.body[0]) <= 0:
-            raise ValueError(f"seconds, fps, takes and body must be positive, got {self}")
+        check_number("seconds", self.seconds, above=0)
+        for name, least in (("fps", 1), ("size", 16)):
+            check_number(name, getattr(self, name), low=least, integer=True)
+        check_numbers("objects", self.objects, length=2, low=1, high=len(COLORS), integer=True)
+        for name in ("body", "takes"):
+            check_numbers(name, getattr(self, name), length=2, above=0)
+        for name in ("objects", "body", "takes"):
+            check_order(f"{name}[0]", getattr(self, name)[0], f"{name}[1]", getattr(self, name)[1])
+        for name in ("pace", "travel", "noise", "texture"):
+            check_number(name, getattr(self, name), low=0)
+        for name in ("hops", "pillars"):
+            check_number(name, getattr(self, name), low=0, high=1)
+        check_number("drift", self.drift, low=0, high=0.4)  # where the background ends
 
 
 @dataclass(frozen=True)
