@@ -30,7 +30,7 @@ def _masks(seed):
 
 def _shown(seed, frame):
     """Masks of a frame: of one object, always the same."""
-    return {5: _masks(seed)[0, 0].numpy()}
+    return {5: torch.full((8, 8), seed % 2 == 0).numpy()}
 
 
 # name -> (constructor, arguments of one update each)
