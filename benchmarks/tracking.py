@@ -16,8 +16,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "tracking"
 CLIPS = (256, 32, 64)
-SCORED = 24  # test clips
-STEPS, WIDTH, EDGE = 300, 32, 96
+SCORED = 32  # test clips
+STEPS, WIDTH, EDGE = 800, 32, 96
 BUDGETS = (4, 8)
 SOURCES = ("codec", "frames")
 RATE = 0.003
@@ -80,7 +80,8 @@ def run_all(work: Path) -> None:
 def _write(path: Path, content: dict[str, Any]) -> None:
     from ov2kit.files import write_text
 
-    write_text(path, json.dumps(content) + "\n", sync=True)
+    rows = [{name: row[name] for name in COLUMNS} for row in content["rows"]]
+    write_text(path, json.dumps({**content, "rows": rows}) + "\n", sync=True)
 
 
 def report() -> str:
@@ -100,6 +101,27 @@ def report() -> str:
     return "\n".join(lines) + "\n"
 
 
+def by_attribute(work: Path) -> str:
+    """J&F of every way to point, by what makes a clip hard; means over seeds."""
+    from ov2kit.recipes.evidence.pointing.truth import read_truth
+    from ov2kit.recipes.spatial.attributes import attribute_table, attributes_of
+
+    attributes = [attributes_of(masks) for own in read_truth(work / "set", "test")[1][:SCORED] for masks in own.masks]
+    names = {"true points": "true-points", **{f"{s} {b}": f"{s}-{b}-seed*" for b in BUDGETS for s in SOURCES}}
+    tables = {}
+    for name, pattern in names.items():
+        rows = [json.loads(path.read_text())["rows"] for path in sorted((RESULTS / "runs").glob(f"{pattern}.json"))]
+        scores = [statistics.fmean(row["j&f"] for row in of_one) for of_one in zip(*rows, strict=True)]
+        pairs = zip(scores, attributes, strict=True)
+        tables[name] = attribute_table([{"j&f": score, "attributes": own} for score, own in pairs])
+    lines = ["| attribute | expressions | " + " | ".join(tables) + " |", "|---|---|" + "---|" * len(tables)]
+    for attribute, row in tables["true points"].items():
+        if row["videos"]:
+            cells = " | ".join(f"{100 * (table[attribute]['with'] or 0):.1f}" for table in tables.values())
+            lines.append(f"| {attribute} | {row['videos']:.0f} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
 def _mean(values: list[float]) -> str:
     """Mean with the half width of its 95 % interval."""
     mean = statistics.fmean(values)
@@ -116,8 +138,9 @@ def main() -> None:
     if not options.report_only:
         options.work.mkdir(parents=True, exist_ok=True)
         run_all(options.work)
-    (RESULTS / "table.md").write_text(report())
-    print(report())
+    text = report() + "\nJ&F by what makes a clip hard, mean of seeds:\n\n" + by_attribute(options.work)
+    (RESULTS / "table.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ov2kit.errors import DataError
-from ov2kit.files import fill_folder, write_text
+from ov2kit.errors import DataError, check_number
+from ov2kit.files import fill_folder, refuse_overwriting_inputs, write_text
 from ov2kit.recipes.spatial.prompts import MAX_NEW_TOKENS, PROMPT_FPS
 
 REGIONS = "regions"
@@ -50,6 +50,9 @@ def parser() -> ArgumentParser:
 
 def run(parsed: Namespace) -> int:
     """`ov2kit track`."""
+    check_number("--fps", parsed.fps, above=0)
+    for name in ("budget_canvases", "max_new_tokens", "limit"):
+        check_number(f"--{name}", parsed[name], low=1, integer=True, optional=True)
     if (parsed.video is None) == (parsed.data is None):
         raise ValueError("give --video with --prompt, or --data; one of the two")
     return _folder(parsed) if parsed.data else _video(parsed)
@@ -86,6 +89,8 @@ def _video(parsed: Namespace) -> int:
 
     if not parsed.prompt:
         raise ValueError("--video needs --prompt: what is to be tracked")
+    for name in ("overlay.mp4", "contact_sheet.png", "tracks.json"):
+        refuse_overwriting_inputs(Path(parsed.out) / name, [parsed.video])
     frames = VideoFrames(parsed.video, fps=parsed.fps)  # before the model is loaded: it may take minutes
     segmenter = _segmenter(parsed)
     text, answered = (parsed.answer, 0.0) if parsed.answer is not None else ask_tracks(

@@ -18,13 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ov2kit.errors import DataError
 from ov2kit.recipes.metrics.point_tracks import PlacesByFrame
 from ov2kit.recipes.spatial.frames import FolderFrames, Frames, VideoFrames
-from ov2kit.recipes.spatial.rle import Rle, decode_mask, encode_mask
 from ov2kit.recipes.spatial.segmenter import MaskTracks
+from ov2kit.recipes.spatial.set_masks import (
+    AnnotationMasks,
+    BinaryMasks,
+    LazyJson,
+    PackedMasks,
+    PaletteMasks,
+    load_json,
+)
 
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 _KINDS = {0: "referring", 1: "reasoning", 2: "nothing"}  # type_id of ReVOS
@@ -86,7 +91,12 @@ def read_referring(folder: str | Path, split: str | None = None, *, fps: float =
         names = ", ".join(str(path.relative_to(root)) for path in chosen)
         raise DataError(f"{root}: several files of expressions ({names}); choose one with split")
     if chosen:
-        return list(_meta(root, chosen[0], fps))
+        try:
+            return list(_meta(root, chosen[0], fps))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{chosen[0]}: not in the form of a known set ({type(error).__name__}: {error})") from error
     if texts and split is None:
         return list(_davis_text(root, texts[0], fps))
     raise DataError(
@@ -100,15 +110,8 @@ def _split_in_name(path: Path) -> str:
     return path.stem.removeprefix("meta_expressions").strip("_")
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-
-
 def _packed(root: Path, path: Path) -> Iterator[ReferringItem]:
-    documents = _load(path)
+    documents = load_json(path)
     if not isinstance(documents, list):
         raise DataError(f"{path}: expected a list of expressions, got {type(documents).__name__}")
     for document in documents:
@@ -119,7 +122,7 @@ def _packed(root: Path, path: Path) -> Iterator[ReferringItem]:
             places = _trajectories(document.get("frame_trajectories"))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: an expression without {error}: {str(document)[:60]}") from error
-        reader = _Packed(root / "masks" / video, tuple(ids), count, size)
+        reader = PackedMasks(root / "masks" / video, tuple(ids), count, size)
         source = _video_file(root / "videos", video)
         yield ReferringItem(str(document.get("id", video)), video, expression, source, fps, "referring", reader, places)
 
@@ -137,40 +140,13 @@ def _trajectories(given: Any) -> PlacesByFrame | None:
     return found
 
 
-@dataclass(frozen=True)
-class _Packed:
-    folder: Path
-    ids: tuple[str, ...]
-    frames: int
-    size: tuple[int, int]
-
-    def __call__(self) -> MaskTracks:
-        found = MaskTracks(self.frames, self.size)
-        for number, name in enumerate(self.ids):
-            stored = _load(self.folder / f"{name}.json")
-            found.objects[number] = _track(next(iter(stored.values()), []), self.frames, self.size, self.folder)
-        return found
-
-
-def _track(masks: Sequence[Any], frames: int, size: tuple[int, int], where: Path) -> list[Rle | None]:
-    """Run lengths per frame, checked once; empty masks become None."""
-    track: list[Rle | None] = [None] * frames
-    for number, given in enumerate(masks[:frames]):
-        if given:
-            mask = decode_mask(given)
-            if mask.shape != size:
-                raise DataError(f"{where}: mask of frame {number} is {mask.shape}, expected {size}")
-            track[number] = encode_mask(mask) if mask.any() else None
-    return track
-
-
 def _meta(root: Path, path: Path, fps: float) -> Iterator[ReferringItem]:
-    videos = _load(path).get("videos")
+    videos = load_json(path).get("videos")
     if not isinstance(videos, Mapping):
         raise DataError(f"{path}: expected an object with 'videos'")
     near = [path.parent, root, *([root / path.parent.name] if path.parent != root else [])]
     dictionary = next((at / "mask_dict.json" for at in near if (at / "mask_dict.json").is_file()), None)
-    masks_by_id = _LazyJson(dictionary) if dictionary else None
+    masks_by_id = LazyJson(dictionary) if dictionary else None
     annotations = _existing(near, "Annotations")
     for video, facts in videos.items():
         frames = [str(name) for name in facts["frames"]]
@@ -185,12 +161,14 @@ def _meta(root: Path, path: Path, fps: float) -> Iterator[ReferringItem]:
             objects = [str(i) for i in (objects if isinstance(objects, list) else [objects])]
             reader: Callable[[], MaskTracks]
             if masks_by_id is not None and "anno_id" in entry:
-                reader = _ByAnnotation(masks_by_id, tuple(str(i) for i in entry["anno_id"]), len(frames), _size(source))
+                reader = AnnotationMasks(
+                    masks_by_id, tuple(str(i) for i in entry["anno_id"]), len(frames), _size(source)
+                )
             elif annotations is not None and "source" in facts:
                 folders = [annotations / f"{facts['source']}_{video}_{i}" for i in objects]
-                reader = _Binary(tuple(folders), tuple(frames))
+                reader = BinaryMasks(tuple(folders), tuple(frames))
             elif annotations is not None:
-                reader = _Palette(annotations / video, tuple(int(i) for i in objects), tuple(frames))
+                reader = PaletteMasks(annotations / video, tuple(int(i) for i in objects), tuple(frames))
             else:
                 raise DataError(f"{path}: no masks for it: neither mask_dict.json nor Annotations/ is there")
             kind = _KINDS.get(entry.get("type_id", 0), "referring")
@@ -212,85 +190,8 @@ def _davis_text(root: Path, path: Path, fps: float) -> Iterator[ReferringItem]:
             continue  # the file holds all videos, a download often only the validation set
         frames = tuple(picture.stem for picture in pictures)
         seen[video] = seen.get(video, -1) + 1
-        reader = _Palette(base / "Annotations" / "480p" / video, (object_id,), frames)
+        reader = PaletteMasks(base / "Annotations" / "480p" / video, (object_id,), frames)
         yield ReferringItem(f"{video}_{seen[video]}", video, text, pictures, fps, "referring", reader)
-
-
-class _LazyJson:
-    """A large JSON object, read when it is first needed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._content: Mapping[str, Any] | None = None
-
-    def __getitem__(self, key: str) -> Any:
-        if self._content is None:
-            self._content = _load(self.path)
-        if key not in self._content:
-            raise DataError(f"{self.path}: no masks of annotation {key!r}")
-        return self._content[key]
-
-
-@dataclass(frozen=True)
-class _ByAnnotation:
-    masks: _LazyJson
-    ids: tuple[str, ...]
-    frames: int
-    size: Callable[[], tuple[int, int]]
-
-    def __call__(self) -> MaskTracks:
-        found = MaskTracks(self.frames, self.size())
-        for number, key in enumerate(self.ids):
-            found.objects[number] = _track(self.masks[key], self.frames, found.size, self.masks.path)
-        return found
-
-
-@dataclass(frozen=True)
-class _Palette:
-    folder: Path
-    ids: tuple[int, ...]
-    frames: tuple[str, ...]
-
-    def __call__(self) -> MaskTracks:
-        found: MaskTracks | None = None
-        for number, name in enumerate(self.frames):
-            labels = read_labels(self.folder / f"{name}.png")
-            found = found or MaskTracks(len(self.frames), (labels.shape[0], labels.shape[1]))
-            found.put(number, {k: labels == i for k, i in enumerate(self.ids)})
-        assert found is not None
-        return found
-
-
-@dataclass(frozen=True)
-class _Binary:
-    folders: tuple[Path, ...]
-    frames: tuple[str, ...]
-
-    def __call__(self) -> MaskTracks:
-        found: MaskTracks | None = None
-        for number, name in enumerate(self.frames):
-            labels = [read_labels(folder / f"{name}.png") for folder in self.folders]
-            found = found or MaskTracks(len(self.frames), (labels[0].shape[0], labels[0].shape[1]))
-            found.put(number, {k: own > 0 for k, own in enumerate(labels)})
-        assert found is not None
-        return found
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """(H, W) object ids of a palette or grey PNG: indices are kept, colors are not looked at.
-
-    Raises:
-        DataError: no such file, or a picture in colors.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L", "1", "I;16", "I"):
-                raise DataError(f"{path}: expected ids as a palette or grey PNG, got mode {image.mode}")
-            return np.asarray(image).astype(np.int64)
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: this mask cannot be read ({error})") from error
 
 
 def _existing(near: Sequence[Path], name: str) -> Path | None:

@@ -9,7 +9,8 @@ from PIL import Image
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import read_conversation
 from ov2kit.recipes.spatial.frames import VideoFrames
-from ov2kit.recipes.spatial.layouts import read_labels, read_referring
+from ov2kit.recipes.spatial.layouts import read_referring
+from ov2kit.recipes.spatial.set_masks import read_labels
 from ov2kit.recipes.spatial.set_records import write_track_records
 from ov2kit.recipes.spatial.tracks import parse_tracks
 from tests.recipes.spatial import set_folders
@@ -75,6 +76,19 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     (root / "valid_u" / "mask_dict.json").write_text(json.dumps({"7": set_folders._rle(0)}))
     with pytest.raises(DataError, match="no masks of annotation '9'"):
         read_referring(root)[1].read_masks()
+    path = root / "valid_u" / "meta_expressions.json"
+    for content, problem in [
+        ({"videos": {"clip": {"expressions": {}}}}, "KeyError: 'frames'"),
+        (
+            {"videos": {"clip": {"frames": ["0"], "expressions": {"0": 3}}}},
+            "neither JPEGImages/clip nor|AttributeError",
+        ),
+        ({"videos": []}, "expected an object with 'videos'"),
+        ([], "AttributeError"),
+    ]:
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=problem):
+            read_referring(root)
     root = set_folders.ref_youtube_vos(tmp_path / "ytvos")
     (root / "valid" / "Annotations" / "clip" / "00002.png").unlink()
     with pytest.raises(DataError, match=r"00002\.png: this mask cannot be read"):

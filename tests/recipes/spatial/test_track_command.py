@@ -10,6 +10,7 @@ from PIL import Image
 
 from ov2kit.cli import run
 from ov2kit.errors import DataError
+from ov2kit.recipes import Processor, build, release_config, small_tokenizer
 from ov2kit.recipes.evidence.films.tracking_scene import TrackingScene
 from ov2kit.recipes.evidence.films.tracking_set import make_tracking_set
 from ov2kit.recipes.spatial.evaluate import evaluate_referring
@@ -125,6 +126,7 @@ def test_a_failure_counts_zero_and_is_named(tmp_path):
         (["--out", "o", "--video", str(SAMPLE)], "--video needs --prompt"),
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x"], "--model is needed to ask"),
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--model", "nowhere"], "expected a model directory"),
+        (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--fps", "0"], "--fps must be above 0"),
         (["--out", "o", "--data", "nowhere", "--true_points"], "expected a folder of referring segmentation"),
     ],
 )
@@ -135,3 +137,18 @@ def test_bad_input_is_one_line(arguments, problem, tmp_path, monkeypatch, capsys
     assert shown.startswith("error: ")
     assert problem in shown
     assert not (tmp_path / "o").exists()
+
+
+def test_a_model_directory_is_asked_the_public_question(tmp_path, capsys):
+    tokenizer = small_tokenizer()
+    model = build(release_config("tiny", tokenizer=tokenizer))
+    model.save_pretrained(tmp_path / "model", Processor(tokenizer))
+    arguments = ["--video", str(SAMPLE), "--prompt", "the rabbit", "--fps", "1", "--out", str(tmp_path / "out")]
+    small = ["--max_new_tokens", "3", "--budget_canvases", "1", "--device", "cpu", "--json"]
+    assert run(["track", "--model", str(tmp_path / "model"), *arguments, *small]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert isinstance(shown["answer"], str)
+    assert shown["seconds"]["answer"] > 0
+    assert shown["points"] == []  # random weights write no tracks
+    assert json.loads((tmp_path / "out" / "tracks.json").read_text())["masks"] == {}
+    assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
