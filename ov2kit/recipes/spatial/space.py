@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ov2kit.errors import check_flag, check_number
+from ov2kit.geometry import smart_resize
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,22 @@ class Space:
         if self.whole:
             return str(round(x * self.width)), str(round(y * self.height))
         return f"{x * self.width:.1f}", f"{y * self.height:.1f}"
+
+
+def seen_space(
+    height: int, width: int, *, factor: int = 28, min_pixels: int = 3136, max_pixels: int = 12_845_056
+) -> Space:
+    """Pixels of a picture after the resizing of a model of the Qwen2.5-VL kind, which writes such coordinates.
+
+    Args:
+        height: of the file, in pixels.
+        width: of the file, in pixels.
+        factor: patch * merge of the model.
+        min_pixels: of its processor.
+        max_pixels: of its processor.
+    """
+    seen = smart_resize(height, width, factor, min_pixels, max_pixels, rule="image")
+    return Space(seen[1], seen[0])
 
 
 #: whole numbers from 0 to 1000, whatever the picture's size: tracks, Qwen2-VL, Qwen3-VL

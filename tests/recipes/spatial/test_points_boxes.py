@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ov2kit.errors import DataError
 from ov2kit.recipes.spatial.boxes import Box, parse_boxes, write_boxes
 from ov2kit.recipes.spatial.points import Point, parse_points, write_points
-from ov2kit.recipes.spatial.space import THOUSANDTHS, Space
+from ov2kit.recipes.spatial.space import THOUSANDTHS, Space, seen_space
 
 PIXELS = Space(1288, 728)
 _SPACES = st.sampled_from([THOUSANDTHS, PIXELS, Space(1000, 1000, whole=False)])
@@ -126,3 +126,10 @@ def test_points_outside_what_the_numbers_refer_to_are_refused():
 def test_a_box_too_small_to_be_written_is_refused():
     with pytest.raises(ValueError, match="no area when written in 1000 x 1000"):
         write_boxes([Box(0.1, 0.1, 0.1001, 0.5)])
+
+
+def test_pixels_of_a_resized_picture_are_those_of_what_the_model_saw():
+    space = seen_space(1080, 1920)
+    assert space == Space(1932, 1092)  # multiples of 28
+    assert parse_points("(966, 546)", space).points == (Point(0.5, 0.5),)
+    assert seen_space(1080, 1920, max_pixels=1_003_520) == Space(1316, 728)
