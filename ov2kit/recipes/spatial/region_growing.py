@@ -17,7 +17,7 @@ from ov2kit.recipes.spatial.rle import Mask
 from ov2kit.recipes.spatial.segmenter import Prompts
 
 _Floats = NDArray[np.float32]
-_CORE = 16.0  # grey levels of 255, at which a region is sure to be of one thing
+_CORE = 16.0  # gray levels of 255, at which a region is sure to be of one thing
 _WIDEST = 60.0
 _RING = 4  # pixels around the core, from which the color of the surroundings is taken
 _LARGEST = 0.3  # share of the picture

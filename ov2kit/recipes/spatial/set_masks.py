@@ -121,7 +121,7 @@ class BinaryMasks:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """(H, W) object ids of a palette or grey PNG: indices are kept, colors are not looked at.
+    """(H, W) object ids of a palette or gray PNG: indices are kept, colors are not looked at.
 
     Raises:
         DataError: no such file, or a picture in colors.
@@ -131,7 +131,7 @@ def read_labels(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1", "I;16", "I"):
-                raise DataError(f"{path}: expected ids as a palette or grey PNG, got mode {image.mode}")
+                raise DataError(f"{path}: expected ids as a palette or gray PNG, got mode {image.mode}")
             return np.asarray(image).astype(np.int64)
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"{path}: this mask cannot be read ({error})") from error

@@ -22,7 +22,7 @@ def masks() -> np.ndarray:
 
 
 def pictures() -> np.ndarray:
-    """(T, H, W, 3) uint8: a red and a blue square on grey."""
+    """(T, H, W, 3) uint8: a red and a blue square on gray."""
     found = np.full((FRAMES, *SIZE, 3), 100, dtype=np.uint8)
     for k, color in enumerate([(220, 40, 40), (40, 60, 220)]):
         found[masks()[k]] = color

@@ -63,7 +63,7 @@ def test_ids_in_a_palette_are_indices_whatever_the_colors(tmp_path):
     assert Image.open(path).mode == "P"
     assert set(np.unique(read_labels(path))) == {0, 1, 2}
     Image.open(path).convert("RGB").save(path)
-    with pytest.raises(DataError, match=r"00000\.png: expected ids as a palette or grey PNG, got mode RGB"):
+    with pytest.raises(DataError, match=r"00000\.png: expected ids as a palette or gray PNG, got mode RGB"):
         read_labels(path)
 
 

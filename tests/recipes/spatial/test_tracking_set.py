@@ -40,9 +40,9 @@ def test_masks_are_where_the_colors_are():
 def test_a_pillar_hides_what_is_behind_it():
     clips = [render_tracking(seed, TrackingScene(seconds=0.5, pillars=1.0, drift=0.0)) for seed in range(4)]
     for clip in clips:
-        grey = (np.abs(clip.frames.astype(int) - np.array((95, 92, 88))).max(-1) < 14).all(axis=1)  # whole columns
-        assert grey.any()
-        assert not (clip.masks.any(0) & grey[:, None, :]).any()
+        gray = (np.abs(clip.frames.astype(int) - np.array((95, 92, 88))).max(-1) < 14).all(axis=1)  # whole columns
+        assert gray.any()
+        assert not (clip.masks.any(0) & gray[:, None, :]).any()
 
 
 def test_the_set_is_what_training_and_evaluation_read(folder):

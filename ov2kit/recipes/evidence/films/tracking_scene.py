@@ -14,7 +14,7 @@ from ov2kit.errors import check_number, check_numbers, check_order
 from ov2kit.recipes.evidence.actors import Curve, Picture, _ellipse
 from ov2kit.recipes.evidence.scene import _background, _shifted, _slow_curve
 
-#: name -> RGB, grey levels
+#: name -> RGB, gray levels
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (225, 45, 45),
     "green": (40, 190, 60),
@@ -50,8 +50,8 @@ class TrackingScene:
         hops: share of moves that go through the air.
         pillars: share of clips with a pillar in front, behind which objects can vanish.
         drift: farthest that the camera pans from the middle, at most 0.4.
-        noise: standard deviation of the sensor noise, grey levels.
-        texture: contrast of the background, grey levels.
+        noise: standard deviation of the sensor noise, gray levels.
+        texture: contrast of the background, gray levels.
     """
 
     seconds: float = 4.0
