@@ -2,8 +2,9 @@
 
     python -m benchmarks.tracking --work DIR                     # run what is missing, then write the table
     python -m benchmarks.tracking --work DIR --report-only       # the table alone, from the runs that are stored
+    python -m benchmarks.tracking --work DIR --steps 300 --scored 24     # the short form
 
-One run per variant and seed, each a JSON file under benchmarks/results/tracking/runs with the scores of every test
+One run per variant and seed, each a JSON file under benchmarks/results/tracking/steps-N with the scores of every test
 expression. One learning rate for all, chosen for none of them.
 """
 
@@ -16,8 +17,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "tracking"
 CLIPS = (256, 32, 64)
-SCORED = 32  # test clips
-STEPS, WIDTH, EDGE = 800, 32, 96
+WIDTH, EDGE = 32, 96
 BUDGETS = (4, 8)
 SOURCES = ("codec", "frames")
 RATE = 0.003
@@ -26,13 +26,13 @@ _T95 = {4: 2.776}  # Student's t for n - 1 = 4
 COLUMNS = ("j&f", "j", "f", "hota", "public_hota", "point_f1", "point_hota")
 
 
-def variant(source: str, budget: int) -> Any:
+def variant(source: str, budget: int, steps: int = 1) -> Any:
     """What one row of the table runs."""
     from ov2kit.recipes.evidence.variant import Variant
 
     return Variant(
         train=CLIPS[0], val=CLIPS[1], test=CLIPS[2], source=source, budget=budget, canvas=EDGE, size=EDGE, width=WIDTH,
-        steps=STEPS, lr=RATE,
+        steps=steps, lr=RATE,
     )  # fmt: skip
 
 
@@ -54,25 +54,26 @@ def prepare(work: Path) -> Path:
     return data
 
 
-def run_all(work: Path) -> None:
+def run_all(work: Path, steps: int, scored: int) -> None:
     """Every run that is not stored yet."""
     from ov2kit.recipes.evidence.pointing.one_run import means, run_pointing, score_answers, true_answers
 
-    (RESULTS / "runs").mkdir(parents=True, exist_ok=True)
+    folder = runs_of(steps)
+    folder.mkdir(parents=True, exist_ok=True)
     data = prepare(work)
-    ceiling = RESULTS / "runs" / "true-points.json"
+    ceiling = folder / "true-points.json"
     if not ceiling.exists():
-        rows = score_answers(data, "test", true_answers(data, "test")[:SCORED])
+        rows = score_answers(data, "test", true_answers(data, "test")[:scored])
         _write(ceiling, {"scores": means(rows), "rows": rows})
     runs = [(source, budget, seed) for budget in reversed(BUDGETS) for seed in SEEDS for source in SOURCES]
     runs.insert(2, ("blank", BUDGETS[-1], 0))  # what guessing is worth
     for source, budget, seed in runs:
-        path = RESULTS / "runs" / f"{source}-{budget}-seed{seed}.json"
+        path = folder / f"{source}-{budget}-seed{seed}.json"
         if not path.exists():
             began = time.monotonic()
             canvases = work / f"canvases-{source}-{budget}"
-            found = run_pointing(variant(source, budget), seed, data, canvases, limit=SCORED)
-            facts = {"source": source, "budget": budget, "seed": seed, "lr": RATE, "steps": STEPS}
+            found = run_pointing(variant(source, budget, steps), seed, data, canvases, limit=scored)
+            facts = {"source": source, "budget": budget, "seed": seed, "lr": RATE, "steps": steps}
             _write(path, {**facts, **found})
             print(f"{path.stem}: J&F {found['scores']['j&f']:.3f}, {time.monotonic() - began:.0f} s", flush=True)
 
@@ -84,15 +85,15 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps({**content, "rows": rows}) + "\n", sync=True)
 
 
-def report() -> str:
+def report(folder: Path) -> str:
     """The table, from stored runs."""
     lines = [
         "| tokens from | canvases | runs | " + " | ".join(COLUMNS) + " |",
         "|---|---|---|" + "---|" * len(COLUMNS),
     ]
-    ceiling = json.loads((RESULTS / "runs" / "true-points.json").read_text())["scores"]
+    ceiling = json.loads((folder / "true-points.json").read_text())["scores"]
     lines.append("| true points | - | - | " + " | ".join(f"{100 * ceiling[c]:.1f}" for c in COLUMNS) + " |")
-    runs = [json.loads(path.read_text()) for path in sorted((RESULTS / "runs").glob("*-seed*.json"))]
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*-seed*.json"))]
     for source, budget in [(s, b) for b in BUDGETS for s in SOURCES] + [("blank", BUDGETS[-1])]:
         own = [run["scores"] for run in runs if (run["source"], run["budget"]) == (source, budget)]
         if own:
@@ -101,16 +102,18 @@ def report() -> str:
     return "\n".join(lines) + "\n"
 
 
-def by_attribute(work: Path) -> str:
+def by_attribute(folder: Path, work: Path, scored: int) -> str:
     """J&F of every way to point, by what makes a clip hard; means over seeds."""
     from ov2kit.recipes.evidence.pointing.truth import read_truth
     from ov2kit.recipes.spatial.attributes import attribute_table, attributes_of
 
-    attributes = [attributes_of(masks) for own in read_truth(work / "set", "test")[1][:SCORED] for masks in own.masks]
+    attributes = [attributes_of(masks) for own in read_truth(work / "set", "test")[1][:scored] for masks in own.masks]
     names = {"true points": "true-points", **{f"{s} {b}": f"{s}-{b}-seed*" for b in BUDGETS for s in SOURCES}}
     tables = {}
     for name, pattern in names.items():
-        rows = [json.loads(path.read_text())["rows"] for path in sorted((RESULTS / "runs").glob(f"{pattern}.json"))]
+        rows = [json.loads(path.read_text())["rows"] for path in sorted(folder.glob(f"{pattern}.json"))]
+        if not rows:
+            continue
         scores = [statistics.fmean(row["j&f"] for row in of_one) for of_one in zip(*rows, strict=True)]
         pairs = zip(scores, attributes, strict=True)
         tables[name] = attribute_table([{"j&f": score, "attributes": own} for score, own in pairs])
@@ -129,17 +132,26 @@ def _mean(values: list[float]) -> str:
     return f"{mean:.1f} ± {t * statistics.stdev(values) / len(values) ** 0.5:.1f}" if t else f"{mean:.1f}"
 
 
+def runs_of(steps: int) -> Path:
+    """Where the runs of a training length are kept."""
+    return RESULTS / f"steps-{steps}"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="where videos and canvases are kept")
+    parser.add_argument("--steps", type=int, default=800, help="of training")
+    parser.add_argument("--scored", type=int, default=32, help="test clips")
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     options = parser.parse_args()
     if not options.report_only:
         options.work.mkdir(parents=True, exist_ok=True)
-        run_all(options.work)
-    text = report() + "\nJ&F by what makes a clip hard, mean of seeds:\n\n" + by_attribute(options.work)
-    (RESULTS / "table.md").write_text(text)
+        run_all(options.work, options.steps, options.scored)
+    folder = runs_of(options.steps)
+    text = report(folder) + "\nJ&F by what makes a clip hard, mean of seeds:\n\n"
+    text += by_attribute(folder, options.work, options.scored)
+    (RESULTS / f"steps-{options.steps}.md").write_text(text)
     print(text)
 
 
