@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("built", "here", "newer_torch", "want"),
     [
-        # What loading them showed, libraries and all: see benchmarks/gpu_libraries.py.
+        # Seen by loading them (benchmarks/gpu_libraries.py): xformers beside torch 2.10, and both beside 2.15;
+        # the other rows are what the packages say of themselves.
         (("2.10.0", "12.8"), ("2.10.0", "12.8"), False, None),
         (("2.10.0", "12.8"), ("2.15.0", "13.2"), True, r"torch 2\.15\.0 with CUDA 13\.2 is too new for xformers 1"),
         (("2.11", "13"), ("2.15.0", "13.2"), False, r"torch 2\.15\.0 with CUDA 13\.2 is too new for xformers 1"),

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-#: what mslk-cuda was built for, which its files do not say: (torch, CUDA) by its first two numbers
+#: what mslk-cuda was built for: (torch, CUDA) by its first two numbers. 1.0 says so in its metadata; 1.1 links
+#: CUDA 13 and came out with torch 2.11, which nobody has tried yet
 _MSLK = {"1.0": ("2.10", "12"), "1.1": ("2.11", "13")}
 
 
