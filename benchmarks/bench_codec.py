@@ -50,10 +50,10 @@ from ov2kit.codec import (
     save_assets,
 )
 from ov2kit.codec.motion import rasterize_motion
-from ov2kit.codec.pictures import PictureScaler
 from ov2kit.codec.presets import PRESETS
 from ov2kit.codec.report import write_report
 from ov2kit.codec.threads import one_torch_thread
+from ov2kit.codec.video.pictures import PictureScaler
 
 CANVASES = 32
 BARE = "bare decode"

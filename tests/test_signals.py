@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ov2kit.codec.decode import DecodeLosses, _identified, _References
-from ov2kit.codec.entry import entry_points
 from ov2kit.codec.estimate import estimate_motion
-from ov2kit.codec.frame import Frame
-from ov2kit.codec.orientation import Orientation
-from ov2kit.codec.packets import PacketTable
 from ov2kit.codec.signals import collect_signals, motion_cell
 from ov2kit.codec.stream import _VECTOR
+from ov2kit.codec.video.decode import DecodeLosses, _identified, _References
+from ov2kit.codec.video.entry_points import entry_points
+from ov2kit.codec.video.frame import Frame
+from ov2kit.codec.video.orientation import Orientation
+from ov2kit.codec.video.packets import PacketTable
 
 CODED = (32, 64)
 

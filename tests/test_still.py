@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets, save_assets
-from ov2kit.codec.still import open_picture
+from ov2kit.codec.video.still import open_picture
 from ov2kit.errors import AssetError, VideoError
 from ov2kit.recipes.chat import Media
 from ov2kit.recipes.media import open_media

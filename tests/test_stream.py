@@ -9,8 +9,8 @@ import pytest
 import torch
 from av.stream import Disposition
 
-from ov2kit.codec.orientation import Orientation
 from ov2kit.codec.stream import MOTION_CODECS, VideoStream
+from ov2kit.codec.video.orientation import Orientation
 from ov2kit.errors import DamagedVideoWarning, VideoError
 from tests.clips import SAMPLE, decoded, encode, picture, shared_clip
 

@@ -2,11 +2,9 @@
 
 from ov2kit.codec.assets import load_assets, save_assets
 from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.frame import Frame
 from ov2kit.codec.frame_tokenizer import FrameTokenizer
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.image_tokenizer import ImageTokenizer
-from ov2kit.codec.packets import PacketTable
 from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
@@ -14,6 +12,8 @@ from ov2kit.codec.scoring import BlockScorer
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizer import CodecTokenizer
+from ov2kit.codec.video.frame import Frame
+from ov2kit.codec.video.packets import PacketTable
 
 __all__ = [
     "BitCostGrouping",

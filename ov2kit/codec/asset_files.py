@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ov2kit.codec.still import open_header
+from ov2kit.codec.video.still import open_header
 from ov2kit.errors import AssetError, shorten
 from ov2kit.files import check_file, is_safe_name, kind_of
 

@@ -19,7 +19,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ov2kit.codec.frame import Frame
 from ov2kit.codec.macroblocks import (
     MACROBLOCK,
     NUM_FRAME_FEATURES,
@@ -29,6 +28,7 @@ from ov2kit.codec.macroblocks import (
     macroblock_grid,
     macroblock_signals,
 )
+from ov2kit.codec.video.frame import Frame
 from ov2kit.errors import OptionError, check_choice, check_numbers, check_type
 
 COEFFICIENTS = Path(__file__).with_name("coefficients") / "bit_cost.safetensors"

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ov2kit.codec.packets import PacketTable
+from ov2kit.codec.video.packets import PacketTable
 
 Candidates = Literal["bitcost", "uniform", "all"]
 Anchor = Literal["first", "mid", "keyframe", "sharpest"]

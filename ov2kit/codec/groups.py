@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ov2kit.codec.budget import share_canvases
 from ov2kit.codec.candidates import Anchor, Candidates, choose_candidates
-from ov2kit.codec.packets import PacketTable
+from ov2kit.codec.video.packets import PacketTable
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import check_canvas_options, fit_grid, plan_budget
 from ov2kit.codec.frame_tokenizer import whole_frame_positions
 from ov2kit.codec.provenance import StageClock, versions
-from ov2kit.codec.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
+from ov2kit.codec.video.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
 from ov2kit.errors import check_number
 
 
@@ -60,7 +60,7 @@ class ImageTokenizer:
 
         Args:
             image: path, ``data:`` address, encoded bytes, binary file object, PIL image, array or tensor; see
-                `ov2kit.codec.still.open_picture`.
+                `ov2kit.codec.video.still.open_picture`.
 
         Raises:
             VideoError: the input is no picture, or one of too many pixels.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ov2kit.codec.compensate import residual_of
 from ov2kit.codec.estimate import estimate_motion
-from ov2kit.codec.frame import Frame
 from ov2kit.codec.motion import rasterize_motion
+from ov2kit.codec.video.frame import Frame
 
 MACROBLOCK = 16  # pixels
 EDGE = 4  # luma pixels per macroblock edge that features are measured on

@@ -20,8 +20,8 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.report_charts import Plot, bars, clock_text, legend
 from ov2kit.codec.report_facts import Facts, text_rows
 from ov2kit.codec.report_pictures import data_address, gallery, heat_layer, spotlight
-from ov2kit.codec.source import VideoSource
 from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.video.source import VideoSource
 from ov2kit.files import refuse_overwriting_inputs, write_text
 
 _TOKEN_BINS = 48

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.packets import PacketTable
+from ov2kit.codec.video.packets import PacketTable
 from ov2kit.errors import CanvasError
 
 _BIN_SECONDS = 0.5

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.codec.frame import Frame
 from ov2kit.codec.motion import rasterize_motion
-from ov2kit.codec.orientation import Orientation
+from ov2kit.codec.video.frame import Frame
+from ov2kit.codec.video.orientation import Orientation
 
 _FINEST_CELL, _COARSER_CELL = 8, 16  # H.264 vectors come for 8 x 8 blocks at the finest
 _LEAST_SCORING_PIXELS = 3.0

@@ -22,18 +22,26 @@ from av.video.stream import VideoStream as AVStream
 from torch import Tensor
 
 from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.counting import count_pictures
-from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
-from ov2kit.codec.entry import starts_at
-from ov2kit.codec.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.macroblocks import macroblock_luma_size
-from ov2kit.codec.orientation import Orientation
-from ov2kit.codec.packets import PacketTable, read_packets
-from ov2kit.codec.pictures import PictureScaler
-from ov2kit.codec.plan import plan_jobs
-from ov2kit.codec.quantizer import quantizer_map
-from ov2kit.codec.shown import PictureCounter
-from ov2kit.codec.source import MAX_SOURCE_PIXELS, OPEN_ERRORS, AnyPacket, Source, VideoSource, choose_stream, reason
+from ov2kit.codec.video.counting import count_pictures
+from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
+from ov2kit.codec.video.entry_points import starts_at
+from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
+from ov2kit.codec.video.jobs import plan_jobs
+from ov2kit.codec.video.orientation import Orientation
+from ov2kit.codec.video.packets import PacketTable, read_packets
+from ov2kit.codec.video.pictures import PictureScaler
+from ov2kit.codec.video.quantizer import quantizer_map
+from ov2kit.codec.video.shown import PictureCounter
+from ov2kit.codec.video.source import (
+    MAX_SOURCE_PIXELS,
+    OPEN_ERRORS,
+    AnyPacket,
+    Source,
+    VideoSource,
+    choose_stream,
+    reason,
+)
 from ov2kit.errors import DamagedVideoWarning, VideoError, check_number
 
 # Decoders of stock FFmpeg that export motion vectors; the others give none, without a word.

@@ -18,7 +18,6 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import CanvasBudget, check_canvas_options, plan_budget, share_canvases
 from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
 from ov2kit.codec.energy import Cost
-from ov2kit.codec.frame import Frame
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
 from ov2kit.codec.macroblocks import macroblock_luma_size
@@ -28,9 +27,10 @@ from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, Saliency, ScoreMaps, describe_signal, mapped_frames
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
-from ov2kit.codec.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
+from ov2kit.codec.video.frame import Frame
+from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import OptionError, check_choice, check_number, check_order
 
 # Blocks are scored on 10 pixels in the place of 28: nearly as many of the blocks that cost most bits

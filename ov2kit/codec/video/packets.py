@@ -15,8 +15,8 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
-from ov2kit.codec.headers import HeaderChanges
-from ov2kit.codec.source import AnyPacket, demux_packets
+from ov2kit.codec.video.headers import HeaderChanges
+from ov2kit.codec.video.source import AnyPacket, demux_packets
 
 TimesFrom = Literal["pts", "sorted pts", "frame rate"]
 
@@ -166,8 +166,8 @@ def read_packets(
     """Demux one stream to its end. Nothing is decoded, no packet is kept.
 
     Args:
-        starts: test of a key packet's bytes, see `ov2kit.codec.entry.starts_at`.
-        counter: how many pictures begin with a packet, see `ov2kit.codec.shown.PictureCounter`.
+        starts: test of a key packet's bytes, see `ov2kit.codec.video.entry_points.starts_at`.
+        counter: how many pictures begin with a packet, see `ov2kit.codec.video.shown.PictureCounter`.
         look: shown each packet, with its index, until it answers True (to decode a first picture on
             the way), and None after the last.
     """

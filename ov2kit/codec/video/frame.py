@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from ov2kit.codec.orientation import Orientation
+from ov2kit.codec.video.orientation import Orientation
 
 FrameKind = Literal["I", "P", "B", "?"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ov2kit.codec.packets import PacketTable
-from ov2kit.codec.shown import av1_is_key, vp9_is_key
+from ov2kit.codec.video.packets import PacketTable
+from ov2kit.codec.video.shown import av1_is_key, vp9_is_key
 
 _INTRA_ONLY = frozenset({"mjpeg", "png", "rawvideo", "prores", "dnxhd", "dvvideo", "huffyuv", "v210", "jpeg2000"})
 _HEADER_BYTES = 8192

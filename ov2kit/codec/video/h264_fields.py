@@ -6,7 +6,7 @@ header), 7.4.1.2.4 (complementary field pairs).
 
 from collections.abc import Iterator
 
-from ov2kit.codec.source import AnyPacket
+from ov2kit.codec.video.source import AnyPacket
 
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEAD_BYTES = 64  # of a slice: its header up to the parity of the field

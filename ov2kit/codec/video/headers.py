@@ -4,8 +4,8 @@ Source: ITU-T H.264 table 7-1, H.265 table 7-1 (parameter sets), ISO/IEC 14496-2
 layer), ISO/IEC 13818-2 6.2.2.1 (sequence header).
 """
 
-from ov2kit.codec.h264_fields import nal_units
-from ov2kit.codec.source import AnyPacket
+from ov2kit.codec.video.h264_fields import nal_units
+from ov2kit.codec.video.source import AnyPacket
 
 _LENGTH_AT = {"h264": 4, "hevc": 21}
 _HEAD_BYTES = 8192

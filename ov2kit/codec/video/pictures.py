@@ -11,7 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ov2kit.codec.orientation import Orientation
+from ov2kit.codec.video.orientation import Orientation
 
 _RGB_PLANES = (2, 0, 1)  # where gbrp keeps red, green and blue
 

@@ -4,8 +4,8 @@ import contextlib
 
 import av
 
-from ov2kit.codec.decode import mark, marked
-from ov2kit.codec.source import Source, choose_stream, demux_packets
+from ov2kit.codec.video.decode import mark, marked
+from ov2kit.codec.video.source import Source, choose_stream, demux_packets
 
 
 def count_pictures(source: Source, stream_index: int) -> list[int]:

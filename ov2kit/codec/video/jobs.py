@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ov2kit.codec.entry import entry_points
-from ov2kit.codec.packets import PacketTable
+from ov2kit.codec.video.entry_points import entry_points
+from ov2kit.codec.video.packets import PacketTable
 
 _JOB_PACKETS = 48  # short intervals (all-intra video) share a job, so that threads are not fed single packets
 

@@ -9,8 +9,8 @@ headers) and 7.4.1.2.4 (field pairs), ISO/IEC 13818-2 6.2.3, H.265 8.1.3 (leadin
 import re
 from collections.abc import Callable
 
-from ov2kit.codec.h264_fields import H264Fields, nal_units
-from ov2kit.codec.source import AnyPacket
+from ov2kit.codec.video.h264_fields import H264Fields, nal_units
+from ov2kit.codec.video.source import AnyPacket
 
 SECOND_FIELD = -1
 

@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream as AVStream
 
-from ov2kit.codec.still import data_address
+from ov2kit.codec.video.still import data_address
 from ov2kit.errors import VideoError, check_number
 from ov2kit.files import check_file
 
