@@ -69,7 +69,9 @@ def misfits() -> dict[str, str]:
 def _xformers(version: str) -> tuple[str, str] | None:
     spec = importlib.util.find_spec("xformers")
     try:
-        built = json.loads((Path(str(spec and spec.origin)).parent / "cpp_lib.json").read_text())["version"]
+        built = json.loads((Path(str(spec and spec.origin)).parent / "cpp_lib.json").read_text(encoding="utf-8"))[
+            "version"
+        ]
         return str(built["torch"]).partition("+")[0], f"{int(built['cuda']) // 100}.{int(built['cuda']) % 100}"
     except (OSError, ValueError, KeyError, TypeError):  # built without kernels, or by hand
         return None
