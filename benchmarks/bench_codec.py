@@ -49,9 +49,9 @@ from ov2kit.codec import (
     load_assets,
     save_assets,
 )
-from ov2kit.codec.motion import rasterize_motion
 from ov2kit.codec.presets import PRESETS
 from ov2kit.codec.report import write_report
+from ov2kit.codec.signals.motion_vectors import rasterize_motion
 from ov2kit.codec.threads import one_torch_thread
 from ov2kit.codec.video.pictures import PictureScaler
 

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ov2kit.codec import BitCostMap, CodecTokenizer, VideoStream
-from ov2kit.codec.bit_cost import COEFFICIENTS, bits_on_grid, mean_on_grid
-from ov2kit.codec.macroblocks import (
+from ov2kit.codec.signals.bit_cost import COEFFICIENTS, bits_on_grid, mean_on_grid
+from ov2kit.codec.signals.macroblocks import (
     NUM_FRAME_FEATURES,
     NUM_MACROBLOCK_FEATURES,
     macroblock_features,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ov2kit.codec.estimate import estimate_motion
-from ov2kit.codec.signals import collect_signals, motion_cell
+from ov2kit.codec.signals.collect import collect_signals, motion_cell
+from ov2kit.codec.signals.motion_search import estimate_motion
 from ov2kit.codec.stream import _VECTOR
 from ov2kit.codec.video.decode import DecodeLosses, _identified, _References
 from ov2kit.codec.video.entry_points import entry_points

@@ -1,7 +1,6 @@
 """ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
 
 from ov2kit.codec.assets import load_assets, save_assets
-from ov2kit.codec.bit_cost import BitCostMap
 from ov2kit.codec.frame_tokenizer import FrameTokenizer
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.image_tokenizer import ImageTokenizer
@@ -10,6 +9,7 @@ from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizer import CodecTokenizer
 from ov2kit.codec.video.frame import Frame

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.bit_cost import BitCostMap, mean_on_grid
-from ov2kit.codec.estimate import estimate_motion
-from ov2kit.codec.macroblocks import Moved
 from ov2kit.codec.random_saliency import RandomSaliency
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.score_maps import cell_sums, normalized
-from ov2kit.codec.signals import collect_signals
+from ov2kit.codec.signals.bit_cost import BitCostMap, mean_on_grid
+from ov2kit.codec.signals.collect import collect_signals
+from ov2kit.codec.signals.macroblocks import Moved
+from ov2kit.codec.signals.motion_search import estimate_motion
 from ov2kit.codec.video.frame import Frame, StreamInfo
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.errors import check_choice, check_flag, check_type

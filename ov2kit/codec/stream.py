@@ -21,8 +21,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 from torch import Tensor
 
-from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.bit_cost import BitCostMap
+from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.video.counting import count_pictures
 from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
 from ov2kit.codec.video.entry_points import starts_at

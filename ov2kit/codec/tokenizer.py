@@ -20,13 +20,13 @@ from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_o
 from ov2kit.codec.energy import Cost
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
-from ov2kit.codec.macroblocks import macroblock_luma_size
 from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.presets import PRESETS, Grouping, Preset, Scores, Selection
 from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, Saliency, ScoreMaps, describe_signal, mapped_frames
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread
 from ov2kit.codec.video.frame import Frame

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ov2kit.codec.score_maps import upsample_index
+from ov2kit.codec.signals.resample import upsample_index
 
 Sampling = Literal["bilinear", "nearest"]
 _MARGIN = 32  # pixels that a sample may lie outside (the border is repeated); longer vectors are cut there

@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ov2kit.codec.macroblocks import (
+from ov2kit.codec.signals.macroblocks import (
     MACROBLOCK,
     NUM_FRAME_FEATURES,
     NUM_MACROBLOCK_FEATURES,
