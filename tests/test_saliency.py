@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ov2kit.codec import motion, score_maps
-from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.signals.motion_vectors import rasterize_motion, remove_global_motion
+from ov2kit.codec.scoring.camera_motion import remove_global_motion
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.signals.motion_vectors import rasterize_motion
 
 GOLDEN = Path(__file__).parent / "golden"
 META = json.loads((GOLDEN / "08_scores_meta.json").read_text())

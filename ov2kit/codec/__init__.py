@@ -5,9 +5,9 @@ from ov2kit.codec.frame_tokenizer import FrameTokenizer
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.image_tokenizer import ImageTokenizer
 from ov2kit.codec.packing import CanvasPacker
-from ov2kit.codec.random_saliency import RandomSaliency
-from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.scoring import BlockScorer
+from ov2kit.codec.scoring.random_saliency import RandomSaliency
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.scoring.scorer import BlockScorer
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.stream import VideoStream

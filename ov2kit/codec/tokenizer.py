@@ -23,8 +23,9 @@ from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_gro
 from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.presets import PRESETS, Grouping, Preset, Scores, Selection
 from ov2kit.codec.provenance import StageClock, describe
-from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.scoring import BlockScorer, MapKind, Motion, Saliency, ScoreMaps, describe_signal, mapped_frames
+from ov2kit.codec.scoring.external_maps import MapKind, ScoreMaps, mapped_frames
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.scoring.scorer import BlockScorer, Motion, Saliency, describe_signal
 from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.stream import VideoStream

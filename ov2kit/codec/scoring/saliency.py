@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ov2kit.codec.score_maps import Fusion, cell_sums, fuse, percentile
+from ov2kit.codec.scoring.camera_motion import Compensation, remove_global_motion
+from ov2kit.codec.scoring.maps import Fusion, cell_sums, fuse, percentile
 from ov2kit.codec.signals.compensate import Sampling, residual_of
-from ov2kit.codec.signals.motion_vectors import Compensation, remove_global_motion
 from ov2kit.codec.signals.resample import upsample
 from ov2kit.errors import check_choice, check_number, check_numbers
 

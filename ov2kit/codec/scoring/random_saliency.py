@@ -5,7 +5,7 @@ import zlib
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.saliency import Normalize
+from ov2kit.codec.scoring.saliency import Normalize
 from ov2kit.errors import check_number
 
 

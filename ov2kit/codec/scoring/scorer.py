@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.random_saliency import RandomSaliency
-from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.score_maps import cell_sums, normalized
+from ov2kit.codec.scoring.external_maps import _LEAST_BITS, _MAP_PERCENTILE, _MAP_PIXELS, MapKind, ScoreMaps, _has
+from ov2kit.codec.scoring.maps import cell_sums, normalized
+from ov2kit.codec.scoring.random_saliency import RandomSaliency
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.signals.bit_cost import BitCostMap, mean_on_grid
 from ov2kit.codec.signals.collect import collect_signals
 from ov2kit.codec.signals.macroblocks import Moved
@@ -24,15 +25,7 @@ from ov2kit.codec.video.orientation import Orientation
 from ov2kit.errors import check_choice, check_flag, check_type
 
 Motion = Literal["auto", "stream", "estimate", "none"]
-MapKind = Literal["bits", "scores"]
-ScoreMap = np.ndarray | Tensor
 Saliency = MotionResidualSaliency | RandomSaliency
-ScoreMaps = Mapping[int, ScoreMap] | Sequence[ScoreMap] | np.ndarray | Tensor
-
-
-_MAP_PIXELS = 28  # pixels per block edge that an external map is spread over before it is summed
-_MAP_PERCENTILE = 99.0
-_LEAST_BITS = 8.0  # decoders count whole bytes: a frame whose blocks all cost less is not lifted to the scale of others
 
 
 class BlockScorer(nn.Module):
@@ -161,15 +154,6 @@ class BlockScorer(nn.Module):
                 given = normalized(given.clamp(min=0).log1p(), _MAP_PERCENTILE, 1e-6)[0]
             rows.append(cell_sums(given, pixels, grid))
         return torch.stack(rows)
-
-
-def mapped_frames(maps: ScoreMaps, frames: np.ndarray) -> np.ndarray:
-    """Those of `frames` that have a map."""
-    return frames[[_has(maps, int(frame)) for frame in frames]] if len(frames) else frames
-
-
-def _has(maps: ScoreMaps, index: int) -> bool:
-    return index in maps if isinstance(maps, Mapping) else index < len(maps)
 
 
 def describe_signal(
