@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ov2kit.codec.energy import bin_energy
-from ov2kit.codec.grouping import (
+from ov2kit.codec.grouping.energy import bin_energy
+from ov2kit.codec.grouping.plain import (
     BitCostGrouping,
     ContainerGrouping,
     FixedGrouping,

@@ -2,7 +2,7 @@
 
 from ov2kit.codec.assets import load_assets, save_assets
 from ov2kit.codec.frame_tokenizer import FrameTokenizer
-from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
+from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.image_tokenizer import ImageTokenizer
 from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.scoring.random_saliency import RandomSaliency

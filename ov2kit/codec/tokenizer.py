@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ov2kit.canvases import Canvases
 from ov2kit.codec.budget import CanvasBudget, check_canvas_options, plan_budget, share_canvases
 from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
-from ov2kit.codec.energy import Cost
-from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
+from ov2kit.codec.grouping.energy import Cost
+from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
 from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.presets import PRESETS, Grouping, Preset, Scores, Selection

@@ -8,8 +8,6 @@ from torch import Tensor
 from ov2kit.codec.scoring.maps import percentile
 
 Compensation = Literal["none", "mean", "median", "affine"]
-
-
 _MOST_CELLS = 300  # cells that a median looks at per frame
 
 

@@ -7,20 +7,10 @@ import numpy as np
 from torch import Tensor
 
 MapKind = Literal["bits", "scores"]
-
-
 ScoreMap = np.ndarray | Tensor
-
-
 ScoreMaps = Mapping[int, ScoreMap] | Sequence[ScoreMap] | np.ndarray | Tensor
-
-
 _MAP_PIXELS = 28  # pixels per block edge that an external map is spread over before it is summed
-
-
 _MAP_PERCENTILE = 99.0
-
-
 _LEAST_BITS = 8.0  # decoders count whole bytes: a frame whose blocks all cost less is not lifted to the scale of others
 
 

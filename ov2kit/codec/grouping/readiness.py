@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.energy import covered_span, sort_packets
+from ov2kit.codec.grouping.energy import covered_span, sort_packets
 from ov2kit.errors import OptionError, VideoError, check_choice, check_flag, check_number, check_order
 
 ThresholdMode = Literal["legacy", "auto", "fixed", "clamped_sqrt_bpppf"]

@@ -15,9 +15,10 @@ Four ways, one interface: packets or frames in, groups out.
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.bitcost_grouping import BitCostGrouping, GroupTrace
-from ov2kit.codec.energy import covered_span, sort_packets
-from ov2kit.codec.readiness_grouping import ReadinessGrouping, ReadyGroup, frame_limits
+from ov2kit.codec.grouping.bitcost import BitCostGrouping
+from ov2kit.codec.grouping.energy import covered_span, sort_packets
+from ov2kit.codec.grouping.readiness import ReadinessGrouping, ReadyGroup, frame_limits
+from ov2kit.codec.grouping.walk import GroupTrace
 from ov2kit.errors import check_number
 
 __all__ = [
