@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.packing import CanvasPacker
-from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.geometry import from_block_layout, to_block_layout
 
 GOLDEN = Path(__file__).parent / "golden"

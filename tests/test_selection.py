@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector, stratify
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector, stratify
 
 GOLDEN = Path(__file__).parent / "golden"
 META = json.loads((GOLDEN / "09_stratified_meta.json").read_text())

@@ -4,11 +4,11 @@ from ov2kit.codec.assets import load_assets, save_assets
 from ov2kit.codec.frame_tokenizer import FrameTokenizer
 from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.image_tokenizer import ImageTokenizer
-from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.scoring.random_saliency import RandomSaliency
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.scorer import BlockScorer
-from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizer import CodecTokenizer

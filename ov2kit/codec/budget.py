@@ -6,8 +6,6 @@ A budget is a promise: never exceeded, and used to at least 90 % where the video
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from ov2kit.errors import BudgetError, check_number, check_numbers, check_order
 from ov2kit.geometry import ResizeRule, smart_resize
 
@@ -164,28 +162,3 @@ def _shown(display_size: tuple[int, int]) -> tuple[int, int]:
     """Keep slivers inside the aspect ratio that resizing takes: they are padded by stretching."""
     height, width = display_size
     return max(height, -(-width // 200)), max(width, -(-height // 200))
-
-
-def share_canvases(total: int, per_group: int, frames: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Canvases of each group: `per_group` each, and what is left where the bits are.
-
-    A group of n frames fills at most n canvases. What is left after that goes, one canvas at a
-    time, to the group with most energy per P-canvas (D'Hondt), the earlier of equals.
-
-    Args:
-        total: canvases in all, at least one per group.
-        per_group: canvases of an ordinary group, I and P.
-        frames: (G,) frames in each group, at least 1.
-        energy: (G,) bytes spent on each group.
-
-    Returns:
-        (G,) int64, each at least 1 and at most its frames; the sum is at most `total`.
-    """
-    shares: np.ndarray = np.minimum(min(per_group, total // len(frames)), frames).astype(np.int64)
-    weight = np.asarray(energy, dtype=np.float64) + 1e-9 * (1.0 + float(np.sum(energy)))
-    spare = total - int(shares.sum())
-    while spare > 0 and (shares < frames).any():
-        claim = np.where(shares < frames, weight / shares, -1.0)
-        shares[int(np.argmax(claim))] += 1
-        spare -= 1
-    return shares

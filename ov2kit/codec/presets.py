@@ -6,8 +6,8 @@ public front end (codec-video-prep 0.2.5) runs. docs/paper_and_release.md tells 
 
 from typing import Literal, TypedDict
 
-from ov2kit.codec.candidates import Candidates
 from ov2kit.codec.scoring.saliency import Normalize
+from ov2kit.codec.selection.candidates import Candidates
 from ov2kit.codec.signals.compensate import Sampling
 from ov2kit.geometry import ResizeRule
 

@@ -15,18 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import CanvasBudget, check_canvas_options, plan_budget, share_canvases
-from ov2kit.codec.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
+from ov2kit.codec.budget import CanvasBudget, check_canvas_options, plan_budget
 from ov2kit.codec.grouping.energy import Cost
 from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
-from ov2kit.codec.groups import GroupPlan, frame_spans, packet_columns, plan_groups
-from ov2kit.codec.packing import CanvasPacker
 from ov2kit.codec.presets import PRESETS, Grouping, Preset, Scores, Selection
 from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.scoring.external_maps import MapKind, ScoreMaps, mapped_frames
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.scorer import BlockScorer, Motion, Saliency, describe_signal
-from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
+from ov2kit.codec.selection.packing import CanvasPacker
+from ov2kit.codec.selection.plan import GroupPlan, frame_spans, packet_columns, plan_groups, share_canvases
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.threads import one_torch_thread

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ov2kit.codec.budget import share_canvases
-from ov2kit.codec.candidates import Anchor, Candidates, choose_candidates
+from ov2kit.codec.selection.candidates import Anchor, Candidates, choose_candidates
 from ov2kit.codec.video.packets import PacketTable
 
 
@@ -76,3 +75,28 @@ def plan_groups(
         chosen, first = choose_candidates(table, start, stop, count, kind=kind, anchor=anchor, allowed=allowed)
         plans.append(GroupPlan(start, stop, share, chosen, first))
     return plans
+
+
+def share_canvases(total: int, per_group: int, frames: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Canvases of each group: `per_group` each, and what is left where the bits are.
+
+    A group of n frames fills at most n canvases. What is left after that goes, one canvas at a
+    time, to the group with most energy per P-canvas (D'Hondt), the earlier of equals.
+
+    Args:
+        total: canvases in all, at least one per group.
+        per_group: canvases of an ordinary group, I and P.
+        frames: (G,) frames in each group, at least 1.
+        energy: (G,) bytes spent on each group.
+
+    Returns:
+        (G,) int64, each at least 1 and at most its frames; the sum is at most `total`.
+    """
+    shares: np.ndarray = np.minimum(min(per_group, total // len(frames)), frames).astype(np.int64)
+    weight = np.asarray(energy, dtype=np.float64) + 1e-9 * (1.0 + float(np.sum(energy)))
+    spare = total - int(shares.sum())
+    while spare > 0 and (shares < frames).any():
+        claim = np.where(shares < frames, weight / shares, -1.0)
+        shares[int(np.argmax(claim))] += 1
+        spare -= 1
+    return shares
