@@ -109,7 +109,7 @@ def _fail(message: str) -> int:
 
 def _parser(chosen: str) -> ArgumentParser:
     """The whole command line; of the recipes' commands only `chosen` has its options."""
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     parser = ArgumentParser(
         prog="ov2kit",
@@ -167,7 +167,7 @@ def _version() -> str:
 
 def _tokenizer(parsed: Namespace) -> Any:
     """A CodecTokenizer from the options that are its own."""
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     parser = ArgumentParser(exit_on_error=False)
     names = parser.add_class_arguments(CodecTokenizer)
@@ -319,7 +319,7 @@ def _report(parsed: Namespace) -> int:
 
 def _demo(parsed: Namespace) -> int:
     from ov2kit.codec.report import write_report
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     folder = Path(parsed.out)
     print(f"tokenizing {SAMPLE.name} (Big Buck Bunny, 640x360 H.264, 5.3 s) from its codec stream")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ov2kit.codec.threads import one_torch_thread
+from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.recipes import LlavaOneVision2, build, release_config
 from ov2kit.recipes.architecture import build_language_model, connectors
 from ov2kit.recipes.tokenizer import load_tokenizer, small_tokenizer

@@ -25,7 +25,7 @@ from ov2kit.codec.report_pictures import heat_layer, spotlight
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.stream import VideoStream
-from ov2kit.codec.tokenizer import CodecTokenizer
+from ov2kit.codec.tokenizers.codec import CodecTokenizer
 from ov2kit.errors import CanvasError, OutputError, VideoError
 
 CLIP = Path(__file__).parents[1] / "ov2kit" / "codec" / "sample" / "bbb_360p.mp4"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ov2kit.codec import FrameTokenizer, VideoStream, decode
-from ov2kit.codec.frame_tokenizer import select_frame_indices, select_frames_by_time
+from ov2kit.codec.tokenizers.frames import select_frame_indices, select_frames_by_time
 from tests import odd_streams
 from tests.clips import decoded, encode, shared_clip
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ov2kit.codec.threads import one_torch_thread
+from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.errors import DataError
 from ov2kit.recipes.command_help import CONFIGS
 

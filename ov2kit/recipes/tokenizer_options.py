@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
-from ov2kit.codec.presets import Grouping
+from ov2kit.codec.tokenizers.presets import Grouping
 from ov2kit.errors import CheckpointError, Ov2kitError
 
 VisualTokenizer = CodecTokenizer | FrameTokenizer | ImageTokenizer

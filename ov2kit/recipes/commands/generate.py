@@ -24,7 +24,7 @@ _SHARED = (
 
 def parser() -> ArgumentParser:
     """Options of `ov2kit generate`."""
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     command = ArgumentParser(
         description="Answer a question about videos or pictures, token by token.", exit_on_error=False

@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, MotionResidualSaliency, RandomSaliency
-from ov2kit.codec.presets import PRESETS, Grouping, Preset
+from ov2kit.codec.tokenizers.presets import PRESETS, Grouping, Preset
 from ov2kit.errors import OptionError, check_choice, check_number
 
 SaliencyName = Literal["motion+residual", "motion", "residual", "luma", "random"]

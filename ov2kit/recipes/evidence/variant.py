@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from ov2kit.codec.presets import Grouping, Selection
 from ov2kit.codec.selection.candidates import Candidates
+from ov2kit.codec.tokenizers.presets import Grouping, Selection
 from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
 from ov2kit.recipes.architecture import Positions
 from ov2kit.recipes.data.tokenizers import SaliencyName

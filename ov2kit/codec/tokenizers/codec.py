@@ -15,11 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import CanvasBudget, check_canvas_options, plan_budget
 from ov2kit.codec.grouping.energy import Cost
 from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
-from ov2kit.codec.presets import PRESETS, Grouping, Preset, Scores, Selection
-from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.scoring.external_maps import MapKind, ScoreMaps, mapped_frames
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.scorer import BlockScorer, Motion, Saliency, describe_signal
@@ -29,7 +26,10 @@ from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.selection.plan import GroupPlan, frame_spans, packet_columns, plan_groups, share_canvases
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.stream import VideoStream
-from ov2kit.codec.threads import one_torch_thread
+from ov2kit.codec.tokenizers.budget import CanvasBudget, check_canvas_options, plan_budget
+from ov2kit.codec.tokenizers.presets import PRESETS, Grouping, Preset, Scores, Selection
+from ov2kit.codec.tokenizers.provenance import StageClock, describe
+from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import OptionError, check_choice, check_number, check_order

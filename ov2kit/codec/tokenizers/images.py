@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import check_canvas_options, fit_grid, plan_budget
-from ov2kit.codec.frame_tokenizer import whole_frame_positions
-from ov2kit.codec.provenance import StageClock, versions
+from ov2kit.codec.tokenizers.budget import check_canvas_options, fit_grid, plan_budget
+from ov2kit.codec.tokenizers.frames import whole_frame_positions
+from ov2kit.codec.tokenizers.provenance import StageClock, versions
 from ov2kit.codec.video.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
 from ov2kit.errors import check_number
 

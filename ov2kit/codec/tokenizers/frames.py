@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.budget import check_canvas_options, plan_budget
-from ov2kit.codec.provenance import StageClock, describe
 from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.tokenizers.budget import check_canvas_options, plan_budget
+from ov2kit.codec.tokenizers.provenance import StageClock, describe
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import check_number
 
