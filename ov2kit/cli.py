@@ -240,7 +240,7 @@ def _names(videos: Sequence[str]) -> list[str]:
 
 
 def _save(canvases: Any, target: Path, kind: str, overwrite: bool) -> None:
-    from ov2kit.codec.assets import save_assets
+    from ov2kit.codec.assets.folder import save_assets
 
     if kind == "safetensors":
         canvases.save(target)

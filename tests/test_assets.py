@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from ov2kit import Canvases
-from ov2kit.codec import assets
-from ov2kit.codec.asset_files import asset_name, canvas_names
-from ov2kit.codec.asset_order import broken_canvas, find_order, from_raster, to_raster
-from ov2kit.codec.assets import load_assets, save_assets
+from ov2kit.codec.assets import folder as assets
+from ov2kit.codec.assets.files import asset_name, canvas_names
+from ov2kit.codec.assets.folder import load_assets, save_assets
+from ov2kit.codec.assets.order import broken_canvas, find_order, from_raster, to_raster
 from ov2kit.errors import AssetError, CanvasError, OutputError
 from ov2kit.geometry import to_block_layout
 
@@ -446,7 +446,7 @@ def test_an_order_that_cannot_be_told_is_an_error(tmp_path):
 
 def test_both_orders_fit_and_differ(monkeypatch):
     """Cannot happen with whole blocks of 2 x 2, but a check that trusts that would guess silently."""
-    monkeypatch.setattr("ov2kit.codec.asset_order.broken_canvas", lambda positions, merge: None)
+    monkeypatch.setattr("ov2kit.codec.assets.order.broken_canvas", lambda positions, merge: None)
     positions = make_canvases().positions.numpy().reshape(4, 24, 3)
     with pytest.raises(AssetError, match="the two differ"):
         find_order(positions, (4, 6), 2, "here")

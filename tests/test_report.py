@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ov2kit import Canvases
-from ov2kit.codec.assets import load_assets, save_assets
+from ov2kit.codec.assets.folder import load_assets, save_assets
 from ov2kit.codec.grouping.bitcost import BitCostGrouping
 from ov2kit.codec.report import _script_json, write_report
 from ov2kit.codec.report_charts import Plot, clock_text, time_ticks

@@ -1,6 +1,6 @@
 """ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
 
-from ov2kit.codec.assets import load_assets, save_assets
+from ov2kit.codec.assets.folder import load_assets, save_assets
 from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.scoring.random_saliency import RandomSaliency
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency

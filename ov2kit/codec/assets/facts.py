@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.codec import asset_files as files
-from ov2kit.codec.asset_order import Order, Positions, broken_canvas, find_order, to_raster
+from ov2kit.codec.assets import files as files
+from ov2kit.codec.assets.order import Order, Positions, broken_canvas, find_order, to_raster
 from ov2kit.errors import AssetError
 
 CANVASES_PER_GROUP = 4  # what the release assumes when a directory says nothing
