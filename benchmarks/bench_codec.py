@@ -49,7 +49,7 @@ from ov2kit.codec import (
     load_assets,
     save_assets,
 )
-from ov2kit.codec.report import write_report
+from ov2kit.codec.report.page import write_report
 from ov2kit.codec.signals.motion_vectors import rasterize_motion
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.codec.tokenizers.threads import one_torch_thread

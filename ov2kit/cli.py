@@ -307,7 +307,7 @@ def _summary(video: str, target: Path, canvases: Any, *, as_json: bool) -> str:
 
 
 def _report(parsed: Namespace) -> int:
-    from ov2kit.codec.report import write_report
+    from ov2kit.codec.report.page import write_report
 
     tokenizer = _tokenizer(parsed)
     refuse_overwriting_inputs(parsed.out, [parsed.video, *_configs(parsed)])  # before the work, not after
@@ -318,7 +318,7 @@ def _report(parsed: Namespace) -> int:
 
 
 def _demo(parsed: Namespace) -> int:
-    from ov2kit.codec.report import write_report
+    from ov2kit.codec.report.page import write_report
     from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     folder = Path(parsed.out)

@@ -17,9 +17,9 @@ import torch
 
 import ov2kit
 from ov2kit.canvases import Canvases
-from ov2kit.codec.report_charts import Plot, bars, clock_text, legend
-from ov2kit.codec.report_facts import Facts, text_rows
-from ov2kit.codec.report_pictures import data_address, gallery, heat_layer, spotlight
+from ov2kit.codec.report.charts import Plot, bars, clock_text, legend
+from ov2kit.codec.report.facts import Facts, text_rows
+from ov2kit.codec.report.pictures import data_address, gallery, heat_layer, spotlight
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.video.source import VideoSource
 from ov2kit.files import refuse_overwriting_inputs, write_text
@@ -75,7 +75,7 @@ def _page(facts: Facts, stream: VideoStream, title: str) -> str:
         _section("Seconds per stage", _stages(facts)),
         _section("Provenance", _provenance(facts)),
     ]
-    assets = resources.files("ov2kit.codec") / "report_assets"
+    assets = resources.files("ov2kit.codec.report.page") / "assets"
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
     return Template(texts["page.html"]).substitute(
         title=escape(title),
