@@ -556,7 +556,7 @@ def test_a_processor_goes_to_another_process(real):
         ([user({"type": "text"})], r"message 0, part 0: a text part needs text under 'text', got None"),
         ([user({"type": "video"})], r"message 0, part 0: .*'video' needs its source under 'video' or 'path'"),
         ([user(video("a.mp4", source="motion"))], r"message 0: unknown source 'motion'; known: codec, frames"),
-        ([user(video("https://example.org/a.mp4"))], r"message 0: https://example.org/a.mp4: addresses are not"),
+        ([user(video("https://example.org/a.mp4"))], r"message 0: 'https://example.org/a.mp4': addresses are not"),
         ([user(video(3.5))], r"message 0: "),
         ([user("a"), user(image({}))], r"message 1: an image must be a path, bytes, .* got dict"),
         ([user(video("a.mp4", sorce="frames"))], r"message 0, part 0: unknown key 'sorce' .*did you mean 'source'"),

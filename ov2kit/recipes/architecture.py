@@ -341,14 +341,17 @@ def _derive(model: LlavaOneVision2) -> dict[str, Any]:
         )
     width = cast(nn.Embedding, model.language_model.get_input_embeddings()).embedding_dim
     text = {**language.to_dict(), "model_type": language.model_type}
+    vision = _VISION | encoder.config() | {"out_hidden_size": width}
+    swapped = [name for name in get_args(Positions) if str(position_module(name, vision)) == str(encoder.position)]
     return {
         "architectures": ["LlavaOnevision2ForConditionalGeneration"],
         "model_type": "llava_onevision2",
-        "vision_config": _VISION | encoder.config() | {"out_hidden_size": width},
+        "vision_config": vision,
         "text_config": text,
         "image_token_id": model.image_token_id,
         "tie_word_embeddings": bool(text.get("tie_word_embeddings", False)),
         "transformers_version": transformers.__version__,
+        **({"ov2kit": {"positions": swapped[0]}} if swapped and swapped[0] != "release" else {}),
     }
 
 
