@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ov2kit.errors import CheckpointError, DataError, check_choice, check_keys, shorten
-from ov2kit.recipes.nulls import without_nulls
+from ov2kit.recipes.inputs.nulls import without_nulls
 from ov2kit.recipes.sample import IGNORE
 from ov2kit.recipes.tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
 

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 from ov2kit.errors import DataError, shorten
 from ov2kit.files import is_safe_name
-from ov2kit.recipes.nulls import is_null
+from ov2kit.recipes.inputs.nulls import is_null
 
 _SUFFIXES = (".json", ".jsonl")
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ov2kit.errors import DataError, Ov2kitError
 from ov2kit.files import append_to, kind_of
-from ov2kit.recipes.json_lines import json_line
+from ov2kit.recipes.inputs.json_lines import json_line
 
 Action = Literal["skipped", "replaced", "truncated", "rebuilt"]
 _BAD: tuple[Action, ...] = ("skipped", "replaced")
