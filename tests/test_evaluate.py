@@ -17,8 +17,8 @@ import torch
 from ov2kit import __version__
 from ov2kit.cli import run
 from ov2kit.errors import CheckpointError, DataError, VideoError
-from ov2kit.recipes.evaluate import evaluate_jumpscore, score_line
-from ov2kit.recipes.jumpscore_folder import read_jumpscore_folder
+from ov2kit.recipes.evaluation.evaluate import evaluate_jumpscore, score_line
+from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.metrics import JumpScoreMAP
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -185,7 +185,7 @@ class TestGoingOn:
     def test_a_killed_process_leaves_whole_lines(self, folder, tmp_path):
         code = f"""
             import time
-            from ov2kit.recipes.evaluate import evaluate_jumpscore
+            from ov2kit.recipes.evaluation.evaluate import evaluate_jumpscore
 
             def answer(video, question):
                 if "then" in question:

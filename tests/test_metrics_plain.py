@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ov2kit.recipes.evaluate import evaluate_jumpscore
+from ov2kit.recipes.evaluation.evaluate import evaluate_jumpscore
 from ov2kit.recipes.metrics import (
     HOTA,
     JAndF,

@@ -20,7 +20,7 @@ _PLACES = {
     "build_tokenizers": "ov2kit.recipes.data.tokenizers",
     "collate": "ov2kit.recipes.sample",
     "compare_predictions": "ov2kit.recipes.paired",
-    "evaluate_jumpscore": "ov2kit.recipes.evaluate",
+    "evaluate_jumpscore": "ov2kit.recipes.evaluation.evaluate",
     "load_tokenizer": "ov2kit.recipes.tokenizer",
     "pack": "ov2kit.recipes.sample",
     "pack_bins": "ov2kit.recipes.data.packing",

@@ -25,8 +25,8 @@ from ov2kit.errors import (
     check_type,
 )
 from ov2kit.files import refuse_overwriting_inputs, write_text
-from ov2kit.recipes.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
-from ov2kit.recipes.predictions import (
+from ov2kit.recipes.evaluation.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
+from ov2kit.recipes.evaluation.predictions import (
     PREDICTIONS,
     SETTINGS,
     Line,
