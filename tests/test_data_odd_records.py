@@ -17,7 +17,7 @@ from ov2kit.errors import DataError
 from ov2kit.recipes import Batch, ConversationData
 from ov2kit.recipes.data.faults import Fault, FaultLog
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.turns import prompts
+from ov2kit.recipes.prompt.turns import prompts
 from tests.recordings import make_media, talk, write_jsonl
 
 SMALL: dict[str, Any] = {"budget_canvases": 2, "max_pixels": 56 * 84}

@@ -32,8 +32,8 @@ from ov2kit.recipes.evidence.readout import PLACE_WAVES, TimeReadout, event_targ
 from ov2kit.recipes.evidence.scene import render
 from ov2kit.recipes.evidence.small_model import JumpModel, pack
 from ov2kit.recipes.evidence.variant import ConnectorName, SeenBy, SweepError, Variant
-from ov2kit.recipes.layout import Visibility
 from ov2kit.recipes.metrics.start_times import parse_answer
+from ov2kit.recipes.prompt.layout import Visibility
 
 SHORT = Difficulty(seconds=(2.0, 2.4))
 STILL = Difficulty(

@@ -24,9 +24,9 @@ from ov2kit.recipes.command import RecipeCLI
 from ov2kit.recipes.command_help import CONFIGS
 from ov2kit.recipes.flops import step_operations
 from ov2kit.recipes.lit import KINDS, kind_of, samples_of
-from ov2kit.recipes.sample import IGNORE
+from ov2kit.recipes.prompt.sample import IGNORE
+from ov2kit.recipes.prompt.turns import last_answers, prompts
 from ov2kit.recipes.starting import read_checkpoint
-from ov2kit.recipes.turns import last_answers, prompts
 from tests.clips import SAMPLE
 
 RATES = {"encoder": 1e-3, "connector": 1e-3, "language_model": 1e-3}

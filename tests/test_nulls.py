@@ -12,14 +12,14 @@ from PIL import Image
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.errors import DataError
-from ov2kit.recipes.chat import Media, read_messages
 from ov2kit.recipes.data.conversations import read_conversation
 from ov2kit.recipes.data.faults import BadRecord
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.inputs.nulls import without_nulls
 from ov2kit.recipes.inputs.sources import local_source
-from ov2kit.recipes.media import open_media
+from ov2kit.recipes.prompt.chat import Media, read_messages
+from ov2kit.recipes.prompt.media import open_media
 from tests.clips import SAMPLE
 
 TURNS = [{"from": "human", "value": "<image>What?"}, {"from": "gpt", "value": "A cat."}]

@@ -262,7 +262,7 @@ def test_pipes_within_data_and_folders(clip, tmp_path):
     CodecTokenizer(1)(clip).save(folder)
     (folder / "canvases.safetensors").unlink()
     os.mkfifo(folder / "canvases.safetensors")
-    from ov2kit.recipes.media import load_canvases
+    from ov2kit.recipes.prompt.media import load_canvases
 
     with pytest.raises(ValueError, match="got a pipe"):
         load_canvases(folder)

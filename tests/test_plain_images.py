@@ -9,7 +9,7 @@ from PIL import Image
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.errors import DataError, VideoError
 from ov2kit.recipes import plain_image_messages, small_tokenizer
-from ov2kit.recipes.plain_images import canvas_spans
+from ov2kit.recipes.prompt.plain_images import canvas_spans
 from tests.clips import SAMPLE
 from tests.test_canvases import build
 from tests.test_processor import CODEC, FRAMES, IMAGE, image, user, video

@@ -27,8 +27,8 @@ from ov2kit.connectors import PerceiverResampler
 from ov2kit.errors import AssetError, CanvasError, CheckpointError, DataError, OutputError, VideoError
 from ov2kit.geometry import from_block_layout
 from ov2kit.recipes import Processor, collate, rewrite_prompt, small_tokenizer
-from ov2kit.recipes.chat import default_system
-from ov2kit.recipes.prompts import timestamp, timestamp_runs
+from ov2kit.recipes.prompt.chat import default_system
+from ov2kit.recipes.prompt.prompts import timestamp, timestamp_runs
 from tests.clips import SAMPLE
 from tests.test_canvases import build
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import load_tokenizer, small_tokenizer
-from ov2kit.recipes.tokenizer import SPECIAL_TOKENS
+from ov2kit.recipes.prompt.text_tokenizer import SPECIAL_TOKENS
 
 TOKENIZER = small_tokenizer()
 TALK = [

@@ -14,8 +14,8 @@ from PIL import Image
 from ov2kit.codec import FrameTokenizer, ImageTokenizer, load_assets, save_assets
 from ov2kit.codec.video.still import open_picture
 from ov2kit.errors import AssetError, VideoError
-from ov2kit.recipes.chat import Media
-from ov2kit.recipes.media import open_media
+from ov2kit.recipes.prompt.chat import Media
+from ov2kit.recipes.prompt.media import open_media
 
 H, W = 40, 60
 PIXELS = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)

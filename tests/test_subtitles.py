@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from ov2kit.errors import DataError
 from ov2kit.recipes import read_subtitles
-from ov2kit.recipes.prompts import Run, timestamp
-from ov2kit.recipes.subtitles import Subtitle, interleave
+from ov2kit.recipes.prompt.prompts import Run, timestamp
+from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
 from tests.odd_streams import with_sound
 from tests.test_canvases import build
 from tests.test_processor import CODEC, FRAMES, dots, processor, user, video

@@ -16,7 +16,7 @@ from torch import Tensor
 from ov2kit.files import append_to, write_text
 from ov2kit.recipes.flops import step_operations
 from ov2kit.recipes.inputs.json_lines import json_line
-from ov2kit.recipes.sample import Batch
+from ov2kit.recipes.prompt.sample import Batch
 
 #: per sample, averaged over the samples of a window; see `Processor`
 _SHOWN = ("canvases", "p_canvases", "groups", "visual_tokens", "tokens", "p_share", "video_seconds")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ov2kit.connectors import ConvAbstractor
 from ov2kit.connectors.interface import Connector, host_grids
 from ov2kit.errors import check_number, check_type
-from ov2kit.recipes.sample import IGNORE
+from ov2kit.recipes.prompt.sample import IGNORE
 from ov2kit.segments import Segments
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def fresh_model(
     if isinstance(size, str):
         known = None
         if tokenizer is not None or size in ("tiny", "small"):
-            from ov2kit.recipes.tokenizer import load_tokenizer
+            from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
 
             known = load_tokenizer(tokenizer)
         size = release_config(size, tokenizer=known)

@@ -35,9 +35,9 @@ from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
 from ov2kit.recipes.data.tokenizers import SaliencyName, build_tokenizers
-from ov2kit.recipes.processor import Processor
-from ov2kit.recipes.sample import Batch
-from ov2kit.recipes.tokenizer import load_tokenizer
+from ov2kit.recipes.prompt.processor import Processor
+from ov2kit.recipes.prompt.sample import Batch
+from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
 
 Pack = Literal["offline", "stream"]
 _log = logging.getLogger("ov2kit")

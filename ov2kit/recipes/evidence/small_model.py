@@ -17,7 +17,7 @@ from ov2kit.recipes.architecture import Positions, build_connector, position_mod
 from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip
 from ov2kit.recipes.evidence.readout import TimeReadout
 from ov2kit.recipes.evidence.variant import ConnectorName, SeenBy, SweepError
-from ov2kit.recipes.layout import VisualLayout
+from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.segments import Segments
 
 _WINDOW = 2  # canvases: half a group

@@ -15,10 +15,10 @@ from PIL import Image
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, load_assets
 from ov2kit.errors import DataError, check_choice, check_type
-from ov2kit.recipes.chat import Media
 from ov2kit.recipes.inputs.sources import local_source
-from ov2kit.recipes.prompts import Kind
-from ov2kit.recipes.subtitles import Subtitle, on_picture_clock, read_subtitles
+from ov2kit.recipes.prompt.chat import Media
+from ov2kit.recipes.prompt.prompts import Kind
+from ov2kit.recipes.prompt.subtitles import Subtitle, on_picture_clock, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
 Clip = tuple[Kind, Canvases]

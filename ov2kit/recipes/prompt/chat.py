@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ov2kit.errors import CheckpointError, DataError, check_choice, check_keys, shorten
 from ov2kit.recipes.inputs.nulls import without_nulls
-from ov2kit.recipes.sample import IGNORE
-from ov2kit.recipes.tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
+from ov2kit.recipes.prompt.sample import IGNORE
+from ov2kit.recipes.prompt.text_tokenizer import IM_END, IM_START, NEEDED_TOKENS, VIDEO_PAD
 
 Supervise = Literal["all", "last", "none"]
 ROLES = ("system", "user", "assistant", "tool")

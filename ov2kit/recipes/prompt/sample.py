@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ov2kit.errors import OptionError, check_choice, check_number, check_type
-from ov2kit.recipes.layout import VisualLayout
+from ov2kit.recipes.prompt.layout import VisualLayout
 
 #: label of a token that is not supervised
 IGNORE = -100

@@ -22,7 +22,8 @@ from ov2kit.errors import (
     check_type,
 )
 from ov2kit.files import fill_folder
-from ov2kit.recipes.chat import (
+from ov2kit.recipes.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
+from ov2kit.recipes.prompt.chat import (
     Media,
     Piece,
     Supervise,
@@ -32,14 +33,13 @@ from ov2kit.recipes.chat import (
     pieces_text,
     read_messages,
 )
-from ov2kit.recipes.layout import VisualLayout
-from ov2kit.recipes.media import Clip, VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
-from ov2kit.recipes.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
-from ov2kit.recipes.prompts import Item, Run, TokensOut, canvas_runs
-from ov2kit.recipes.sample import Sample
-from ov2kit.recipes.subtitles import interleave
-from ov2kit.recipes.tokenizer import check_tokenizer, load_tokenizer
-from ov2kit.recipes.tokenizer_options import build_tokenizer, describe_tokenizer
+from ov2kit.recipes.prompt.layout import VisualLayout
+from ov2kit.recipes.prompt.media import Clip, VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
+from ov2kit.recipes.prompt.prompts import Item, Run, TokensOut, canvas_runs
+from ov2kit.recipes.prompt.sample import Sample
+from ov2kit.recipes.prompt.subtitles import interleave
+from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
+from ov2kit.recipes.prompt.visual_tokenizer import build_tokenizer, describe_tokenizer
 
 _NEWLINE = Piece("\n")
 _OPTIONS = ("source", "decimals", "system", "supervise")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ov2kit.recipes.sample import IGNORE, Batch
+from ov2kit.recipes.prompt.sample import IGNORE, Batch
 
 
 def last_answers(batch: Batch) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START, Canvases, frame_runs
 from ov2kit.errors import CanvasError, check_choice, check_number, check_type
-from ov2kit.recipes.layout import VisualLayout
+from ov2kit.recipes.prompt.layout import VisualLayout
 
 Kind = Literal["image", "frames", "codec"]
 Item = Literal["group", "canvas"]
