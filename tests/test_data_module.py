@@ -21,7 +21,7 @@ from ov2kit.recipes import ConversationData
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Wanted
 from ov2kit.recipes.data.plans import Records
-from ov2kit.recipes.data.tokenizers import build_tokenizers
+from ov2kit.recipes.data.visual_tokenizers import build_tokenizers
 from tests.recordings import make_media, mixed_records, talk, write_jsonl
 
 SMALL: dict[str, Any] = {"budget_canvases": 3, "max_pixels": 56 * 84}

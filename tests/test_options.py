@@ -36,7 +36,7 @@ ALSO = {
     "ov2kit.recipes.evidence.variant": ["Variant"],
     "ov2kit.recipes.evidence.difficulty": ["Difficulty"],
     "ov2kit.recipes.evidence.small_model": ["JumpModel"],
-    "ov2kit.recipes.data.tokenizers": ["saliency_options"],
+    "ov2kit.recipes.data.visual_tokenizers": ["saliency_options"],
     "ov2kit.recipes.data.packing": ["PackBuffer"],
     "ov2kit.recipes.optim": ["cosine_with_warmup"],
     "ov2kit.geometry": ["smart_resize"],

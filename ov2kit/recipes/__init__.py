@@ -17,7 +17,7 @@ _PLACES = {
     "Sample": "ov2kit.recipes.prompt.sample",
     "VisualLayout": "ov2kit.recipes.prompt.layout",
     "build": "ov2kit.recipes.architecture",
-    "build_tokenizers": "ov2kit.recipes.data.tokenizers",
+    "build_tokenizers": "ov2kit.recipes.data.visual_tokenizers",
     "collate": "ov2kit.recipes.prompt.sample",
     "compare_predictions": "ov2kit.recipes.paired",
     "evaluate_jumpscore": "ov2kit.recipes.evaluation.evaluate",

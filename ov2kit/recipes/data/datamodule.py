@@ -34,7 +34,7 @@ from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
 from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
-from ov2kit.recipes.data.tokenizers import SaliencyName, build_tokenizers
+from ov2kit.recipes.data.visual_tokenizers import SaliencyName, build_tokenizers
 from ov2kit.recipes.prompt.processor import Processor
 from ov2kit.recipes.prompt.sample import Batch
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer

@@ -19,7 +19,7 @@ from torch import Tensor
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
 from ov2kit.files import checksum, write_tensors
-from ov2kit.recipes.data.tokenizers import saliency_options
+from ov2kit.recipes.data.visual_tokenizers import saliency_options
 from ov2kit.recipes.evidence.jumpset import SPLITS
 from ov2kit.recipes.evidence.variant import SweepError, Variant
 
