@@ -331,7 +331,7 @@ def _demo(parsed: Namespace) -> int:
     print(f"  open {page} in a browser to see what was chosen and why")
     try:
         from ov2kit.recipes.demo import fit_and_ask
-        from ov2kit.recipes.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
+        from ov2kit.recipes.training.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
     except ModuleNotFoundError as error:
         print(f"no model is trained: {error.name} is not installed; pip install 'ov2kit[recipes]'")
         return 0

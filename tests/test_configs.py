@@ -16,7 +16,7 @@ from ov2kit.cli import run
 from ov2kit.positional import NoPositions
 from ov2kit.recipes.command import RecipeCLI
 from ov2kit.recipes.command_help import CONFIGS, short_help
-from ov2kit.recipes.lit import LitLlavaOneVision2
+from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.clips import SAMPLE
 
 CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))

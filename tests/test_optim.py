@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ov2kit.recipes.optim import adamw, cosine_with_warmup, freeze_all_but, parameter_groups, part_of
+from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but, parameter_groups, part_of
 
 
 class Model(nn.Module):

@@ -38,7 +38,7 @@ ALSO = {
     "ov2kit.recipes.evidence.small_model": ["JumpModel"],
     "ov2kit.recipes.data.visual_tokenizers": ["saliency_options"],
     "ov2kit.recipes.data.packing": ["PackBuffer"],
-    "ov2kit.recipes.optim": ["cosine_with_warmup"],
+    "ov2kit.recipes.training.optim": ["cosine_with_warmup"],
     "ov2kit.geometry": ["smart_resize"],
 }
 #: what our own code makes and hands out: facts, not options

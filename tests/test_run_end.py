@@ -6,8 +6,8 @@ from lightning.pytorch.callbacks import Callback, Timer
 
 from ov2kit.cli import run
 from ov2kit.recipes import LitLlavaOneVision2
-from ov2kit.recipes.run_checkpoint import is_ending
 from ov2kit.recipes.starting import read_checkpoint
+from ov2kit.recipes.training.run_checkpoint import is_ending
 from tests.runs import FLAT, Runs, curve, last
 
 STEPS = 8  # three batches an epoch

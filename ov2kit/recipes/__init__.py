@@ -11,7 +11,7 @@ _PLACES = {
     "Batch": "ov2kit.recipes.prompt.sample",
     "ConversationData": "ov2kit.recipes.data.datamodule",
     "ConversationIndex": "ov2kit.recipes.data.index",
-    "LitLlavaOneVision2": "ov2kit.recipes.lit",
+    "LitLlavaOneVision2": "ov2kit.recipes.training.lit",
     "LlavaOneVision2": "ov2kit.recipes.model",
     "Processor": "ov2kit.recipes.prompt.processor",
     "Sample": "ov2kit.recipes.prompt.sample",

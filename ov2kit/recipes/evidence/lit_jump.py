@@ -12,7 +12,7 @@ from ov2kit.recipes.evidence.readout import event_targets, peaks
 from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel
 from ov2kit.recipes.metrics import JumpScoreMAP
 from ov2kit.recipes.metrics.jumpscore import jumpscore_row
-from ov2kit.recipes.optim import adamw, cosine_with_warmup
+from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 
 STEP_SECONDS = 0.08
 _THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)

@@ -19,14 +19,14 @@ from torch.optim import Optimizer
 from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, check_type
 from ov2kit.recipes.architecture import Positions
 from ov2kit.recipes.companions import companions_of
-from ov2kit.recipes.optim import adamw, cosine_with_warmup, freeze_all_but
-from ov2kit.recipes.parallel import compile_blocks, shard
 from ov2kit.recipes.prompt.layout import Visibility
 from ov2kit.recipes.prompt.sample import IGNORE, Batch
 from ov2kit.recipes.prompt.turns import last_answers, prompts
 from ov2kit.recipes.release import lightning_entry
-from ov2kit.recipes.resuming import trainer_settings
 from ov2kit.recipes.starting import check_connector, fresh_model, started_model, swap
+from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but
+from ov2kit.recipes.training.parallel import compile_blocks, shard
+from ov2kit.recipes.training.resuming import trainer_settings
 
 #: Gradients are sums over tokens, divided by this until the tokens of the whole step are known.
 _SCALE = 1024.0
