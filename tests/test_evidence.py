@@ -15,8 +15,12 @@ from ov2kit.errors import Ov2kitError
 from ov2kit.recipes import build_tokenizers
 from ov2kit.recipes.architecture import Positions, connectors, position_module
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
-from ov2kit.recipes.evidence.actors import distractor, event_times, jumper
-from ov2kit.recipes.evidence.canvas_store import (
+from ov2kit.recipes.evidence.films.actors import distractor, event_times, jumper
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.encode import write_video
+from ov2kit.recipes.evidence.films.jumpset import JumpsetError, make_jumpset
+from ov2kit.recipes.evidence.films.scene import render
+from ov2kit.recipes.evidence.runs.canvas_store import (
     MERGE,
     PATCH,
     _tokenizer,
@@ -25,13 +29,9 @@ from ov2kit.recipes.evidence.canvas_store import (
     read_canvases,
     read_facts,
 )
-from ov2kit.recipes.evidence.difficulty import Difficulty
-from ov2kit.recipes.evidence.encode import write_video
-from ov2kit.recipes.evidence.jumpset import JumpsetError, make_jumpset
-from ov2kit.recipes.evidence.readout import PLACE_WAVES, TimeReadout, event_targets, peaks, place_waves
-from ov2kit.recipes.evidence.scene import render
-from ov2kit.recipes.evidence.small_model import JumpModel, pack
-from ov2kit.recipes.evidence.variant import ConnectorName, SeenBy, SweepError, Variant
+from ov2kit.recipes.evidence.runs.readout import PLACE_WAVES, TimeReadout, event_targets, peaks, place_waves
+from ov2kit.recipes.evidence.runs.small_model import JumpModel, pack
+from ov2kit.recipes.evidence.runs.variant import ConnectorName, SeenBy, SweepError, Variant
 from ov2kit.recipes.metrics.start_times import parse_answer
 from ov2kit.recipes.prompt.layout import Visibility
 

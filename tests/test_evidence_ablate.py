@@ -9,9 +9,9 @@ import yaml
 
 from ov2kit.cli import run
 from ov2kit.recipes.evidence.jobs import plan, result_path
+from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 from ov2kit.recipes.evidence.summary import mean_interval, paired_difference
 from ov2kit.recipes.evidence.sweep import CONFIGS, read_sweep
-from ov2kit.recipes.evidence.variant import SweepError, Variant
 
 TINY = {
     "train": 2,

@@ -33,9 +33,9 @@ from tests.clips import SAMPLE
 
 #: modules without `__all__` whose classes are public all the same
 ALSO = {
-    "ov2kit.recipes.evidence.variant": ["Variant"],
-    "ov2kit.recipes.evidence.difficulty": ["Difficulty"],
-    "ov2kit.recipes.evidence.small_model": ["JumpModel"],
+    "ov2kit.recipes.evidence.runs.variant": ["Variant"],
+    "ov2kit.recipes.evidence.films.difficulty": ["Difficulty"],
+    "ov2kit.recipes.evidence.runs.small_model": ["JumpModel"],
     "ov2kit.recipes.data.visual_tokenizers": ["saliency_options"],
     "ov2kit.recipes.data.packing": ["PackBuffer"],
     "ov2kit.recipes.training.optim": ["cosine_with_warmup"],

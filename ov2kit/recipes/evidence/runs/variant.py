@@ -10,8 +10,8 @@ from ov2kit.codec.tokenizers.presets import Grouping, Selection
 from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
 from ov2kit.recipes.architecture import Positions
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
-from ov2kit.recipes.evidence.difficulty import Difficulty
-from ov2kit.recipes.evidence.encode import ENCODINGS
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.encode import ENCODINGS
 
 Source = Literal["codec", "frames", "blank"]
 #: what the model sees by: `Visibility` of the recipes, and windows of space within a group

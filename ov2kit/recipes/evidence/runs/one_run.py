@@ -13,10 +13,18 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip, batches, mirrored, read_canvases, read_facts
-from ov2kit.recipes.evidence.lit_jump import LitJumpReadout
-from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel, pack
-from ov2kit.recipes.evidence.variant import Variant
+from ov2kit.recipes.evidence.runs.canvas_store import (
+    MERGE,
+    PATCH,
+    StoredClip,
+    batches,
+    mirrored,
+    read_canvases,
+    read_facts,
+)
+from ov2kit.recipes.evidence.runs.lit_jump import LitJumpReadout
+from ov2kit.recipes.evidence.runs.small_model import ClipBatch, JumpModel, pack
+from ov2kit.recipes.evidence.runs.variant import Variant
 
 _SCORED_AT_ONCE = 8
 

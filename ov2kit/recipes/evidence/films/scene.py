@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.recipes.evidence.actors import Actor, Picture, distractor, draw, jumper, lamp
-from ov2kit.recipes.evidence.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.actors import Actor, Picture, distractor, draw, jumper, lamp
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
 from ov2kit.files import checksum, write_tensors
 from ov2kit.recipes.data.visual_tokenizers import saliency_options
-from ov2kit.recipes.evidence.jumpset import SPLITS
-from ov2kit.recipes.evidence.variant import SweepError, Variant
+from ov2kit.recipes.evidence.films.jumpset import SPLITS
+from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 PATCH, MERGE = 16, 1
 # Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.

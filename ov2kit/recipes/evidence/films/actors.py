@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.recipes.evidence.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
 
 Picture = NDArray[np.float32]
 Curve = NDArray[np.float64]

@@ -18,9 +18,9 @@ import numpy as np
 
 from ov2kit.errors import OptionError, check_choice, check_number, check_numbers
 from ov2kit.files import write_folder
-from ov2kit.recipes.evidence.difficulty import Difficulty
-from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
-from ov2kit.recipes.evidence.scene import render
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.encode import ENCODINGS, H264_MIX, EncoderError, write_video
+from ov2kit.recipes.evidence.films.scene import render
 
 SPLITS = ("train", "val", "test")
 QUESTION = "When does each jump start? Answer with a list of seconds."
