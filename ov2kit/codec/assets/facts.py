@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.codec.assets import files as files
+from ov2kit.codec.assets import files
 from ov2kit.codec.assets.order import Order, Positions, broken_canvas, find_order, to_raster
 from ov2kit.errors import AssetError
 

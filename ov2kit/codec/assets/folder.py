@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.assets import files as files
+from ov2kit.codec.assets import files
 from ov2kit.codec.assets.facts import anchors, frame_times, group_ids, patch_edge, row_order, whole_number
 from ov2kit.codec.assets.order import Order, Positions, broken_canvas, from_raster, to_raster
 from ov2kit.errors import (

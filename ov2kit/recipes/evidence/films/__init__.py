@@ -1,1 +1,1 @@
-"""Ablations on made-up clips."""
+"""Made-up clips whose events are known: scenes, actors, encoding."""

@@ -1,1 +1,1 @@
-"""Ablations on made-up clips."""
+"""One variant, trained and scored: its canvases, its small model, its run."""
