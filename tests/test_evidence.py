@@ -13,7 +13,7 @@ import torch
 
 from ov2kit.errors import Ov2kitError
 from ov2kit.recipes import build_tokenizers
-from ov2kit.recipes.architecture import Positions, connectors, position_module
+from ov2kit.recipes.architecture.parts import Positions, connectors, position_module
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.actors import distractor, event_times, jumper
 from ov2kit.recipes.evidence.films.difficulty import Difficulty

@@ -13,7 +13,8 @@ from ov2kit.codec import CodecTokenizer
 from ov2kit.connectors import MLPConnector
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, Processor
-from ov2kit.recipes.architecture import build, release_config
+from ov2kit.recipes.architecture.parts import build
+from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.generate import answer, answerer, load, visual_inputs
 from ov2kit.recipes.prompt.sample import collate
 from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer

@@ -10,7 +10,7 @@ from torch import nn
 
 from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.recipes import LlavaOneVision2, build, release_config
-from ov2kit.recipes.architecture import build_language_model, connectors
+from ov2kit.recipes.architecture.parts import build_language_model, connectors
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer, small_tokenizer
 from ov2kit.recipes.weightless import build_weightless
 

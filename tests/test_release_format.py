@@ -14,7 +14,7 @@ from torch import nn
 
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, build, release_config
-from ov2kit.recipes.architecture import connectors
+from ov2kit.recipes.architecture.parts import connectors
 from tests.release_files import golden_config, write_release
 from tests.tiny_models import golden_files, sample, tiny
 

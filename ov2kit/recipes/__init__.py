@@ -16,7 +16,7 @@ _PLACES = {
     "Processor": "ov2kit.recipes.prompt.processor",
     "Sample": "ov2kit.recipes.prompt.sample",
     "VisualLayout": "ov2kit.recipes.prompt.layout",
-    "build": "ov2kit.recipes.architecture",
+    "build": "ov2kit.recipes.architecture.parts",
     "build_tokenizers": "ov2kit.recipes.data.visual_tokenizers",
     "collate": "ov2kit.recipes.prompt.sample",
     "compare_predictions": "ov2kit.recipes.paired",
@@ -27,7 +27,7 @@ _PLACES = {
     "parse_lengths": "ov2kit.recipes.data.packing",
     "plain_image_messages": "ov2kit.recipes.prompt.plain_images",
     "read_subtitles": "ov2kit.recipes.prompt.subtitles",
-    "release_config": "ov2kit.recipes.architecture",
+    "release_config": "ov2kit.recipes.architecture.parts",
     "rewrite_prompt": "ov2kit.recipes.prompt.prompts",
     "small_tokenizer": "ov2kit.recipes.prompt.text_tokenizer",
 }

@@ -16,7 +16,7 @@ from torch import Tensor
 from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError
 from ov2kit.files import refuse_overwriting_inputs, write_file
-from ov2kit.recipes.architecture import fit_tokenizer, release_config
+from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config
 from ov2kit.recipes.companions import CONFIG, GENERATION
 from ov2kit.recipes.config_sizes import check_sizes
 from ov2kit.recipes.lightning_files import PREFIX, is_lightning, read_lightning

@@ -44,7 +44,7 @@ class LlavaOneVision2(nn.Module):
     """Any encoder of packed patches, any connector, any causal language model of transformers.
 
     The three are called as they are; swap one by passing another. Sizes live in the builders
-    (`ov2kit.recipes.architecture`), file formats in `ov2kit.recipes.release`.
+    (`ov2kit.recipes.architecture.parts`), file formats in `ov2kit.recipes.release`.
 
     Args:
         encoder: (pixel_values, positions, segments) -> (N, width), such as `OneVisionEncoder`.

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ov2kit.errors import CheckpointError
 from ov2kit.files import check_file, kind_of, write_folder
-from ov2kit.recipes.architecture import build, describe
+from ov2kit.recipes.architecture.describe import describe
+from ov2kit.recipes.architecture.parts import build
 from ov2kit.recipes.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
 from ov2kit.recipes.config_sizes import check_sizes
 from ov2kit.recipes.model import LlavaOneVision2

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, check_type
-from ov2kit.recipes.architecture import Positions
+from ov2kit.recipes.architecture.parts import Positions
 from ov2kit.recipes.companions import companions_of
 from ov2kit.recipes.prompt.layout import Visibility
 from ov2kit.recipes.prompt.sample import IGNORE, Batch

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from ov2kit.codec.selection.candidates import Candidates
 from ov2kit.codec.tokenizers.presets import Grouping, Selection
 from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
-from ov2kit.recipes.architecture import Positions
+from ov2kit.recipes.architecture.parts import Positions
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS

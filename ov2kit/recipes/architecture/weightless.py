@@ -1,4 +1,4 @@
-"""Models whose weights have no memory yet, to be filled from files.
+"""Parts of models whose weights have no memory yet, to be filled from files.
 
 Everything is made on the meta device, which torch chooses per thread: other threads make their layers
 as usual meanwhile. What no checkpoint stores, such as the frequencies of a rotary embedding, is
@@ -11,14 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ov2kit.recipes.architecture import build
-from ov2kit.recipes.model import LlavaOneVision2
+from ov2kit.recipes.architecture.parts import Parts, build_parts
 
 
-def build_weightless(config: Mapping[str, Any], *, attention: str | None = None) -> LlavaOneVision2:
-    """The model of a release config, its state dict on the meta device and all else computed.
+def build_weightless(config: Mapping[str, Any], *, attention: str | None = None) -> Parts:
+    """The parts that a release config describes, their state dict on the meta device and all else computed.
 
-    Changes nothing outside the model: no function of torch, no default and no random state.
+    Changes nothing outside them: no function of torch, no default and no random state.
 
     Args:
         config: a release config.
@@ -29,11 +28,11 @@ def build_weightless(config: Mapping[str, Any], *, attention: str | None = None)
             no checkpoint stores.
     """
     with torch.device("meta"):
-        model = build(config, attention=attention)
-    cast(Any, model.language_model).tie_weights()  # some versions of transformers do not tie on the meta device
-    for name, owner, module in _with_owners(model.language_model):
+        parts = build_parts(config, attention=attention)
+    cast(Any, parts.language_model).tie_weights()  # some versions of transformers do not tie on the meta device
+    for name, owner, module in _with_owners(parts.language_model):
         _compute(name, owner, module)
-    return model
+    return parts
 
 
 def _with_owners(language_model: nn.Module) -> Iterator[tuple[str, Any, nn.Module]]:
