@@ -14,8 +14,8 @@ from ov2kit.cli import run as run_command
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, build
-from ov2kit.recipes.convert import convert, model_from_lightning
-from ov2kit.recipes.release import from_lightning_entry, lightning_entry
+from ov2kit.recipes.model.convert import convert, model_from_lightning
+from ov2kit.recipes.release.directory import from_lightning_entry, lightning_entry
 from tests.release_files import golden_config, write_release
 from tests.test_release_format import assert_same_tensors, golden_logits, stored
 from tests.tiny_models import GOLDEN, golden_files
@@ -218,12 +218,12 @@ class TestReleaseToLightning:
         model = build("tiny", connector="pool", positions="exact")
         entry = lightning_entry(model)
         assert entry == json.loads(json.dumps(entry))
-        again = from_lightning_entry(entry)
+        again = from_lightning_entry(entry, LlavaOneVision2.from_parts)
         assert str(again.encoder) == str(model.encoder)
         assert str(again.connector) == str(model.connector)
         again.load_state_dict(model.state_dict())
         with pytest.raises(CheckpointError, match="ov2kit"):
-            from_lightning_entry({})
+            from_lightning_entry({}, LlavaOneVision2.from_parts)
 
 
 @pytest.fixture

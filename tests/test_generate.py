@@ -13,9 +13,9 @@ from ov2kit.codec import CodecTokenizer
 from ov2kit.connectors import MLPConnector
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, Processor
-from ov2kit.recipes.architecture.parts import build
 from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.generate import answer, answerer, load, visual_inputs
+from ov2kit.recipes.model.build import build
 from ov2kit.recipes.prompt.sample import collate
 from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer
 from tests.clips import SAMPLE

@@ -22,10 +22,10 @@ from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LitLlavaOneVision2, LlavaOneVision2, Processor, collate, load_tokenizer, pack
 from ov2kit.recipes.command import RecipeCLI
 from ov2kit.recipes.command_help import CONFIGS
-from ov2kit.recipes.flops import step_operations
+from ov2kit.recipes.model.flops import step_operations
+from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.prompt.sample import IGNORE
 from ov2kit.recipes.prompt.turns import last_answers, prompts
-from ov2kit.recipes.starting import read_checkpoint
 from ov2kit.recipes.training.lit import KINDS, kind_of, samples_of
 from tests.clips import SAMPLE
 

@@ -11,8 +11,8 @@ from torch import nn
 from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.recipes import LlavaOneVision2, build, release_config
 from ov2kit.recipes.architecture.parts import build_language_model, connectors
+from ov2kit.recipes.architecture.weightless import build_weightless
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer, small_tokenizer
-from ov2kit.recipes.weightless import build_weightless
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'ov2kit[recipes]'")
 
@@ -127,7 +127,10 @@ KINDS = {
 def test_what_no_file_stores_is_computed(kind):
     text = ({} if kind == "gpt2" else SMALL) | KINDS[kind] | {"dtype": "bfloat16"}
     config = release_config("tiny") | {"text_config": text}
-    model, fresh = build_weightless(config), build_language_model(text | {"dtype": "float32"})
+    model, fresh = (
+        LlavaOneVision2.from_parts(build_weightless(config)),
+        build_language_model(text | {"dtype": "float32"}),
+    )
     assert all(tensor.is_meta for tensor in model.state_dict().values())
     stored = fresh.state_dict()
     want = {name: buffer for name, buffer in fresh.named_buffers() if name not in stored}

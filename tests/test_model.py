@@ -348,7 +348,7 @@ class TestTraining:
         model, batch = tiny().train(), collate([sample(2)], PAD)
         want = run(model, batch)
         assert not any(name.startswith(("encoder", "connector")) for name in gradients(model, want.loss))
-        monkeypatch.setattr("ov2kit.recipes.model.several_processes", lambda: True)
+        monkeypatch.setattr("ov2kit.recipes.model.model.several_processes", lambda: True)
         got = run(model, batch)
         torch.testing.assert_close(got.logits, want.logits)
         found = gradients(model, got.loss)

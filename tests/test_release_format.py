@@ -89,9 +89,7 @@ class TestRead:
         assert not (tmp_path / "executed").exists()
 
     def test_an_attention_implementation_can_be_asked_for(self, tmp_path):
-        from ov2kit.recipes.release import from_pretrained
-
-        model = from_pretrained(write_release(tmp_path / "m"), attention="eager")
+        model = LlavaOneVision2.from_pretrained(write_release(tmp_path / "m"), attention="eager")
         assert model.language_model.config._attn_implementation == "eager"
 
     def test_older_configs_with_rope_theta_beside_it(self, tmp_path):
@@ -281,7 +279,7 @@ class TestPublicTools:
         assert_same_tensors(again.state_dict(), model.state_dict())
 
     def test_golden_names_of_a_fresh_model_of_the_same_sizes(self):
-        from ov2kit.recipes.release_names import to_release
+        from ov2kit.recipes.release.names import to_release
 
         weights = golden_files()[1]
         fresh = to_release(build(golden_config()))
@@ -388,7 +386,7 @@ class TestNothingHalfWritten:
             (folder / "model-00001-of-00002.safetensors").write_text("half")
             raise OSError("disk full")
 
-        monkeypatch.setattr("ov2kit.recipes.release.write_shards", fail)
+        monkeypatch.setattr("ov2kit.recipes.release.directory.write_shards", fail)
         for target in ("new", "there"):
             with pytest.raises(OSError, match="disk full"):
                 build("tiny").save_pretrained(tmp_path / target, overwrite=True)

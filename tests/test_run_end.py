@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import Callback, Timer
 
 from ov2kit.cli import run
 from ov2kit.recipes import LitLlavaOneVision2
-from ov2kit.recipes.starting import read_checkpoint
+from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.training.run_checkpoint import is_ending
 from tests.runs import FLAT, Runs, curve, last
 

@@ -1,7 +1,7 @@
 """Models from plain sizes: the released ones as data, tiny ones for tests, and what may be swapped.
 
 A release config is a dict with the fields of the public `config.json`. It is built from here and read
-here and in `ov2kit.recipes.release`; modules never see it. What the release has no field for (another
+here and in `ov2kit.recipes.release.directory`; modules never see it. What the release has no field for (another
 connector, other positions) stands under the key "ov2kit" and is left out where nothing is swapped.
 Sources: `LlavaOnevision2Config`, and the sizes in `tools/convert_checkpoint/config` of LLaVA-OneVision-2.
 """

@@ -12,8 +12,8 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.device import usable_device
 from ov2kit.recipes.generate import Dtype, Source, answer, load
+from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
 
 #: options of `CodecTokenizer` that say the same of sampled frames

@@ -22,7 +22,6 @@ from ov2kit.errors import (
     check_type,
 )
 from ov2kit.files import fill_folder
-from ov2kit.recipes.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 from ov2kit.recipes.prompt.chat import (
     Media,
     Piece,
@@ -40,6 +39,7 @@ from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.subtitles import interleave
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
 from ov2kit.recipes.prompt.visual_tokenizer import build_tokenizer, describe_tokenizer
+from ov2kit.recipes.release.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 
 _NEWLINE = Piece("\n")
 _OPTIONS = ("source", "decimals", "system", "supervise")

@@ -6,7 +6,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ov2kit.files import write_file
-from ov2kit.recipes.starting import read_checkpoint
+from ov2kit.recipes.model.starting import read_checkpoint
 
 
 class PlainCheckpoints(TorchCheckpointIO):

@@ -18,12 +18,12 @@ from torch.optim import Optimizer
 
 from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, check_type
 from ov2kit.recipes.architecture.parts import Positions
-from ov2kit.recipes.companions import companions_of
+from ov2kit.recipes.model.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.prompt.layout import Visibility
 from ov2kit.recipes.prompt.sample import IGNORE, Batch
 from ov2kit.recipes.prompt.turns import last_answers, prompts
-from ov2kit.recipes.release import lightning_entry
-from ov2kit.recipes.starting import check_connector, fresh_model, started_model, swap
+from ov2kit.recipes.release.companions import companions_of
+from ov2kit.recipes.release.directory import lightning_entry
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but
 from ov2kit.recipes.training.parallel import compile_blocks, shard
 from ov2kit.recipes.training.resuming import trainer_settings

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
 from ov2kit.files import append_to, write_text
-from ov2kit.recipes.flops import step_operations
 from ov2kit.recipes.inputs.json_lines import json_line
+from ov2kit.recipes.model.flops import step_operations
 from ov2kit.recipes.prompt.sample import Batch
 
 #: per sample, averaged over the samples of a window; see `Processor`

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from ov2kit.connectors import ConvAbstractor
 from ov2kit.connectors.interface import Connector, host_grids
 from ov2kit.errors import check_number, check_type
+from ov2kit.recipes.architecture.parts import Parts
 from ov2kit.recipes.prompt.sample import IGNORE
+from ov2kit.recipes.release.directory import from_pretrained, save_pretrained
 from ov2kit.segments import Segments
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ class Output(NamedTuple):
 class LlavaOneVision2(nn.Module):
     """Any encoder of packed patches, any connector, any causal language model of transformers.
 
-    The three are called as they are; swap one by passing another. Sizes live in the builders
-    (`ov2kit.recipes.architecture.parts`), file formats in `ov2kit.recipes.release`.
+    The three are called as they are; swap one by passing another. Sizes live in
+    `ov2kit.recipes.architecture`, file formats in `ov2kit.recipes.release`.
 
     Args:
         encoder: (pixel_values, positions, segments) -> (N, width), such as `OneVisionEncoder`.
@@ -319,21 +321,26 @@ class LlavaOneVision2(nn.Module):
             getattr(model, f"{kind}_checkpointing_disable")()
 
     @classmethod
+    def from_parts(cls, parts: Parts) -> "LlavaOneVision2":
+        """The model that `ov2kit.recipes.architecture` built the parts of."""
+        model = cls(parts.encoder, parts.connector, parts.language_model, image_token_id=parts.config["image_token_id"])
+        model.release_config = parts.config
+        return model
+
+    @classmethod
     def from_pretrained(
         cls,
         path: str | os.PathLike[str],
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
+        *,
+        attention: str | None = None,
     ) -> "LlavaOneVision2":
-        """The model in a directory of the released format, see `ov2kit.recipes.release`."""
-        from ov2kit.recipes.release import from_pretrained
-
-        return from_pretrained(path, dtype, device)
+        """The model in a directory of the released format, see `ov2kit.recipes.release.directory`."""
+        return from_pretrained(path, dtype, device, attention=attention, make=cls.from_parts)
 
     def save_pretrained(self, path: str | os.PathLike[str], tokenizer: Any = None, **options: Any) -> None:
-        """Write a directory of the released format, see `ov2kit.recipes.release`."""
-        from ov2kit.recipes.release import save_pretrained
-
+        """Write a directory of the released format, see `ov2kit.recipes.release.directory`."""
         save_pretrained(self, path, tokenizer, **options)
 
 

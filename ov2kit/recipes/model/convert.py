@@ -17,12 +17,10 @@ from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError
 from ov2kit.files import refuse_overwriting_inputs, write_file
 from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config
-from ov2kit.recipes.companions import CONFIG, GENERATION
-from ov2kit.recipes.config_sizes import check_sizes
-from ov2kit.recipes.lightning_files import PREFIX, is_lightning, read_lightning
-from ov2kit.recipes.model import LlavaOneVision2
-from ov2kit.recipes.preprocessor import FILE, PreprocessorFacts, write_preprocessor
-from ov2kit.recipes.release import (
+from ov2kit.recipes.model.model import LlavaOneVision2
+from ov2kit.recipes.release.companions import CONFIG, GENERATION
+from ov2kit.recipes.release.config_sizes import check_sizes
+from ov2kit.recipes.release.directory import (
     check_tensors,
     empty_model,
     fill,
@@ -34,8 +32,10 @@ from ov2kit.recipes.release import (
     read_generation,
     save_pretrained,
 )
-from ov2kit.recipes.release_names import Place, places
-from ov2kit.recipes.tensor_store import TensorStore
+from ov2kit.recipes.release.lightning_files import PREFIX, is_lightning, read_lightning
+from ov2kit.recipes.release.names import Place, places
+from ov2kit.recipes.release.preprocessor import FILE, PreprocessorFacts, write_preprocessor
+from ov2kit.recipes.release.tensors import TensorStore
 
 _PATCHES = "embeddings.patch_embedding.weight"
 #: parts of the stand-alone encoder that the full model has no use for
@@ -101,7 +101,7 @@ def convert(
         model = model_from_lightning(source, dtype)
         kind = "Lightning checkpoint -> released format"
     else:
-        model = from_pretrained(source, dtype)
+        model = from_pretrained(source, dtype, make=LlavaOneVision2.from_parts)
         kind = "released format -> " + ("Lightning checkpoint" if to_lightning else "released format")
     if to_lightning:
         write_lightning(model, target, overwrite=overwrite)
@@ -119,7 +119,7 @@ def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None
     state, rest = read_lightning(path)
     if isinstance(config := rest.get("ov2kit", {}).get("config"), Mapping):
         check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))
-    model = from_lightning_entry(rest.get("ov2kit", {}), fresh=False)
+    model = from_lightning_entry(rest.get("ov2kit", {}), LlavaOneVision2.from_parts, fresh=False)
     wanted = places(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     own = [Place(p.name, (p.name,), (shapes[p.name],), p.alias) for p in wanted]
@@ -178,7 +178,7 @@ def start_model(
     config["tie_word_embeddings"] = bool(text.get("tie_word_embeddings", False))
     config = _with_tokenizer(config, llm)
     check_sizes(config, llm / CONFIG, TensorStore(encoder).numel + TensorStore(llm).numel)
-    model = empty_model(config, llm)
+    model = empty_model(config, llm, LlavaOneVision2.from_parts)
     wanted = places(model)
     _fill_language_model(model, [p for p in wanted if p.name.startswith("language_model.")], llm, dtype)
     main = next(model.language_model.parameters()).dtype

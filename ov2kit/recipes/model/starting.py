@@ -13,10 +13,11 @@ from torch import nn
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError, OptionError, check_choice
 from ov2kit.files import check_file
-from ov2kit.recipes.architecture.parts import Positions, build, build_connector, connectors, position_module
+from ov2kit.recipes.architecture.parts import Positions, build_connector, connectors, position_module
 from ov2kit.recipes.architecture.sizes import release_config
-from ov2kit.recipes.lightning_files import is_lightning, read_lightning
-from ov2kit.recipes.model import LlavaOneVision2
+from ov2kit.recipes.model.build import build
+from ov2kit.recipes.model.model import LlavaOneVision2
+from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning
 
 
 def fresh_model(
@@ -35,7 +36,7 @@ def fresh_model(
             keeps its own vocabulary.
         connector: name or class path, see `swap`.
         connector_options: further arguments of the connector.
-        positions: see `ov2kit.recipes.architecture.parts.build`.
+        positions: see `ov2kit.recipes.model.build.build`.
 
     Raises:
         ValueError: an unknown size, connector or positions.

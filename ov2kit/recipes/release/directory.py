@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from ov2kit.errors import CheckpointError
 from ov2kit.files import check_file, kind_of, write_folder
 from ov2kit.recipes.architecture.describe import describe
-from ov2kit.recipes.architecture.parts import build
-from ov2kit.recipes.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
-from ov2kit.recipes.config_sizes import check_sizes
-from ov2kit.recipes.model import LlavaOneVision2
-from ov2kit.recipes.release_names import Place, places, to_release
-from ov2kit.recipes.tensor_store import TensorStore, write_shards
-from ov2kit.recipes.weightless import build_weightless
+from ov2kit.recipes.architecture.parts import Parts, build_parts
+from ov2kit.recipes.architecture.weightless import build_weightless
+from ov2kit.recipes.release.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
+from ov2kit.recipes.release.config_sizes import check_sizes
+from ov2kit.recipes.release.names import Place, places, to_release
+from ov2kit.recipes.release.tensors import TensorStore, write_shards
+
+M = TypeVar("M", bound=nn.Module)  # the model, which lives above this room
 
 _MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
 _MANY = 6
@@ -39,7 +40,8 @@ def from_pretrained(
     device: torch.device | str | None = None,
     *,
     attention: str | None = None,
-) -> LlavaOneVision2:
+    make: Callable[[Parts], M],
+) -> M:
     """The model in a directory of the released format, ready to run (`eval`).
 
     On the host and in the files' dtype the weights are mappings of the files: nothing is copied
@@ -50,6 +52,7 @@ def from_pretrained(
         dtype: of the floating-point weights; the files' own when omitted.
         device: where they go; the host when omitted.
         attention: `attn_implementation` of the language model ("sdpa", "eager", "flash_attention_2").
+        make: puts the parts together: `LlavaOneVision2.from_parts`.
 
     Raises:
         CheckpointError: the directory is incomplete or damaged, only holds pickles, or its tensors are
@@ -59,17 +62,17 @@ def from_pretrained(
     config = read_config(folder)
     store = TensorStore(folder)
     check_sizes(config, folder / CONFIG, store.numel)
-    model = empty_model(config, folder, attention=attention)
+    model: Any = empty_model(config, folder, make, attention=attention)
     load(model, places(model), store, dtype, device)
     _to_device(model, device)
     if (folder / GENERATION).is_file():
         model.language_model.generation_config = read_generation(folder)
     model.source = folder.absolute()
-    return model.eval()
+    return cast(M, model.eval())
 
 
 def save_pretrained(
-    model: LlavaOneVision2,
+    model: Any,
     path: str | os.PathLike[str],
     tokenizer: Any = None,
     *,
@@ -116,7 +119,7 @@ def save_pretrained(
         write_shards(tensors, scratch, max_shard_bytes)
 
 
-def lightning_entry(model: LlavaOneVision2, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+def lightning_entry(model: Any, files: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What a Lightning checkpoint holds under "ov2kit": plain data from which the model is rebuilt.
 
     Args:
@@ -133,11 +136,12 @@ def lightning_entry(model: LlavaOneVision2, files: Mapping[str, str] | None = No
     return {"config": config, "generation_config": generation, "files": dict(files)}
 
 
-def from_lightning_entry(entry: Mapping[str, Any], *, fresh: bool = True) -> LlavaOneVision2:
+def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *, fresh: bool = True) -> M:
     """The model that `lightning_entry` described.
 
     Args:
         entry: what stood under "ov2kit".
+        make: puts the parts together: `LlavaOneVision2.from_parts`.
         fresh: draw weights; else they are left without memory (on the meta device), to be filled.
 
     Raises:
@@ -147,11 +151,11 @@ def from_lightning_entry(entry: Mapping[str, Any], *, fresh: bool = True) -> Lla
         raise CheckpointError("the checkpoint says nothing under 'ov2kit' about its model; was it written by ov2kit?")
     from transformers import GenerationConfig
 
-    model = empty_model(entry["config"], Path("checkpoint"), fresh=fresh)
+    model: Any = empty_model(entry["config"], Path("checkpoint"), make, fresh=fresh)
     if entry.get("generation_config"):
         model.language_model.generation_config = GenerationConfig.from_dict(dict(entry["generation_config"]))
     model.files = dict(entry.get("files") or {})
-    return model
+    return cast(M, model)
 
 
 def read_config(folder: Path, kinds: tuple[str, ...] = _MODEL_TYPES) -> dict[str, Any]:
@@ -190,7 +194,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load(
-    model: LlavaOneVision2,
+    model: Any,
     wanted: list[Place],
     store: TensorStore,
     dtype: torch.dtype | None = None,
@@ -271,8 +275,13 @@ def _differs_from_twin(place: Place, store: TensorStore) -> bool:
 
 
 def empty_model(
-    config: Mapping[str, Any], where: Path, *, attention: str | None = None, fresh: bool = False
-) -> LlavaOneVision2:
+    config: Mapping[str, Any],
+    where: Path,
+    make: Callable[[Parts], M],
+    *,
+    attention: str | None = None,
+    fresh: bool = False,
+) -> M:
     """A model of a release config whose weights have no memory yet, or are drawn if `fresh`.
 
     Raises:
@@ -281,7 +290,7 @@ def empty_model(
     config = copy.deepcopy(dict(config))
     check_sizes(config, where / CONFIG)
     try:
-        return (build if fresh else build_weightless)(config, attention=attention)
+        return make((build_parts if fresh else build_weightless)(config, attention=attention))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{where / CONFIG}: no model can be built from it ({error!r})") from error
 
@@ -305,7 +314,7 @@ def _plain(generation: Any) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(generation.to_json_string(use_diff=True)))
 
 
-def _write_generation(model: LlavaOneVision2, scratch: Path) -> None:
+def _write_generation(model: Any, scratch: Path) -> None:
     now = model.language_model.generation_config
     source = model.source
     if source is not None and (source / GENERATION).is_file() and read_generation(source).to_dict() == now.to_dict():
@@ -325,7 +334,7 @@ def _name_dtype(config: dict[str, Any], tensors: Mapping[str, Tensor], *, always
             level[field] = main
 
 
-def _bring_files(model: LlavaOneVision2, files_from: Path | None, scratch: Path) -> None:
+def _bring_files(model: Any, files_from: Path | None, scratch: Path) -> None:
     """Files of tokenizer and processor: from the directory named, else those that the model came with."""
     folder = files_from or (None if model.files else model.source)
     if folder is None:
