@@ -80,13 +80,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _training(arguments: Sequence[str]) -> int:
     """fit, validate, test, predict: LightningCLI parses what follows them, unless it is --help alone."""
-    from ov2kit.recipes.command_help import short_help
+    from ov2kit.recipes.commands.train_help import short_help
 
     if {"-h", "--help"} & set(arguments):
         print(short_help(arguments[0]))
         return 0
     try:
-        from ov2kit.recipes.command import run as run_recipe
+        from ov2kit.recipes.commands.train import run as run_recipe
     except ModuleNotFoundError as error:
         return _fail(f"{arguments[0]} needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'")
     return run_recipe(arguments)
@@ -330,7 +330,7 @@ def _demo(parsed: Namespace) -> int:
     page = write_report(folder / "report.html", SAMPLE, canvases)
     print(f"  open {page} in a browser to see what was chosen and why")
     try:
-        from ov2kit.recipes.demo import fit_and_ask
+        from ov2kit.recipes.commands.demo import fit_and_ask
         from ov2kit.recipes.training.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
     except ModuleNotFoundError as error:
         print(f"no model is trained: {error.name} is not installed; pip install 'ov2kit[recipes]'")

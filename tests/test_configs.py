@@ -14,8 +14,8 @@ from PIL import Image
 
 from ov2kit.cli import run
 from ov2kit.positional import NoPositions
-from ov2kit.recipes.command import RecipeCLI
-from ov2kit.recipes.command_help import CONFIGS, short_help
+from ov2kit.recipes.commands.train import RecipeCLI
+from ov2kit.recipes.commands.train_help import CONFIGS, short_help
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.clips import SAMPLE
 

@@ -20,8 +20,8 @@ from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LitLlavaOneVision2, LlavaOneVision2, Processor, collate, load_tokenizer, pack
-from ov2kit.recipes.command import RecipeCLI
-from ov2kit.recipes.command_help import CONFIGS
+from ov2kit.recipes.commands.train import RecipeCLI
+from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.model.flops import step_operations
 from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.prompt.sample import IGNORE

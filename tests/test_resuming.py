@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ov2kit.cli import run
-from ov2kit.recipes.command import RecipeCLI
-from ov2kit.recipes.command_help import CONFIGS
+from ov2kit.recipes.commands.train import RecipeCLI
+from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
 from tests.clips import SAMPLE
 from tests.runs import FLAT, Runs, curve, last

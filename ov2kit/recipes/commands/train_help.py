@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 COMMANDS = {
     "fit": "Train a model, or go on with a run that was interrupted.",
     "validate": "Loss and answers of a model on the validation data.",
@@ -43,9 +43,9 @@ def short_help(command: str) -> str:
     lines += ["", "options:"]
     for option, meaning in {**_OWN, **_MORE.get(command, {})}.items():
         lines += _entry(option, meaning)
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     for key, path, name in (
-        ("model", folder / "lit.py", "LitLlavaOneVision2"),
+        ("model", folder / "training" / "lit.py", "LitLlavaOneVision2"),
         ("data", folder / "data" / "datamodule.py", "ConversationData"),
     ):
         lines += ["", f"{key}:"]

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from ov2kit.errors import CheckpointError, Ov2kitError
 from ov2kit.files import refuse_overwriting_inputs
-from ov2kit.recipes.command_help import CONFIGS, config_names
+from ov2kit.recipes.commands.train_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.training.checkpoints import PlainCheckpoints

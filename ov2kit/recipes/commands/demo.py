@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.errors import DataError
-from ov2kit.recipes.command_help import CONFIGS
+from ov2kit.recipes.commands.train_help import CONFIGS
 
 _DATA = CONFIGS / "sample.jsonl"
 
