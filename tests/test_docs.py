@@ -9,8 +9,8 @@ from ov2kit.codec import CodecTokenizer
 from ov2kit.codec.stream import MOTION_CODECS
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.doctor import examine
-from tests.clips import SAMPLE
-from tests.pages import ROOT, python_blocks, run_page
+from tests.pages import python_blocks, run_page
+from tests.paths import ROOT, SAMPLE
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS_A_MODEL = {"in_other_models.md"}  # test_examples.py runs it with one

@@ -29,7 +29,7 @@ from ov2kit.codec import MotionResidualSaliency, save_assets
 from ov2kit.errors import Ov2kitError
 from ov2kit.positional.pairing import mark
 from ov2kit.recipes import VisualLayout, build, small_tokenizer
-from tests.clips import SAMPLE
+from tests.paths import SAMPLE
 
 #: modules without `__all__` whose classes are public all the same
 ALSO = {

@@ -16,9 +16,10 @@ from ov2kit.recipes.data.faults import BadRecord
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.records import RecordFile
 from ov2kit.recipes.evaluation.predictions import PredictionLog
-from tests.clips import SAMPLE, encode
+from tests.clips import encode
+from tests.paths import SAMPLE
+from tests.recipes.model.test_convert import lightning_content
 from tests.release_files import write_release
-from tests.test_convert import lightning_content
 
 ONE = ("--budget_canvases", "1", "--max_pixels", "20000", "--quiet")
 
