@@ -17,9 +17,8 @@ from torch import nn
 from ov2kit import Canvases, Segments
 from ov2kit.codec import CodecTokenizer
 from ov2kit.positional import packed_positions
-from tests.paths import ROOT
+from tests.paths import ROOT, SAMPLE
 
-from .clips import SAMPLE
 from .pages import python_blocks, run_page
 
 EXAMPLES = ROOT / "examples"

@@ -75,7 +75,7 @@ def _page(facts: Facts, stream: VideoStream, title: str) -> str:
         _section("Seconds per stage", _stages(facts)),
         _section("Provenance", _provenance(facts)),
     ]
-    assets = resources.files("ov2kit.codec.report.page") / "assets"
+    assets = resources.files("ov2kit.codec.report") / "assets"
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
     return Template(texts["page.html"]).substitute(
         title=escape(title),

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ov2kit.codec import motion, score_maps
+from ov2kit.codec.scoring import camera_motion, maps
 from ov2kit.codec.scoring.camera_motion import remove_global_motion
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.signals import resample
 from ov2kit.codec.signals.motion_vectors import rasterize_motion
 from tests.paths import GOLDEN
 
@@ -35,16 +36,16 @@ def test_encoder_maps_match_the_public_scorer(case, stage):
     name = f"case{case['case']}"
     size = case["H"], case["W"]
     if stage["kind"] == "residual":
-        mine, scale = score_maps.residual_map(array(f"{name}_residual_y"), stage["pct"], gradient=stage["use_grad"])
+        mine, scale = maps.residual_map(array(f"{name}_residual_y"), stage["pct"], gradient=stage["use_grad"])
     elif stage["kind"] == "mv":
         vectors = array(f"{name}_mv")[..., :2]
-        magnitude = score_maps.motion_magnitude(vectors, stage["compensate"], units=stage["unit_div"])
-        mine, scale = score_maps.normalized(magnitude, 95.0, 1e-6)
+        magnitude = maps.motion_magnitude(vectors, stage["compensate"], units=stage["unit_div"])
+        mine, scale = maps.normalized(magnitude, 95.0, 1e-6)
         rule = "floor" if stage["upsample"] == "opencv_nearest" else "linspace"
-        mine = score_maps.upsample(mine, *size, rule)
+        mine = resample.upsample(mine, *size, rule)
     else:
         mode = "mean" if stage["mode"] == "weighted" else stage["mode"]
-        mine = score_maps.fuse(*(array(n) for n in stage["inputs"]), mode, (stage["w_mv"], stage["w_res"]))
+        mine = maps.fuse(*(array(n) for n in stage["inputs"]), mode, (stage["w_mv"], stage["w_res"]))
         scale = None
     close(mine, stage["array"])
     if scale is not None:
@@ -54,50 +55,50 @@ def test_encoder_maps_match_the_public_scorer(case, stage):
 @pytest.mark.parametrize(("case", "stage"), CODEC, ids=lambda x: x.get("array", ""))
 def test_codec_maps_match_the_release(case, stage):
     name = f"case{case['case']}"
-    residual, _ = score_maps.residual_map(array(f"{name}_residual_y"))
+    residual, _ = maps.residual_map(array(f"{name}_residual_y"))
     if "mv_energy" in stage:
-        moving, _ = score_maps.energy_map(array(stage["mv_energy"]))
+        moving, _ = maps.energy_map(array(stage["mv_energy"]))
         weights = (1.0, 1.0)
     else:
-        magnitude = score_maps.motion_magnitude(
+        magnitude = maps.motion_magnitude(
             array(f"{name}_mv"),
             stage["mv_compensate"],
             lists=stage["mv_dir_mode"],
             weights=(stage.get("w_mv_l0", 1.0), stage.get("w_mv_l1", 1.0)),
         )
-        moving, _ = score_maps.normalized(magnitude, 95.0, 1e-6)
+        moving, _ = maps.normalized(magnitude, 95.0, 1e-6)
         weights = (stage["w_mv"], stage["w_res"])
-    moving = score_maps.upsample(moving, case["H"], case["W"])
-    close(score_maps.fuse(moving, residual, "mean", weights), stage["array"])
+    moving = resample.upsample(moving, case["H"], case["W"])
+    close(maps.fuse(moving, residual, "mean", weights), stage["array"])
 
 
 @pytest.mark.parametrize("case", META["bitcost"], ids=lambda c: f"bit{c['case']}")
 def test_bit_cost_maps_match_the_release(case):
     grids = {name: array(f"bit{case['case']}_{name}") for name in case["available"]}
-    grid = score_maps.choose_bitcost_grid(grids, case["grid"], case["codec"])
-    mine = score_maps.bitcost_map(grid, *case["out_hw"], q=case["pct"], log_scale=case["log_scale"])
+    grid = maps.choose_bitcost_grid(grids, case["grid"], case["codec"])
+    mine = maps.bitcost_map(grid, *case["out_hw"], q=case["pct"], log_scale=case["log_scale"])
     close(mine, f"bit{case['case']}_score")
 
 
 def test_missing_bit_cost_grid_falls_back_in_order():
     grids = {name: torch.full((1, 1), i) for i, name in enumerate(("ctu", "mb", "sub"))}
-    assert score_maps.choose_bitcost_grid(grids, codec="hevc") is grids["ctu"]
-    assert score_maps.choose_bitcost_grid(grids, codec="h264") is grids["mb"]
+    assert maps.choose_bitcost_grid(grids, codec="hevc") is grids["ctu"]
+    assert maps.choose_bitcost_grid(grids, codec="h264") is grids["mb"]
     del grids["mb"]
-    assert score_maps.choose_bitcost_grid(grids, codec="h264") is grids["sub"]
+    assert maps.choose_bitcost_grid(grids, codec="h264") is grids["sub"]
     with pytest.raises(ValueError, match="got \\[\\]"):
-        score_maps.choose_bitcost_grid({})
+        maps.choose_bitcost_grid({})
 
 
 def test_sums_match_the_release():
-    torch.testing.assert_close(score_maps.block_sums(array("sum_map"), 2), array("sum_patch2"), rtol=1e-5, atol=0)
-    torch.testing.assert_close(score_maps.block_sums(array("sum_map"), 2, 2), array("sum_block2"), rtol=1e-5, atol=0)
+    torch.testing.assert_close(maps.block_sums(array("sum_map"), 2), array("sum_patch2"), rtol=1e-5, atol=0)
+    torch.testing.assert_close(maps.block_sums(array("sum_map"), 2, 2), array("sum_block2"), rtol=1e-5, atol=0)
 
 
 def test_intra_cap_matches_the_release():
     debug = META["iframe_clip"]["debug"]
     intra = torch.tensor([kind == "I" for kind in META["iframe_clip"]["pict_types"]])
-    mine = score_maps.cap_intra(array("iclip_in"), intra, META["iframe_clip"]["percentile"])
+    mine = maps.cap_intra(array("iclip_in"), intra, META["iframe_clip"]["percentile"])
     close(mine, "iclip_out")
     assert int((mine != array("iclip_in")).sum()) == debug["changed_pixels"]
 
@@ -108,20 +109,18 @@ def test_percentile_is_numpys(q):
     counted = torch.rand(5, 41, generator=torch.Generator().manual_seed(1)) < 0.6
     counted[3] = False
     counted[4] = torch.arange(41) == 7
-    mine = score_maps.percentile(values, q, counted)
+    mine = maps.percentile(values, q, counted)
     for i in range(5):
         expected = np.percentile(values[i][counted[i]].numpy(), q) if counted[i].any() else 0.0
         assert float(mine[i]) == pytest.approx(expected, rel=1e-12)
-    torch.testing.assert_close(
-        score_maps.percentile(values, q), torch.from_numpy(np.percentile(values.numpy(), q, axis=1))
-    )
+    torch.testing.assert_close(maps.percentile(values, q), torch.from_numpy(np.percentile(values.numpy(), q, axis=1)))
 
 
 @pytest.mark.parametrize(("cells", "size", "grid"), [((3, 5), (8, 12), (4, 3)), ((9, 16), (6, 10), (3, 5))])
 def test_cell_sums_are_sums_of_the_upsampled_map(cells, size, grid):
     maps = torch.rand(2, *cells, generator=torch.Generator().manual_seed(0))
-    slow = score_maps.upsample(maps, *size).unflatten(1, (grid[0], -1)).unflatten(3, (grid[1], -1)).sum((2, 4))
-    torch.testing.assert_close(score_maps.cell_sums(maps, size, grid), slow)
+    slow = resample.upsample(maps, *size).unflatten(1, (grid[0], -1)).unflatten(3, (grid[1], -1)).sum((2, 4))
+    torch.testing.assert_close(maps.cell_sums(maps, size, grid), slow)
 
 
 # --- motion ---------------------------------------------------------------------------------------
@@ -212,7 +211,7 @@ def test_affine_compensation_follows_the_camera(field):
     assert remove_global_motion(field, "median").norm(dim=2)[still].max() > 1  # what a pan model leaves
 
 
-@pytest.mark.parametrize("compensation", get_args(motion.Compensation))
+@pytest.mark.parametrize("compensation", get_args(camera_motion.Compensation))
 def test_a_pan_is_removed_and_an_empty_field_survives(compensation):
     pan = camera(pan=(4.0, -1.5))
     pan[3, 4] = float("nan")
@@ -326,7 +325,7 @@ def test_still_frames_are_not_lifted_unless_asked():
     assert torch.equal(by_frame[1], by_frame[2])
 
 
-@pytest.mark.parametrize("compensation", get_args(motion.Compensation))
+@pytest.mark.parametrize("compensation", get_args(camera_motion.Compensation))
 @pytest.mark.parametrize("normalize", ["frame", "group"])
 def test_batches_equal_singles(normalize, compensation):
     clips = [clip(seed=seed) for seed in range(3)]
@@ -363,7 +362,7 @@ def test_external_maps_replace_the_scores_of_their_frames():
     module = MotionResidualSaliency()
     plain = module(luma, reference, field, GRID, valid=valid)
     mixed = module(luma, reference, field, GRID, valid=valid, external=maps)
-    own = score_maps.upsample(maps, *SIZE).unflatten(1, (4, 7)).unflatten(3, (6, 7)).sum((2, 4))
+    own = resample.upsample(maps, *SIZE).unflatten(1, (4, 7)).unflatten(3, (6, 7)).sum((2, 4))
     torch.testing.assert_close(mixed[[0, 1, 2, 4]], own[[0, 1, 2, 4]])
     assert torch.equal(mixed[3], plain[3])
 

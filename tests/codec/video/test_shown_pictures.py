@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from ov2kit.codec import FrameTokenizer, VideoStream, decode
+from ov2kit.codec import FrameTokenizer, VideoStream
 from ov2kit.codec.tokenizers.frames import select_frame_indices, select_frames_by_time
+from ov2kit.codec.video import decode
 from tests import odd_streams
 from tests.clips import decoded, encode, shared_clip
 

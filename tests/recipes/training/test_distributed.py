@@ -51,7 +51,7 @@ def curve(folder):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """Answers of very different length, some about a clip and some about nothing: halves of a batch differ."""
-    from tests.clips import SAMPLE
+    from tests.paths import SAMPLE
 
     folder = tmp_path_factory.mktemp("cache")
     with (folder / "records.jsonl").open("w") as file:
