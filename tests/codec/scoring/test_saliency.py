@@ -114,7 +114,8 @@ def test_percentile_is_numpys(q):
     for i in range(5):
         expected = np.percentile(values[i][counted[i]].numpy(), q) if counted[i].any() else 0.0
         assert float(mine[i]) == pytest.approx(expected, rel=1e-12)
-    torch.testing.assert_close(score_maps.percentile(values, q), torch.from_numpy(np.percentile(values.numpy(), q, axis=1)))
+    expected = torch.from_numpy(np.percentile(values.numpy(), q, axis=1))
+    torch.testing.assert_close(score_maps.percentile(values, q), expected)
 
 
 @pytest.mark.parametrize(("cells", "size", "grid"), [((3, 5), (8, 12), (4, 3)), ((9, 16), (6, 10), (3, 5))])
