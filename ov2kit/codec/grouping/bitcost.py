@@ -4,19 +4,18 @@ Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), adaptive groups; limi
 as in the offline packing of the release. Letters: T packets, B bins, G groups.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.grouping.energy import Cost, bin_energy, covered_span, frame_gap, sort_packets
-from ov2kit.codec.grouping.walk import GroupTrace, _Walk
+from ov2kit.codec.grouping.interface import check_budget
+from ov2kit.codec.grouping.search import search
+from ov2kit.codec.grouping.walk import Bins, GroupTrace, SpanLimits, bins_of, walk
 from ov2kit.errors import VideoError, check_choice, check_number
 
 _LEAST_SPAN_SECONDS = 0.25
-_SHRINK = 2**-0.25  # one step towards shorter groups
 
 
 class BitCostGrouping(nn.Module):
@@ -92,6 +91,7 @@ class BitCostGrouping(nn.Module):
             time to one frame past the last.
 
         Raises:
+            OptionError: `max_groups` is no whole number from 1 on.
             VideoError: no packet has a time.
         """
         return self.explain(times, nbytes, is_key, max_groups=max_groups).seconds().to(times.device)
@@ -99,22 +99,23 @@ class BitCostGrouping(nn.Module):
     def explain(self, times: Tensor, nbytes: Tensor, is_key: Tensor, *, max_groups: int | None = None) -> GroupTrace:
         """As `forward`, with all that led to the cuts.
 
-        With `max_groups` there are never more groups than that, and as many as the search finds:
-        see `trace`. Groups shorter than `min_seconds` need finer bins, so below a stretch of 1 the
-        bins shrink by the same factor, down to two frames per shortest group.
+        With `max_groups` there are never more groups than that, and as many as the search finds
+        (`ov2kit.codec.grouping.search`). Groups shorter than `min_seconds` need finer bins, so below a
+        stretch of 1 the bins shrink by the same factor, down to two frames per shortest group.
         """
+        check_budget(max_groups)
         times, nbytes, is_key = sort_packets(times, nbytes, is_key)
         start, end = covered_span(times)
 
-        def energy(scale: float) -> tuple[Tensor, float]:
-            width = self.bin_seconds * min(scale, 1.0)
-            return bin_energy(
-                times, nbytes, is_key, bin_seconds=width, smooth_bins=self.smooth_bins, cost=self.cost
-            ), width
+        def bins_at(stretch: float) -> Bins:
+            width = self.bin_seconds * min(stretch, 1.0)
+            energy = bin_energy(times, nbytes, is_key, bin_seconds=width, smooth_bins=self.smooth_bins, cost=self.cost)
+            return bins_of(energy, width, start, end)
 
-        floor = 2 * frame_gap(times) / self.min_seconds
-        found = self._search(energy, max_groups, end - start, floor)
-        return replace(found, start_seconds=start, end_seconds=end)
+        limits = SpanLimits(self.min_seconds, self.max_seconds)
+        if max_groups is None:
+            return walk(bins_at(1.0), limits, self.target_groups)
+        return search(bins_at, limits, self.target_groups, max_groups, 2 * frame_gap(times) / self.min_seconds)
 
     def partition(
         self, energy: Tensor, duration_seconds: float | None = None, *, max_groups: int | None = None
@@ -124,53 +125,26 @@ class BitCostGrouping(nn.Module):
         Args:
             energy: negative values count as 0; all zero counts as all equal.
             duration_seconds: length of the clip, for the length of the tail; B bins when omitted.
-            max_groups: the budget, see `trace`.
+            max_groups: the budget, as in `forward`.
 
         Raises:
             VideoError: there is no bin, or `duration_seconds` is not positive.
         """
-        ranges = self.trace(energy, duration_seconds, max_groups=max_groups).ranges
-        return torch.tensor(ranges, dtype=torch.long, device=energy.device)
+        spans = self.trace(energy, duration_seconds, max_groups=max_groups).spans
+        return torch.tensor([(first, end - 1) for first, end in spans], dtype=torch.long, device=energy.device)
 
     def trace(
         self, energy: Tensor, duration_seconds: float | None = None, *, max_groups: int | None = None
     ) -> GroupTrace:
-        """As `partition`, with the threshold, what asked for each cut and where it was made.
-
-        With `max_groups` the number of groups never exceeds it. Too many groups: both span limits
-        stretch by the smallest factor that makes them fit, found by doubling and halving over
-        whole bins. Too few: the quota shrinks, and if `min_seconds` is what holds them back both
-        limits shrink in steps of 2 ** -1/4, and the result with most groups within the budget
-        wins, the one nearest to the plain limits among equals. `stretch` and `quota_groups` tell.
-        """
+        """As `partition`, with half-open ranges, the threshold, what asked for each cut and where it was made."""
+        check_budget(max_groups)
         if energy.ndim != 1 or len(energy) == 0:
             raise VideoError(f"bit-cost grouping needs (B,) energy with at least one bin, got {tuple(energy.shape)}")
         if duration_seconds is not None and not duration_seconds > 0:
             raise VideoError(f"bit-cost grouping needs a clip longer than 0 s, got {duration_seconds} s")
         width = self.bin_seconds
-        floor = width / (2 * self.max_seconds)
-        return self._search(lambda scale: (energy, width), max_groups, duration_seconds, floor)
-
-    def _search(
-        self,
-        energy_at: Callable[[float], tuple[Tensor, float]],
-        max_groups: int | None,
-        duration: float | None,
-        floor: float,
-    ) -> GroupTrace:
-        """Find quota and stretch; `energy_at(stretch)` gives the bins and their width."""
-        walk = _Walk(self, *energy_at(1.0), duration)
-        plain = walk(1.0, self.target_groups)
+        bins = bins_of(energy, width, 0.0, len(energy) * width if duration_seconds is None else duration_seconds)
+        limits = SpanLimits(self.min_seconds, self.max_seconds)
         if max_groups is None:
-            return plain
-        check_number("max_groups", max_groups, low=1, integer=True)
-        if len(plain) > max_groups:
-            return walk.fill(walk.stretched(self.target_groups, max_groups), max_groups)
-        best = walk.fill(plain, max_groups)
-        stretch = 1.0
-        while len(best) < max_groups and stretch * _SHRINK >= floor:
-            stretch *= _SHRINK
-            found = _Walk(self, *energy_at(stretch), duration).near(stretch, self.target_groups, max_groups)
-            if found is not None and len(found) > len(best):
-                best = found
-        return best
+            return walk(bins, limits, self.target_groups)
+        return search(lambda _: bins, limits, self.target_groups, max_groups, width / (2 * self.max_seconds))

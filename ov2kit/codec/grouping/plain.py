@@ -1,36 +1,11 @@
-"""Grouping: cut the time of a clip into groups, each to get one I-canvas and its P-canvases.
-
-Four ways, one interface: packets or frames in, groups out.
-
-    forward(times (T,), nbytes (T,), is_key (T,), block_scores=None, *, max_groups=None)
-        -> (G, 2) float64 [start, end) in seconds, without gap, ascending
-
-- `BitCostGrouping` (paper): where the bytes are spent.
-- `ReadinessGrouping` (release): where the block scores of the sampled frames suffice.
-- `FixedGrouping`: n equal spans. `ContainerGrouping`: the encoder's own keyframes.
-
-`max_groups` is the budget; none of them ever returns more groups than that.
-"""
+"""Groupings that need no search: equal spans, and the encoder's own keyframes."""
 
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.grouping.bitcost import BitCostGrouping
 from ov2kit.codec.grouping.energy import covered_span, sort_packets
-from ov2kit.codec.grouping.readiness import ReadinessGrouping, ReadyGroup, frame_limits
-from ov2kit.codec.grouping.walk import GroupTrace
+from ov2kit.codec.grouping.interface import check_budget
 from ov2kit.errors import check_number
-
-__all__ = [
-    "BitCostGrouping",
-    "ContainerGrouping",
-    "FixedGrouping",
-    "GroupTrace",
-    "ReadinessGrouping",
-    "ReadyGroup",
-    "even_subset",
-    "frame_limits",
-]
 
 
 class FixedGrouping(nn.Module):
@@ -60,9 +35,10 @@ class FixedGrouping(nn.Module):
         """(T,) times in seconds -> (G, 2) float64 [start, end) in seconds; the rest is not used.
 
         Raises:
+            OptionError: `max_groups` is no whole number from 1 on.
             VideoError: no packet has a time.
-            ValueError: `max_groups` is less than 1.
         """
+        check_budget(max_groups)
         seconds, _, _ = sort_packets(times, nbytes, is_key)
         start, end = covered_span(seconds)
         edges = torch.linspace(start, end, _within(self.groups, max_groups) + 1, dtype=torch.float64)
@@ -86,9 +62,10 @@ class ContainerGrouping(nn.Module):
         Beyond `max_groups` the starts are thinned evenly by `even_subset`, so that groups merge.
 
         Raises:
+            OptionError: `max_groups` is no whole number from 1 on.
             VideoError: no packet has a time.
-            ValueError: `max_groups` is less than 1.
         """
+        check_budget(max_groups)
         seconds, _, keys = sort_packets(times, nbytes, is_key)
         _, end = covered_span(seconds)
         starts = torch.cat([seconds[:1], seconds[keys]])
@@ -109,5 +86,4 @@ def even_subset(items: Tensor, keep: int) -> Tensor:
 
 
 def _within(groups: int, max_groups: int | None) -> int:
-    check_number("max_groups", max_groups, low=1, integer=True, optional=True)
     return groups if max_groups is None else min(groups, max_groups)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.grouping.energy import covered_span, sort_packets
+from ov2kit.codec.grouping.interface import check_budget
 from ov2kit.errors import OptionError, VideoError, check_choice, check_flag, check_number, check_order
 
 ThresholdMode = Literal["legacy", "auto", "fixed", "clamped_sqrt_bpppf"]
@@ -132,9 +133,11 @@ class ReadinessGrouping(nn.Module):
             group ends at the first frame left out.
 
         Raises:
+            OptionError: `max_groups` is no whole number from 1 on.
             ValueError: no scores, or not one per frame.
             VideoError: no frame with a time.
         """
+        check_budget(max_groups)
         if block_scores is None:
             raise ValueError(
                 "ReadinessGrouping decides by the scores of the sampled frames: pass block_scores (T, hb, wb), "
@@ -178,10 +181,10 @@ class ReadinessGrouping(nn.Module):
         self, block_scores: Tensor, *, bits_per_pixel: float | None = None, max_groups: int | None = None
     ) -> tuple[ReadyGroup, ...]:
         """As `partition`, with the score, coverage and reason of each group."""
+        check_budget(max_groups)
         scores = _host_scores(block_scores)
         threshold = self.threshold(block_scores, bits_per_pixel=bits_per_pixel)
         found = self._walk(scores, threshold, 1.0)
-        check_number("max_groups", max_groups, low=1, integer=True, optional=True)
         if max_groups is None or len(found) <= max_groups:
             return found
         fails, fits = self.min_frames, 2 * self.min_frames

@@ -1,16 +1,50 @@
-"""The walk over bins of energy that decides where a group is cut."""
+"""The walk over bins of energy that decides where a group is cut. Letters: B bins, G groups."""
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ov2kit.codec.grouping.bitcost import BitCostGrouping
 
-_QUOTA_STEPS = 40  # halvings of the search for a quota
+@dataclass(frozen=True)
+class Bins:
+    """Energy per bin of time, as the walk takes it; made by `bins_of`.
+
+    Args:
+        energy: (B,) float64 on the host, never negative, not all zero.
+        seconds: width of a bin.
+        start_seconds: where bin 0 begins.
+        end_seconds: where the clip ends.
+    """
+
+    energy: Tensor
+    seconds: float
+    start_seconds: float
+    end_seconds: float
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+
+@dataclass(frozen=True)
+class SpanLimits:
+    """Shortest and longest group.
+
+    Args:
+        min_seconds: shortest, before stretching.
+        max_seconds: longest, before stretching.
+        stretch: what both are multiplied by.
+    """
+
+    min_seconds: float
+    max_seconds: float
+    stretch: float = 1.0
+
+    def in_bins(self, bin_seconds: float) -> tuple[int, int]:
+        """(shortest, longest) in bins, rounded up; at least one bin."""
+        shortest = max(1, round_up(self.min_seconds * self.stretch / bin_seconds))
+        return shortest, max(shortest, round_up(self.max_seconds * self.stretch / bin_seconds))
 
 
 @dataclass(frozen=True)
@@ -18,7 +52,7 @@ class GroupTrace:
     """How a partition came about; all numbers on the host.
 
     Args:
-        ranges: inclusive (first bin, last bin) of each group.
+        spans: half-open [first bin, one past the last bin) of each group.
         triggers: bin at which each cut was asked for.
         cuts: bin at which it was made, the last bin of its group (before the tail was merged).
         threshold: quota of energy that asks for a cut.
@@ -32,7 +66,7 @@ class GroupTrace:
         end_seconds: where the last group ends.
     """
 
-    ranges: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]
     triggers: tuple[int, ...]
     cuts: tuple[int, ...]
     threshold: float
@@ -42,123 +76,74 @@ class GroupTrace:
     stretch: float
     quota_groups: float
     energy: Tensor
-    start_seconds: float = 0.0
-    end_seconds: float = math.inf
+    start_seconds: float
+    end_seconds: float
 
     def __len__(self) -> int:
-        return len(self.ranges)
+        return len(self.spans)
 
     def seconds(self) -> Tensor:
         """(G, 2) float64 [start, end) of each group in seconds, without gaps."""
-        starts = [self.start_seconds + first * self.bin_seconds for first, _ in self.ranges]
-        end = min(self.end_seconds, self.start_seconds + len(self.energy) * self.bin_seconds)
-        end = self.end_seconds if math.isfinite(self.end_seconds) else end
-        return torch.tensor(list(zip(starts, [*starts[1:], end], strict=True)), dtype=torch.float64)
+        starts = [self.start_seconds + first * self.bin_seconds for first, _ in self.spans]
+        return torch.tensor(list(zip(starts, [*starts[1:], self.end_seconds], strict=True)), dtype=torch.float64)
 
 
-class _Walk:
-    """The walk over one array of bins, and the searches that repeat it with other limits."""
-
-    def __init__(self, grouping: "BitCostGrouping", energy: Tensor, width: float, duration: float | None) -> None:
-        self.min_seconds, self.max_seconds = grouping.min_seconds, grouping.max_seconds
-        self.width = width
-        self.duration = len(energy) * width if duration is None else duration
-        energy = energy.detach().to("cpu", torch.float64).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0.0)
-        self.energy = energy if float(energy.sum()) > 1e-12 else torch.ones_like(energy)
-        self.bins: list[float] = self.energy.tolist()
-        self.total = float(self.energy.sum())
-
-    def __call__(self, stretch: float, quota_groups: float) -> GroupTrace:
-        min_bins = max(1, _ceil(self.min_seconds * stretch / self.width))
-        max_bins = max(min_bins, _ceil(self.max_seconds * stretch / self.width))
-        threshold = self.total / quota_groups
-        energy, count = self.bins, len(self.bins)
-        radius = max(1, min(3, max_bins // 3))
-        ranges: list[tuple[int, int]] = []
-        triggers: list[int] = []
-        cuts: list[int] = []
-        start = 0
-        while start < count:
-            spent, trigger = 0.0, -1
-            for i in range(start, count):
-                spent += energy[i]
-                span = i - start + 1
-                if span >= max_bins or (span >= min_bins and spent >= threshold):
-                    trigger = i
-                    break
-            if trigger < 0:
-                ranges.append((start, count - 1))
-                break
-            first = max(start + min_bins - 1, trigger - radius)
-            last = min(start + max_bins - 1, count - 1, trigger + radius)
-            cut = min(range(first, last + 1), key=lambda b, trigger=trigger: (energy[b], abs(b - trigger)))  # type: ignore[misc]
-            triggers.append(trigger)
-            cuts.append(cut)
-            ranges.append((start, cut))
-            start = cut + 1
-        if len(ranges) > 1:
-            tail = min(count * self.width, self.duration) - ranges[-1][0] * self.width
-            if tail < self.min_seconds * stretch / 2:
-                ranges[-2:] = [(ranges[-2][0], ranges[-1][1])]
-        return GroupTrace(
-            tuple(ranges), tuple(triggers), tuple(cuts), threshold, min_bins, max_bins, self.width, stretch,
-            quota_groups, self.energy,
-        )  # fmt: skip
-
-    def stretched(self, quota_groups: float, most: int) -> GroupTrace:
-        """The smallest stretch above 1, in whole bins of the longest span, with at most `most` groups."""
-
-        def at(max_bins: int) -> GroupTrace:
-            return self(max_bins * self.width / self.max_seconds, quota_groups)
-
-        fails = max(1, _ceil(self.max_seconds / self.width))
-        fits, found = 2 * fails, at(2 * fails)
-        while len(found) > most:  # ends: once the shortest span reaches all bins there is one group
-            fails, fits = fits, 2 * fits
-            found = at(fits)
-        while fits - fails > 1:
-            middle = (fits + fails) // 2
-            trial = at(middle)
-            if len(trial) > most:
-                fails = middle
-            else:
-                fits, found = middle, trial
-        return found
-
-    def fill(self, found: GroupTrace, most: int) -> GroupTrace:
-        """Shrink the quota of a partition that fits until it has as many groups as may be."""
-        low, best = found.quota_groups, found
-        high = low
-        while len(best) < most and high < 16 * len(self.bins):
-            high *= 2
-            trial = self(found.stretch, high)
-            if len(trial) > most:
-                return self._between(found.stretch, low, high, best, most)
-            low, best = high, trial if len(trial) > len(best) else best
-        return best
-
-    def near(self, stretch: float, quota_groups: float, most: int) -> GroupTrace | None:
-        """The most groups within the budget at one stretch; None where even a huge quota gives more."""
-        found = self(stretch, quota_groups)
-        if len(found) <= most:
-            return self.fill(found, most)
-        low = self(stretch, 0.5)  # a quota never reached: groups of the longest span
-        return None if len(low) > most else self._between(stretch, 0.5, quota_groups, low, most)
-
-    def _between(self, stretch: float, low: float, high: float, best: GroupTrace, most: int) -> GroupTrace:
-        """Halve between a quota that gives few enough groups and one that gives too many."""
-        for _ in range(_QUOTA_STEPS):
-            if len(best) == most or high - low < 1e-9 * high:
-                break
-            middle = (low + high) / 2
-            trial = self(stretch, middle)
-            if len(trial) > most:
-                high = middle
-            else:
-                low, best = middle, trial if len(trial) > len(best) else best
-        return best
+def bins_of(energy: Tensor, seconds: float, start_seconds: float, end_seconds: float) -> Bins:
+    """(B,) energy of any dtype and device -> `Bins`: negative and unknown count as 0, all zero as all equal."""
+    energy = energy.detach().to("cpu", torch.float64).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0.0)
+    energy = energy if float(energy.sum()) > 1e-12 else torch.ones_like(energy)
+    return Bins(energy, seconds, start_seconds, end_seconds)
 
 
-def _ceil(bins: float) -> int:
+def walk(bins: Bins, limits: SpanLimits, quota_groups: float) -> GroupTrace:
+    """Cut time wherever a quota of energy is spent, at the cheapest bin nearby.
+
+    Args:
+        bins: what was spent when.
+        limits: shortest and longest group.
+        quota_groups: K; total energy / K is the quota.
+    """
+    min_bins, max_bins = limits.in_bins(bins.seconds)
+    threshold = float(bins.energy.sum()) / quota_groups
+    energy: list[float] = bins.energy.tolist()
+    radius = max(1, min(3, max_bins // 3))
+    spans: list[tuple[int, int]] = []
+    triggers: list[int] = []
+    cuts: list[int] = []
+    start = 0
+    while start < len(energy):
+        trigger = _trigger(energy, start, min_bins, max_bins, threshold)
+        if trigger is None:
+            spans.append((start, len(energy)))
+            break
+        first = max(start + min_bins - 1, trigger - radius)
+        last = min(start + max_bins - 1, len(energy) - 1, trigger + radius)
+        _, _, cut = min((energy[at], abs(at - trigger), at) for at in range(first, last + 1))
+        triggers.append(trigger)
+        cuts.append(cut)
+        spans.append((start, cut + 1))
+        start = cut + 1
+    if len(spans) > 1:
+        end = min(len(energy) * bins.seconds, bins.end_seconds - bins.start_seconds)
+        if end - spans[-1][0] * bins.seconds < limits.min_seconds * limits.stretch / 2:
+            spans[-2:] = [(spans[-2][0], spans[-1][1])]
+    return GroupTrace(
+        tuple(spans), tuple(triggers), tuple(cuts), threshold, min_bins, max_bins, bins.seconds, limits.stretch,
+        quota_groups, bins.energy, bins.start_seconds, bins.end_seconds,
+    )  # fmt: skip
+
+
+def _trigger(energy: list[float], start: int, min_bins: int, max_bins: int, threshold: float) -> int | None:
+    """The bin that asks for the end of the group that begins at `start`; None if no bin does."""
+    spent = 0.0
+    for at in range(start, len(energy)):
+        spent += energy[at]
+        span = at - start + 1
+        if span >= max_bins or (span >= min_bins and spent >= threshold):
+            return at
+    return None
+
+
+def round_up(bins: float) -> int:
     """Round up, but not for a rounding error: 1.2 / 0.4 is 3 bins."""
     return math.ceil(bins - 1e-9)

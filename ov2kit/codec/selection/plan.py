@@ -31,7 +31,15 @@ class GroupPlan:
 
 
 def packet_columns(table: PacketTable, frames: np.ndarray | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """(T,) seconds, bytes and key flags in display order: what every grouping takes."""
+    """What every grouping takes, from the packets of a video.
+
+    Args:
+        table: the packets.
+        frames: display indices to keep; all when omitted.
+
+    Returns:
+        (T,) float64 seconds, (T,) bytes and (T,) bool key flags, in display order.
+    """
     chosen = slice(None) if frames is None else frames
     return (
         torch.from_numpy(table.frame_seconds[chosen]),

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.canvases import Canvases
+from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.grouping.energy import Cost
-from ov2kit.codec.grouping.plain import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.scoring.external_maps import MapKind, ScoreMaps, mapped_frames
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.scorer import BlockScorer, Motion, Saliency, describe_signal

@@ -11,16 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ov2kit.codec.grouping.energy import bin_energy
-from ov2kit.codec.grouping.plain import (
+from ov2kit.codec.grouping import (
     BitCostGrouping,
     ContainerGrouping,
     FixedGrouping,
+    Grouping,
     ReadinessGrouping,
     even_subset,
     frame_limits,
 )
-from ov2kit.errors import VideoError
+from ov2kit.codec.grouping.energy import bin_energy
+from ov2kit.errors import OptionError, VideoError
 from tests.paths import GOLDEN
 
 ENERGY = json.loads((GOLDEN / "06_energy_gops.json").read_text())
@@ -94,7 +95,7 @@ def test_partition_matches_release(case):
     assert [list(pair) for pair in zip(trace.triggers, trace.cuts, strict=True)] == case["cut_points"]
     assert (trace.min_bins, trace.max_bins) == (case["min_bins"], case["max_bins"])
     assert trace.threshold == pytest.approx(case["threshold"], rel=1e-9)
-    sums = [float(trace.energy[first : last + 1].sum()) for first, last in trace.ranges]
+    sums = [float(trace.energy[first:end].sum()) for first, end in trace.spans]
     assert sums == pytest.approx(case["energy_sum"], rel=1e-9)
     starts = trace.seconds()[:, 0].tolist()
     assert starts == pytest.approx(case["start_sec"], rel=1e-9)
@@ -116,7 +117,7 @@ def test_bit_cost_by_hand():
     # bins 0..3 hold 12 >= 9.75, so bin 3 triggers; within 2..6 the cheapest is bin 5.
     assert trace.triggers == (3,)
     assert trace.cuts == (5,)
-    assert trace.ranges == ((0, 5), (6, 11))
+    assert trace.spans == ((0, 6), (6, 12))
 
 
 def test_cost_in_bytes_is_the_default_and_differs_from_log():
@@ -135,9 +136,9 @@ energies = st.lists(st.floats(0, 1e6) | st.just(0.0), min_size=1, max_size=120)
 def test_partition_covers_bins_and_keeps_the_limits(energy, groups, shortest, ratio):
     grouping = BitCostGrouping(groups, 0.5, shortest, shortest * ratio)
     trace = grouping.trace(torch.tensor(energy, dtype=torch.float64))
-    covered = [bin_ for first, last in trace.ranges for bin_ in range(first, last + 1)]
+    covered = [bin_ for first, end in trace.spans for bin_ in range(first, end)]
     assert covered == list(range(len(energy)))
-    spans = [last - first + 1 for first, last in trace.ranges]
+    spans = [end - first for first, end in trace.spans]
     assert all(trace.min_bins <= span <= trace.max_bins for span in spans[:-1])
     assert spans[-1] <= trace.max_bins + trace.min_bins / 2  # a merged tail is under half of the shortest
     if len(spans) > 1:
@@ -151,8 +152,8 @@ def test_partition_keeps_the_budget(energy, groups, most):
     grouping = BitCostGrouping(groups)
     trace = grouping.trace(energy, max_groups=most)
     assert 1 <= len(trace) <= most
-    assert trace.ranges[0][0] == 0
-    assert trace.ranges[-1][1] == len(energy) - 1
+    assert trace.spans[0][0] == 0
+    assert trace.spans[-1][1] == len(energy)
     plain = grouping.trace(energy)
     if len(plain) > most:  # the limits stretch, by no more bins than needed
         assert trace.stretch > 1
@@ -163,7 +164,7 @@ def test_partition_keeps_the_budget(energy, groups, most):
             less = BitCostGrouping(groups, 0.5, 1.5 * bins / 12, bins / 2)
             assert len(less.trace(energy)) > most
     elif len(plain) == most:
-        assert trace.ranges == plain.ranges
+        assert trace.spans == plain.spans
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 16, 32, 64])
@@ -382,3 +383,12 @@ def test_even_subset_matches_release(row):
 def test_absurd_clock_is_refused():
     with pytest.raises(VideoError, match="repair the time stamps"):
         BitCostGrouping(4)(torch.tensor([0.0, 1e9]), torch.ones(2), torch.zeros(2).bool())
+
+
+@pytest.mark.parametrize("grouping", ALL_GROUPINGS, ids=lambda g: type(g).__name__)
+@pytest.mark.parametrize("most", [0, -2, 1.5, True])
+def test_every_grouping_refuses_the_same_budgets(grouping, most):
+    assert isinstance(grouping, Grouping)
+    times, nbytes, is_key = stream(100)
+    with pytest.raises(OptionError, match=rf"max_groups must be .*, got {most}"):
+        grouping(times, nbytes, is_key, torch.rand(100, 2, 2), max_groups=most)
