@@ -43,10 +43,11 @@ ALSO = {
 }
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
-    "Backend", "Choice", "Frame", "HotaCounts", "JumpScoreRow", "PacketTable", "Started", "TokenCount", "Windows",
+    "Backend", "Choice", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "PacketTable", "ReadyGroup", "Started",
+    "TokenCount", "Windows",
 }  # fmt: skip
-#: a protocol, and functions of data alone, without options
-NOT_HERE = {"Connector", "parse_lengths", "read_subtitles"}
+#: protocols, and functions of data alone, without options
+NOT_HERE = {"Connector", "Grouping", "even_subset", "packet_columns", "parse_lengths", "read_subtitles"}
 
 SIDE = {"width": 8, "out_width": 8}
 COS, SIN = mark(torch.ones(2, 4), torch.zeros(2, 4), "half")

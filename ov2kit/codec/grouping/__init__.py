@@ -10,7 +10,7 @@ Four ways, one interface (`Grouping`): packets or frames in, groups out, never m
 from ov2kit.codec.grouping.bitcost import BitCostGrouping
 from ov2kit.codec.grouping.interface import Grouping
 from ov2kit.codec.grouping.plain import ContainerGrouping, FixedGrouping, even_subset
-from ov2kit.codec.grouping.readiness import ReadinessGrouping, ReadyGroup, frame_limits
+from ov2kit.codec.grouping.readiness import ReadinessGrouping, ReadyGroup
 from ov2kit.codec.grouping.walk import GroupTrace
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "ReadinessGrouping",
     "ReadyGroup",
     "even_subset",
-    "frame_limits",
 ]

@@ -18,9 +18,9 @@ from ov2kit.codec.grouping import (
     Grouping,
     ReadinessGrouping,
     even_subset,
-    frame_limits,
 )
 from ov2kit.codec.grouping.energy import bin_energy
+from ov2kit.codec.grouping.readiness import frame_limits
 from ov2kit.errors import OptionError, VideoError
 from tests.paths import GOLDEN
 
