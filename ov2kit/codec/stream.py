@@ -78,8 +78,13 @@ class VideoStream:
 
     Example:
         >>> stream = VideoStream("clip.mp4")
-        >>> stream.packets().display("nbytes")          # bytes per frame, nothing decoded
-        >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True): ...
+        >>> stream.packets().display("nbytes")[:3].tolist()  # bytes per frame, nothing decoded
+        [40776, 348, 697]
+        >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True):
+        ...     print(frame.index, tuple(frame.rgb.shape), frame.motion is not None)
+        0 (3, 280, 504) False
+        10 (3, 280, 504) True
+        20 (3, 280, 504) True
     """
 
     def __init__(

@@ -51,8 +51,10 @@ class BitCostMap(nn.Module):
         ValueError: an unknown signal, or a file that does not fit these features.
 
     Example:
-        >>> signals = macroblock_signals(frames)        # decoded frames of a `VideoStream`
-        >>> BitCostMap()(*macroblock_features(signals), signals.bits)  # (T, R, C) bits
+        >>> features = torch.zeros(2, NUM_MACROBLOCK_FEATURES, 23, 40)
+        >>> frame_features = torch.zeros(2, NUM_FRAME_FEATURES)
+        >>> BitCostMap()(features, frame_features, torch.tensor([9000.0, 1200.0])).sum((1, 2))
+        tensor([9000., 1200.])
     """
 
     local: Tensor  # (H, F)

@@ -91,8 +91,9 @@ class CodecTokenizer(nn.Module):
         OptionError: an option is unknown, of a wrong type or out of range.
 
     Example:
-        >>> canvases = CodecTokenizer(budget_canvases=32)("clip.mp4")
+        >>> canvases = CodecTokenizer(budget_canvases=8)("clip.mp4")
         >>> canvases.pixel_values().shape, canvases.flat_positions().shape
+        (torch.Size([5760, 588]), torch.Size([5760, 3]))
     """
 
     def __init__(

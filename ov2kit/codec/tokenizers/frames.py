@@ -105,7 +105,8 @@ class FrameTokenizer:
         OptionError: an option is of a wrong type or out of range.
 
     Example:
-        >>> canvases = FrameTokenizer(budget_canvases=16)("clip.mp4")
+        >>> FrameTokenizer(budget_canvases=8)("clip.mp4").images.shape
+        torch.Size([8, 3, 280, 504])
     """
 
     def __init__(

@@ -69,9 +69,12 @@ class Processor:
         OptionError: the three differ in patch or merge, or an option is unknown or out of range.
 
     Example:
+        >>> from ov2kit.recipes import small_tokenizer
         >>> processor = Processor(small_tokenizer())
         >>> video = {"type": "video", "video": "clip.mp4"}
         >>> sample = processor([{"role": "user", "content": [video, "What happens?"]}], generate=True)
+        >>> sample.pixel_values.shape, sample.positions.shape  # 32 canvases
+        (torch.Size([23040, 588]), torch.Size([23040, 3]))
     """
 
     def __init__(
