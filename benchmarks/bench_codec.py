@@ -49,11 +49,11 @@ from ov2kit.codec import (
     load_assets,
     save_assets,
 )
-from ov2kit.codec.motion import rasterize_motion
-from ov2kit.codec.pictures import PictureScaler
-from ov2kit.codec.presets import PRESETS
-from ov2kit.codec.report import write_report
-from ov2kit.codec.threads import one_torch_thread
+from ov2kit.codec.report.page import write_report
+from ov2kit.codec.signals.motion_vectors import rasterize_motion
+from ov2kit.codec.tokenizers.presets import PRESETS
+from ov2kit.codec.tokenizers.threads import one_torch_thread
+from ov2kit.codec.video.pictures import PictureScaler
 
 CANVASES = 32
 BARE = "bare decode"

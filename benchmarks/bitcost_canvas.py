@@ -29,11 +29,11 @@ from _peers.truth import TruthError, block_bits, load_truth, overlap_of_best
 from normalisation import BLOCK, SCORING, WINDOW, find_clips, module_scores
 
 from ov2kit.codec import BitCostMap, VideoStream
-from ov2kit.codec.bit_cost import bits_on_grid, mean_on_grid
-from ov2kit.codec.macroblocks import macroblock_luma_size
-from ov2kit.codec.presets import PRESETS
-from ov2kit.codec.score_maps import normalized
-from ov2kit.codec.signals import collect_signals
+from ov2kit.codec.scoring.maps import normalized
+from ov2kit.codec.signals.bit_cost import bits_on_grid, mean_on_grid
+from ov2kit.codec.signals.collect import collect_signals
+from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.geometry import smart_resize
 
 

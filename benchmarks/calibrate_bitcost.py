@@ -35,8 +35,8 @@ from _bitcost.report import Row, write_report
 from _bitcost.samples import NoTruthError, Sample, footage, load_sample
 from _peers.environments import PeerUnavailableError, prepare
 
-from ov2kit.codec.bit_cost import COEFFICIENTS
-from ov2kit.codec.macroblocks import Moved
+from ov2kit.codec.signals.bit_cost import COEFFICIENTS
+from ov2kit.codec.signals.macroblocks import Moved
 from ov2kit.errors import VideoError
 
 VERSION = 1  # of this script, in the metadata of what it writes

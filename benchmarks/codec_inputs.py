@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.clips import SAMPLE, shared_clip
+from tests.clips import shared_clip
+from tests.paths import SAMPLE
 
 BUNDLED = "bundled"
 CLIPS = (

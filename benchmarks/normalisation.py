@@ -26,8 +26,8 @@ from _peers.environments import PeerUnavailableError, prepare
 from _peers.tables import markdown
 from _peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
 
-from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.signals import FrameSignals, collect_signals
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.signals.collect import FrameSignals, collect_signals
 from ov2kit.codec.stream import VideoStream
 from ov2kit.geometry import smart_resize
 

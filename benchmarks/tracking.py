@@ -28,7 +28,7 @@ COLUMNS = ("j&f", "j", "f", "hota", "public_hota", "point_f1", "point_hota")
 
 def variant(source: str, budget: int, steps: int = 1) -> Any:
     """What one row of the table runs."""
-    from ov2kit.recipes.evidence.variant import Variant
+    from ov2kit.recipes.evidence.runs.variant import Variant
 
     return Variant(
         train=CLIPS[0], val=CLIPS[1], test=CLIPS[2], source=source, budget=budget, canvas=EDGE, size=EDGE, width=WIDTH,
@@ -38,9 +38,9 @@ def variant(source: str, budget: int, steps: int = 1) -> Any:
 
 def prepare(work: Path) -> Path:
     """The set, and canvases of every source and budget."""
-    from ov2kit.recipes.evidence.canvas_store import build_canvases
     from ov2kit.recipes.evidence.films.tracking_set import SPLITS, make_tracking_set
     from ov2kit.recipes.evidence.pointing.truth import read_truth
+    from ov2kit.recipes.evidence.runs.canvas_store import build_canvases
 
     data, lists = work / "set", work / "lists"
     if not data.exists():

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from ov2kit.cli import SAMPLE
 from ov2kit.codec import BitCostMap, VideoStream
-from ov2kit.codec.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 
 FRAMES = (4, 12, 22, 33)
 WIDTH, GAP, CAPTION = 360, 8, 22

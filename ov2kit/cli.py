@@ -81,13 +81,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _training(arguments: Sequence[str]) -> int:
     """fit, validate, test, predict: LightningCLI parses what follows them, unless it is --help alone."""
-    from ov2kit.recipes.command_help import short_help
+    from ov2kit.recipes.commands.train_help import short_help
 
     if {"-h", "--help"} & set(arguments):
         print(short_help(arguments[0]))
         return 0
     try:
-        from ov2kit.recipes.command import run as run_recipe
+        from ov2kit.recipes.commands.train import run as run_recipe
     except ModuleNotFoundError as error:
         return _fail(f"{arguments[0]} needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'")
     return run_recipe(arguments)
@@ -110,7 +110,7 @@ def _fail(message: str) -> int:
 
 def _parser(chosen: str) -> ArgumentParser:
     """The whole command line; of the recipes' commands only `chosen` has its options."""
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     parser = ArgumentParser(
         prog="ov2kit",
@@ -168,7 +168,7 @@ def _version() -> str:
 
 def _tokenizer(parsed: Namespace) -> Any:
     """A CodecTokenizer from the options that are its own."""
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     parser = ArgumentParser(exit_on_error=False)
     names = parser.add_class_arguments(CodecTokenizer)
@@ -241,7 +241,7 @@ def _names(videos: Sequence[str]) -> list[str]:
 
 
 def _save(canvases: Any, target: Path, kind: str, overwrite: bool) -> None:
-    from ov2kit.codec.assets import save_assets
+    from ov2kit.codec.assets.folder import save_assets
 
     if kind == "safetensors":
         canvases.save(target)
@@ -308,7 +308,7 @@ def _summary(video: str, target: Path, canvases: Any, *, as_json: bool) -> str:
 
 
 def _report(parsed: Namespace) -> int:
-    from ov2kit.codec.report import write_report
+    from ov2kit.codec.report.page import write_report
 
     tokenizer = _tokenizer(parsed)
     refuse_overwriting_inputs(parsed.out, [parsed.video, *_configs(parsed)])  # before the work, not after
@@ -319,8 +319,8 @@ def _report(parsed: Namespace) -> int:
 
 
 def _demo(parsed: Namespace) -> int:
-    from ov2kit.codec.report import write_report
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.report.page import write_report
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     folder = Path(parsed.out)
     print(f"tokenizing {SAMPLE.name} (Big Buck Bunny, 640x360 H.264, 5.3 s) from its codec stream")
@@ -331,8 +331,8 @@ def _demo(parsed: Namespace) -> int:
     page = write_report(folder / "report.html", SAMPLE, canvases)
     print(f"  open {page} in a browser to see what was chosen and why")
     try:
-        from ov2kit.recipes.demo import fit_and_ask
-        from ov2kit.recipes.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
+        from ov2kit.recipes.commands.demo import fit_and_ask
+        from ov2kit.recipes.training.lit import LitLlavaOneVision2  # noqa: F401 # what the extra brings
     except ModuleNotFoundError as error:
         print(f"no model is trained: {error.name} is not installed; pip install 'ov2kit[recipes]'")
         return 0

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from av.video.reformatter import Interpolation, VideoReformatter
 
-SAMPLE = Path(__file__).parents[1] / "ov2kit" / "codec" / "sample" / "bbb_360p.mp4"
-SHARED = Path(os.environ.get("OV2KIT_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
+from tests.paths import ROOT
+
+SHARED = Path(os.environ.get("OV2KIT_CLIPS", ROOT.parent / "shared" / "clips"))
 
 TIME_BASE = Fraction(1, 1000)
 

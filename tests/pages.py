@@ -14,7 +14,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
 _TUPLE = r"\(\d[\d, ]*\)"
 _SHAPES = re.compile(rf"(?P<each>each )?(?:{_TUPLE} -> )?(?P<shapes>{_TUPLE}(?:, {_TUPLE})*)(?P<each_after> each)?")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?![\d.]*\w)")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ov2kit import Canvases
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, frame_runs
 from ov2kit.errors import AssetError, CanvasError, OutputError
+from tests.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 PROMPT = np.load(GOLDEN / "11_prompt.npz", allow_pickle=False)
 PROMPT_META = json.loads((GOLDEN / "11_prompt_meta.json").read_text())
 LAYOUT = np.load(GOLDEN / "03_block_layout.npz", allow_pickle=False)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.pages import ROOT
+from tests.paths import ROOT
 
 
 def run(tmp_path, failing=""):

@@ -13,7 +13,7 @@ import pytest
 
 from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer, load_assets
-from tests.clips import SAMPLE
+from tests.paths import SAMPLE
 
 
 @pytest.fixture

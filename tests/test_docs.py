@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from ov2kit.codec import CodecTokenizer
-from ov2kit.codec.presets import PRESETS
 from ov2kit.codec.stream import MOTION_CODECS
+from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.doctor import examine
-from tests.clips import SAMPLE
-from tests.pages import ROOT, python_blocks, run_page
+from tests.pages import python_blocks, run_page
+from tests.paths import ROOT, SAMPLE
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS_A_MODEL = {"in_other_models.md"}  # test_examples.py runs it with one
 WITH_CODE = [page for page in PAGES if python_blocks(page) and page.name not in NEEDS_A_MODEL]
 PRESET_PAGE = (ROOT / "docs" / "paper_and_release.md").read_text()
@@ -94,6 +94,14 @@ def test_the_table_of_codecs_agrees_with_the_decoders_here():
         seen.update(names)
     assert set(codecs) <= seen
     assert seen >= MOTION_CODECS
+
+
+@pytest.mark.parametrize("package", ["codec", "recipes"])
+def test_contributing_names_every_room(package):
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition(f"| `ov2kit/{package}/` |")[2].partition("\n\n")[0]
+    folders = {path.parent.name for path in (ROOT / "ov2kit" / package).glob("*/__init__.py")}
+    assert set(re.findall(r"`(\w+)/`", table)) == folders
 
 
 def test_pages_do_not_name_this_machine():

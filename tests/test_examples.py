@@ -17,11 +17,11 @@ from torch import nn
 from ov2kit import Canvases, Segments
 from ov2kit.codec import CodecTokenizer
 from ov2kit.positional import packed_positions
+from tests.paths import ROOT, SAMPLE
 
-from .clips import SAMPLE
 from .pages import python_blocks, run_page
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 QWEN = ("Qwen2_5_VL", "Qwen3VL")
 
 

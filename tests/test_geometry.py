@@ -1,7 +1,6 @@
 """Sizes, grids and token order against the public tools' own numbers."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +8,8 @@ import torch
 
 from ov2kit.canvases import frame_runs
 from ov2kit.geometry import from_block_layout, grid_positions, smart_resize, to_block_layout
+from tests.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 SIZES = json.loads((GOLDEN / "04_sizing_tables.json").read_text())
 LAYOUT = json.loads((GOLDEN / "03_block_layout_meta.json").read_text())
 PROMPT = json.loads((GOLDEN / "11_prompt_meta.json").read_text())

@@ -16,6 +16,36 @@ MAY_IMPORT = {
     "encoders": {"positional"},
     "recipes": {"codec", "positional", "encoders", "connectors"},
 }
+#: room by room: who may import whom inside a package. A file beside the rooms is a room of its own.
+ROOMS = {
+    "codec": {
+        "video": set(),
+        "signals": {"video"},
+        "stream": {"video", "signals"},
+        "scoring": {"video", "signals"},
+        "grouping": set(),
+        "selection": {"video"},
+        "tokenizers": {"video", "signals", "stream", "scoring", "grouping", "selection"},
+        "assets": {"video"},
+        "report": {"video", "stream"},
+    },
+    "recipes": {
+        "architecture": set(),
+        "metrics": set(),
+        "inputs": set(),
+        "release": {"architecture"},
+        "evaluation": {"metrics", "inputs"},
+        "spatial": {"metrics", "evaluation"},
+        "prompt": {"release", "inputs"},
+        "model": {"architecture", "release", "prompt"},
+        "data": {"prompt", "inputs"},
+        "training": {"architecture", "release", "model", "prompt", "inputs"},
+        "generate": {"model", "prompt"},
+        "paired": {"evaluation", "metrics"},
+        "evidence": {"architecture", "metrics", "spatial", "prompt", "data", "training"},
+        "commands": {"data", "evaluation", "evidence", "generate", "model", "paired", "prompt", "spatial", "training"},
+    },
+}
 HEAVY = {"lightning", "transformers", "timm", "xformers", "matplotlib", "ray", "torchvision"}
 
 
@@ -38,6 +68,44 @@ def test_parts_import_only_what_they_may(part):
     for path in (ROOT / part).rglob("*.py"):
         extra = imported_parts(path) - GROUND - MAY_IMPORT[part] - {part}
         assert not extra, f"{path.relative_to(ROOT)} imports {sorted(extra)}"
+
+
+def rooms_imported(path: Path, package: str) -> set[str]:
+    """Rooms of a package that a file imports, anywhere in it. The package's own face is none."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for module in modules:
+            parts = module.split(".")
+            if parts[:2] == ["ov2kit", package] and len(parts) > 2:
+                found.add(parts[2])
+    return found & set(ROOMS[package])
+
+
+@pytest.mark.parametrize(("package", "room"), [(package, room) for package in ROOMS for room in ROOMS[package]])
+def test_rooms_import_only_what_they_may(package, room):
+    place = ROOT / package / room
+    files = list(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    assert files
+    for path in files:
+        extra = rooms_imported(path, package) - ROOMS[package][room] - {room}
+        assert not extra, f"{path.relative_to(ROOT)} imports {sorted(extra)}"
+
+
+@pytest.mark.parametrize("package", sorted(ROOMS))
+def test_rooms_are_all_in_the_table_and_go_one_way(package):
+    there = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - {"__init__"} == set(ROOMS[package])
+    below: dict[str, int] = {}
+    for room, seen in ROOMS[package].items():  # each may import only what stands above it in the table
+        assert seen <= set(below), room
+        below[room] = len(below)
 
 
 def test_ground_floor_imports_only_itself():

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tests.pages import ROOT
+from tests.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

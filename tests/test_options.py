@@ -29,16 +29,16 @@ from ov2kit.codec import MotionResidualSaliency, save_assets
 from ov2kit.errors import Ov2kitError
 from ov2kit.positional.pairing import mark
 from ov2kit.recipes import VisualLayout, build, small_tokenizer
-from tests.clips import SAMPLE
+from tests.paths import SAMPLE
 
 #: modules without `__all__` whose classes are public all the same
 ALSO = {
-    "ov2kit.recipes.evidence.variant": ["Variant"],
-    "ov2kit.recipes.evidence.difficulty": ["Difficulty"],
-    "ov2kit.recipes.evidence.small_model": ["JumpModel"],
-    "ov2kit.recipes.data.tokenizers": ["saliency_options"],
+    "ov2kit.recipes.evidence.runs.variant": ["Variant"],
+    "ov2kit.recipes.evidence.films.difficulty": ["Difficulty"],
+    "ov2kit.recipes.evidence.runs.small_model": ["JumpModel"],
+    "ov2kit.recipes.data.visual_tokenizers": ["saliency_options"],
     "ov2kit.recipes.data.packing": ["PackBuffer"],
-    "ov2kit.recipes.optim": ["cosine_with_warmup"],
+    "ov2kit.recipes.training.optim": ["cosine_with_warmup"],
     "ov2kit.recipes.spatial.space": ["Space"],
     "ov2kit.recipes.spatial.frames": ["VideoFrames"],
     "ov2kit.recipes.spatial.region_growing": ["RegionGrowing"],
@@ -48,11 +48,11 @@ ALSO = {
 }
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
-    "Backend", "Choice", "Frame", "HotaCounts", "JumpScoreRow", "PacketTable", "PointTrackScore", "Started",
-    "TokenCount", "Windows",
+    "Backend", "Choice", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "PacketTable", "PointTrackScore",
+    "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
-#: a protocol, and functions of data alone, without options
-NOT_HERE = {"Connector", "parse_lengths", "read_subtitles"}
+#: protocols, and functions of data alone, without options
+NOT_HERE = {"Connector", "Grouping", "even_subset", "packet_columns", "parse_lengths", "read_subtitles"}
 
 SIDE = {"width": 8, "out_width": 8}
 COS, SIN = mark(torch.ones(2, 4), torch.zeros(2, 4), "half")

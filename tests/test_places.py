@@ -15,10 +15,11 @@ from ov2kit.errors import DataError, OutputError, VideoError
 from ov2kit.recipes.data.faults import BadRecord
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.records import RecordFile
-from ov2kit.recipes.predictions import PredictionLog
-from tests.clips import SAMPLE, encode
+from ov2kit.recipes.evaluation.predictions import PredictionLog
+from tests.clips import encode
+from tests.paths import SAMPLE
+from tests.recipes.model.test_convert import lightning_content
 from tests.release_files import write_release
-from tests.test_convert import lightning_content
 
 ONE = ("--budget_canvases", "1", "--max_pixels", "20000", "--quiet")
 
@@ -108,7 +109,7 @@ def test_two_experiments_of_one_name_are_refused(ov2kit, tmp_path):
 
 
 def test_a_split_is_the_name_of_a_file_in_the_folder(tmp_path):
-    from ov2kit.recipes.jumpscore_folder import read_jumpscore_folder
+    from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 
     (tmp_path / "f").mkdir()
     row = [{"video": "v", "question": "q", "answer": []}]
@@ -162,7 +163,7 @@ def test_convert_keeps_what_it_reads(ov2kit, tmp_path):
 
 
 def test_evaluate_and_ablate_keep_what_they_read(ov2kit, tmp_path):
-    from ov2kit.recipes.evaluate import evaluate_jumpscore
+    from ov2kit.recipes.evaluation.evaluate import evaluate_jumpscore
 
     row = {"id": "1", "video": "v", "question": "q", "answer": []}
     for name in ("predictions.jsonl", "scores.json"):
@@ -262,7 +263,7 @@ def test_pipes_within_data_and_folders(clip, tmp_path):
     CodecTokenizer(1)(clip).save(folder)
     (folder / "canvases.safetensors").unlink()
     os.mkfifo(folder / "canvases.safetensors")
-    from ov2kit.recipes.media import load_canvases
+    from ov2kit.recipes.prompt.media import load_canvases
 
     with pytest.raises(ValueError, match="got a pipe"):
         load_canvases(folder)

@@ -2,14 +2,14 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.paths import ROOT
 from tests.runs import Runs, curve
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 #: what else a comment offers, with what it needs beside it
 OFFERED = {
     "--data.grouping": ["readiness"],

@@ -1,7 +1,6 @@
 """Who sees whom, checked pair by pair."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from ov2kit import Segments
+from tests.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 TOWERS = ("ln_m2", "rms_m3", "head_m1")
 CASES = [
     (tower, case)

@@ -10,8 +10,8 @@ from ov2kit import Segments
 from ov2kit.connectors import PatchMerger
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.recipes import Batch, LlavaOneVision2, Sample, VisualLayout
+from tests.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 PAD, IMAGE = 0, 60
 SIZES = {
     "hidden_size": 48,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from _bitcost.samples import Sample
-from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.macroblocks import AROUND, FRAME_FEATURES, FRAME_MEANS, MACROBLOCK_FEATURES, Moved
+from ov2kit.codec.signals.bit_cost import BitCostMap
+from ov2kit.codec.signals.macroblocks import AROUND, FRAME_FEATURES, FRAME_MEANS, MACROBLOCK_FEATURES, Moved
 
 HIDDEN = (48, 24)
 BATCH = 24  # pieces of frames

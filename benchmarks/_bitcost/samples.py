@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ov2kit.codec.macroblocks import Moved, macroblock_features, macroblock_luma_size, macroblock_signals
+from ov2kit.codec.signals.macroblocks import Moved, macroblock_features, macroblock_luma_size, macroblock_signals
 from ov2kit.codec.stream import VideoStream
 
 EXPORT = Path(__file__).with_name("export_blocks.py")
@@ -83,7 +83,7 @@ def truth(python: Path, clip: Path, frames: int, cache: Path) -> tuple[np.ndarra
 
 def _version() -> str:
     """Changes with the code that makes features."""
-    import ov2kit.codec.macroblocks as made
+    import ov2kit.codec.signals.macroblocks as made
 
     folder = Path(made.__file__).parent
     names = ("macroblocks", "motion", "compensate", "estimate", "pictures", "decode")

@@ -1,19 +1,20 @@
 """ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
 
-from ov2kit.codec.assets import load_assets, save_assets
-from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.frame import Frame
-from ov2kit.codec.frame_tokenizer import FrameTokenizer
+from ov2kit.codec.assets.folder import load_assets, save_assets
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
-from ov2kit.codec.image_tokenizer import ImageTokenizer
-from ov2kit.codec.packets import PacketTable
-from ov2kit.codec.packing import CanvasPacker
-from ov2kit.codec.random_saliency import RandomSaliency
-from ov2kit.codec.saliency import MotionResidualSaliency
-from ov2kit.codec.scoring import BlockScorer
-from ov2kit.codec.selection import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.scoring.random_saliency import RandomSaliency
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.scoring.scorer import BlockScorer
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.packing import CanvasPacker
+from ov2kit.codec.selection.plan import packet_columns
+from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.stream import VideoStream
-from ov2kit.codec.tokenizer import CodecTokenizer
+from ov2kit.codec.tokenizers.codec import CodecTokenizer
+from ov2kit.codec.tokenizers.frames import FrameTokenizer
+from ov2kit.codec.tokenizers.images import ImageTokenizer
+from ov2kit.codec.video.frame import Frame
+from ov2kit.codec.video.packets import PacketTable
 
 __all__ = [
     "BitCostGrouping",
@@ -34,5 +35,6 @@ __all__ = [
     "TopKBlockSelector",
     "VideoStream",
     "load_assets",
+    "packet_columns",
     "save_assets",
 ]

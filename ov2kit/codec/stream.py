@@ -21,19 +21,27 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 from torch import Tensor
 
-from ov2kit.codec.bit_cost import BitCostMap
-from ov2kit.codec.counting import count_pictures
-from ov2kit.codec.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
-from ov2kit.codec.entry import starts_at
-from ov2kit.codec.frame import Frame, StreamInfo, StreamLosses
-from ov2kit.codec.macroblocks import macroblock_luma_size
-from ov2kit.codec.orientation import Orientation
-from ov2kit.codec.packets import PacketTable, read_packets
-from ov2kit.codec.pictures import PictureScaler
-from ov2kit.codec.plan import plan_jobs
-from ov2kit.codec.quantizer import quantizer_map
-from ov2kit.codec.shown import PictureCounter
-from ov2kit.codec.source import MAX_SOURCE_PIXELS, OPEN_ERRORS, AnyPacket, Source, VideoSource, choose_stream, reason
+from ov2kit.codec.signals.bit_cost import BitCostMap
+from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.video.counting import count_pictures
+from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
+from ov2kit.codec.video.entry_points import starts_at
+from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
+from ov2kit.codec.video.jobs import plan_jobs
+from ov2kit.codec.video.orientation import Orientation
+from ov2kit.codec.video.packets import PacketTable, read_packets
+from ov2kit.codec.video.pictures import PictureScaler
+from ov2kit.codec.video.quantizer import quantizer_map
+from ov2kit.codec.video.shown import PictureCounter
+from ov2kit.codec.video.source import (
+    MAX_SOURCE_PIXELS,
+    OPEN_ERRORS,
+    AnyPacket,
+    Source,
+    VideoSource,
+    choose_stream,
+    reason,
+)
 from ov2kit.errors import DamagedVideoWarning, VideoError, check_number
 
 # Decoders of stock FFmpeg that export motion vectors; the others give none, without a word.
@@ -70,8 +78,13 @@ class VideoStream:
 
     Example:
         >>> stream = VideoStream("clip.mp4")
-        >>> stream.packets().display("nbytes")          # bytes per frame, nothing decoded
-        >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True): ...
+        >>> stream.packets().display("nbytes")[:3].tolist()  # bytes per frame, nothing decoded
+        [40776, 348, 697]
+        >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True):
+        ...     print(frame.index, tuple(frame.rgb.shape), frame.motion is not None)
+        0 (3, 280, 504) False
+        10 (3, 280, 504) True
+        20 (3, 280, 504) True
     """
 
     def __init__(

@@ -294,7 +294,7 @@ class OneVisionEncoder(nn.Module):
         """
         found = load_state(self, state_dict, prefix)
         if self.pairing_is_open:
-            self.position.pairing = getattr(state_dict, "pairing", None) or "release"
+            cast(Any, self.position).pairing = getattr(state_dict, "pairing", None) or "release"
         return found
 
     def load_release(self, path: str | os.PathLike[str], prefix: str = "model.visual.") -> tuple[list[str], list[str]]:

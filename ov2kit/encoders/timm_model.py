@@ -243,7 +243,7 @@ def _create(variant: str, patch: int, pretrained: bool, **arguments: Any) -> One
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={"out_indices": indices, "feature_cls": "getter"},
-        **{"patch_size": patch, "pairing": "release"} | arguments,
+        **dict[str, Any](patch_size=patch, pairing="release") | arguments,
     )
     return model
 

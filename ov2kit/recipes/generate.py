@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import torch
 
 from ov2kit.errors import CheckpointError, check_choice, check_number
-from ov2kit.recipes.device import usable_device
-from ov2kit.recipes.layout import Visibility
-from ov2kit.recipes.sample import Batch, Sample, collate
+from ov2kit.recipes.model.device import usable_device
+from ov2kit.recipes.prompt.layout import Visibility
+from ov2kit.recipes.prompt.sample import Batch, Sample, collate
 
 if TYPE_CHECKING:
-    from ov2kit.recipes.model import LlavaOneVision2
-    from ov2kit.recipes.processor import Processor
+    from ov2kit.recipes.model.model import LlavaOneVision2
+    from ov2kit.recipes.prompt.processor import Processor
 
 Source = Literal["codec", "frames"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -45,8 +45,8 @@ def load(
         CheckpointError: the directory is not such a model.
         ValueError: the device cannot be used.
     """
-    from ov2kit.recipes.model import LlavaOneVision2
-    from ov2kit.recipes.processor import Processor
+    from ov2kit.recipes.model.model import LlavaOneVision2
+    from ov2kit.recipes.prompt.processor import Processor
 
     check_choice("dtype", dtype, get_args(Dtype))
     folder = Path(model)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ov2kit.errors import DataError, check_choice, check_number, check_type
 from ov2kit.files import check_file
-from ov2kit.recipes.predictions import PREDICTIONS, Line, by_id, read_lines
+from ov2kit.recipes.evaluation.predictions import PREDICTIONS, Line, by_id, read_lines
 
 _CHUNK = 4_000_000  # drawn indices held at once
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-#: what mslk-cuda was built for, which its files do not say: (torch, CUDA) by its first two numbers
+#: what mslk-cuda was built for: (torch, CUDA) by its first two numbers. 1.0 says so in its metadata; 1.1 links
+#: CUDA 13 and came out with torch 2.11, which nobody has tried yet
 _MSLK = {"1.0": ("2.10", "12"), "1.1": ("2.11", "13")}
 
 
@@ -68,7 +69,9 @@ def misfits() -> dict[str, str]:
 def _xformers(version: str) -> tuple[str, str] | None:
     spec = importlib.util.find_spec("xformers")
     try:
-        built = json.loads((Path(str(spec and spec.origin)).parent / "cpp_lib.json").read_text())["version"]
+        built = json.loads((Path(str(spec and spec.origin)).parent / "cpp_lib.json").read_text(encoding="utf-8"))[
+            "version"
+        ]
         return str(built["torch"]).partition("+")[0], f"{int(built['cuda']) // 100}.{int(built['cuda']) % 100}"
     except (OSError, ValueError, KeyError, TypeError):  # built without kernels, or by hand
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.recipes.evidence.ablate import ablate
-from ov2kit.recipes.evidence.variant import SweepError
+from ov2kit.recipes.evidence.runs.variant import SweepError
 
 _QUICK, _FULL = "quick.yaml", "full.yaml"
 

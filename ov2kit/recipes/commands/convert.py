@@ -3,7 +3,7 @@
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from ov2kit.recipes.convert import convert
+from ov2kit.recipes.model.convert import convert
 
 _DTYPES = ("bfloat16", "float16", "float32")
 

@@ -12,10 +12,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 import ov2kit
 from ov2kit.errors import DataError
-from ov2kit.recipes.device import usable_device
-from ov2kit.recipes.evaluate import Answerer, evaluate_jumpscore
-from ov2kit.recipes.jumpscore_folder import read_jumpscore_folder
-from ov2kit.recipes.layout import Visibility
+from ov2kit.recipes.evaluation.evaluate import Answerer, evaluate_jumpscore
+from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
+from ov2kit.recipes.model.device import usable_device
+from ov2kit.recipes.prompt.layout import Visibility
 
 #: files of a model directory that decide what it answers: weights, configs, vocabulary, chat template
 _DECIDES = (".json", ".jinja", ".safetensors", ".txt")

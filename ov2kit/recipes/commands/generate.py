@@ -12,9 +12,9 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.device import usable_device
 from ov2kit.recipes.generate import Dtype, Source, answer, load
-from ov2kit.recipes.layout import Visibility
+from ov2kit.recipes.model.device import usable_device
+from ov2kit.recipes.prompt.layout import Visibility
 
 #: options of `CodecTokenizer` that say the same of sampled frames
 _SHARED = (
@@ -24,7 +24,7 @@ _SHARED = (
 
 def parser() -> ArgumentParser:
     """Options of `ov2kit generate`."""
-    from ov2kit.codec.tokenizer import CodecTokenizer
+    from ov2kit.codec.tokenizers.codec import CodecTokenizer
 
     command = ArgumentParser(
         description="Answer a question about videos or pictures, token by token.", exit_on_error=False

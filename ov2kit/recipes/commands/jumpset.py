@@ -4,9 +4,9 @@ import json
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ov2kit.recipes.evidence.difficulty import Difficulty
-from ov2kit.recipes.evidence.encode import ENCODINGS
-from ov2kit.recipes.evidence.jumpset import SPLITS, make_jumpset
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.encode import ENCODINGS
+from ov2kit.recipes.evidence.films.jumpset import SPLITS, make_jumpset
 
 
 def parser() -> ArgumentParser:

@@ -131,7 +131,7 @@ def _folder(parsed: Namespace) -> int:
     """A set: predictions.jsonl, scores.json, masks/, report.html."""
     from tqdm import tqdm
 
-    from ov2kit.recipes.predictions import read_folder
+    from ov2kit.recipes.evaluation.predictions import read_folder
     from ov2kit.recipes.spatial.evaluate import evaluate_referring
     from ov2kit.recipes.spatial.layouts import read_referring
     from ov2kit.recipes.spatial.page import write_page

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from ov2kit.errors import DataError, shorten
 from ov2kit.files import kind_of
 from ov2kit.recipes.data.faults import BadRecord
-from ov2kit.recipes.nulls import without_nulls
-from ov2kit.recipes.sources import local_source
+from ov2kit.recipes.inputs.nulls import without_nulls
+from ov2kit.recipes.inputs.sources import local_source
 
 Kind = Literal["video", "assets", "image", "text"]
 KINDS: tuple[Kind, ...] = ("video", "assets", "image", "text")

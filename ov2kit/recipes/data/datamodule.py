@@ -21,7 +21,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from ov2kit.codec.presets import Grouping, Preset
+from ov2kit.codec.tokenizers.presets import Grouping, Preset
 from ov2kit.errors import DataError, OptionError, check_choice, check_flag, check_number, check_type
 from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.data.canvas_cache import CanvasCache
@@ -34,10 +34,10 @@ from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
 from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
-from ov2kit.recipes.data.tokenizers import SaliencyName, build_tokenizers
-from ov2kit.recipes.processor import Processor
-from ov2kit.recipes.sample import Batch
-from ov2kit.recipes.tokenizer import load_tokenizer
+from ov2kit.recipes.data.visual_tokenizers import SaliencyName, build_tokenizers
+from ov2kit.recipes.prompt.processor import Processor
+from ov2kit.recipes.prompt.sample import Batch
+from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
 
 Pack = Literal["offline", "stream"]
 _log = logging.getLogger("ov2kit")

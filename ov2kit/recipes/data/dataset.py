@@ -16,7 +16,7 @@ from ov2kit.recipes.data.conversations import KINDS, Conversation, Kind
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.mixing import CHOICES
-from ov2kit.recipes.sample import IGNORE, Batch, Sample, collate, pack
+from ov2kit.recipes.prompt.sample import IGNORE, Batch, Sample, collate, pack
 
 Oversize = Literal["skip", "truncate"]
 _SUBSTITUTES = 32  # records tried in the place of a batch that has none left

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ov2kit.errors import DataError, Ov2kitError
 from ov2kit.files import append_to, kind_of
-from ov2kit.recipes.json_lines import json_line
+from ov2kit.recipes.inputs.json_lines import json_line
 
 Action = Literal["skipped", "replaced", "truncated", "rebuilt"]
 _BAD: tuple[Action, ...] = ("skipped", "replaced")
@@ -121,7 +121,9 @@ class FaultLog:
         self._before += sum(fault.action in _BAD for fault in new) if before_reading else 0
         shown = len(self.faults) - len(new)
         for fault in new[: max(0, _SHOWN - shown)]:
-            _log.warning("%s", fault)
+            _log.warning(
+                "%s", str(fault).encode("utf-8", "backslashreplace").decode()
+            )  # not every log takes surrogates
         if shown < _SHOWN <= shown + len(new):
             _log.warning("further faults are counted%s", f" and written to {self.path}" if self.path else "")
         self._write(new)

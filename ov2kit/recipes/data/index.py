@@ -12,7 +12,7 @@ from ov2kit.errors import DataError, check_flag, check_type
 from ov2kit.recipes.data.conversations import KINDS, Conversation, read_conversation
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES, RecordFile
-from ov2kit.recipes.nulls import without_nulls
+from ov2kit.recipes.inputs.nulls import without_nulls
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

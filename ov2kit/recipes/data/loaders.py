@@ -15,7 +15,7 @@ from ov2kit.recipes.data.dataset import Delivered, Wanted
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.packing import PackBuffer
-from ov2kit.recipes.sample import Batch, Sample, pack
+from ov2kit.recipes.prompt.sample import Batch, Sample, pack
 
 Plan = Callable[[int], "list[Wanted]"]
 Place = tuple[int, int]  # epoch, sample of it

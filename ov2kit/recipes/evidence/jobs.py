@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.files import write_folder, write_text
-from ov2kit.recipes.evidence.variant import Variant
+from ov2kit.recipes.evidence.runs.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def run_job(job: Job, work: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     variant = job.variant
     if job.kind == "data":
-        from ov2kit.recipes.evidence.difficulty import Difficulty
-        from ov2kit.recipes.evidence.jumpset import make_jumpset
+        from ov2kit.recipes.evidence.films.difficulty import Difficulty
+        from ov2kit.recipes.evidence.films.jumpset import make_jumpset
 
         make_jumpset(
             target,
@@ -71,12 +71,12 @@ def run_job(job: Job, work: Path) -> None:
             difficulty=Difficulty(**dict(variant.difficulty)),
         )
     elif job.kind == "canvases":
-        from ov2kit.recipes.evidence.canvas_store import build_canvases
+        from ov2kit.recipes.evidence.runs.canvas_store import build_canvases
 
         with write_folder(target) as scratch:
             build_canvases(variant, work / "data" / f"data-{variant.data_key()}", scratch)
     else:
-        from ov2kit.recipes.evidence.one_run import run_variant
+        from ov2kit.recipes.evidence.runs.one_run import run_variant
 
         found = run_variant(variant, job.seed, work / "canvases" / f"canvases-{variant.canvas_key()}")
         write_text(target, json.dumps({"variant": variant.plain(), "seed": job.seed, **found}) + "\n", sync=True)
@@ -103,7 +103,7 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
     total, began = len(waiting), time.monotonic()
     context: Any = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
     if sys.platform.startswith("linux"):
-        context.set_forkserver_preload(["ov2kit.recipes.evidence.one_run"])
+        context.set_forkserver_preload(["ov2kit.recipes.evidence.runs.one_run"])
     running: dict[Any, tuple[Any, Job, Path]] = {}
     logs = work / "logs"
     logs.mkdir(parents=True, exist_ok=True)

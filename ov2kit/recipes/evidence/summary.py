@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ov2kit.recipes.evidence.runs.variant import Variant
 from ov2kit.recipes.evidence.sweep import Experiment
-from ov2kit.recipes.evidence.variant import Variant
 
 # Two-sided 95 % points of Student's t for 1 .. 9 degrees of freedom; close to the normal's beyond.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)

@@ -22,7 +22,7 @@ import yaml
 
 from ov2kit.errors import check_keys, check_number, shorten
 from ov2kit.files import check_file, is_safe_name
-from ov2kit.recipes.evidence.variant import SweepError, Variant
+from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 CONFIGS = Path(__file__).parent / "configs"
 _KEYS = ("name", "title", "seeds", "base", "grid", "also", "against")

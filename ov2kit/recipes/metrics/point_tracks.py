@@ -32,7 +32,9 @@ class PointTrackScore:
     """Scores of one video.
 
     Args:
-        precision, recall, f1: means over the frames with a true point.
+        precision: mean over the frames with a true point.
+        recall: the same.
+        f1: the same.
         hota: at the localization threshold 0.5; a point is in a mask or it is not, so all thresholds agree.
     """
 

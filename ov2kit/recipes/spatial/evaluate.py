@@ -17,7 +17,7 @@ import numpy as np
 
 from ov2kit.errors import DataError, Ov2kitError
 from ov2kit.files import safe_name, write_text
-from ov2kit.recipes.predictions import PREDICTIONS, PredictionLog, claim_settings, read_folder
+from ov2kit.recipes.evaluation.predictions import PREDICTIONS, PredictionLog, claim_settings, read_folder
 from ov2kit.recipes.spatial.attributes import attribute_table, attributes_of, id_switches
 from ov2kit.recipes.spatial.frames import Frames
 from ov2kit.recipes.spatial.layouts import ReferringItem

@@ -13,8 +13,9 @@ from types import ModuleType
 import numpy as np
 
 from ov2kit.recipes.spatial.rle import encode_mask
+from tests.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "rvos_public.json"
+STORED = GOLDEN / "rvos_public.json"
 FPS, SIZE, FRAMES = 6.0, (72, 128), 10
 
 
@@ -121,7 +122,7 @@ def main() -> None:
         "points": {str(seed): public_points(points, seed) for seed in range(8)},
         "masks": {str(seed): public_masks(masks, seed) for seed in range(5)},
     }
-    GOLDEN.write_text(json.dumps(stored, indent=1) + "\n")
+    STORED.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from PIL import Image
 
 from ov2kit.errors import DataError
 from ov2kit.recipes.spatial.frames import FolderFrames, VideoFrames
-from tests.clips import SAMPLE, encode
+from tests.clips import encode
+from tests.paths import SAMPLE
 
 
 def filtered(path, fps):

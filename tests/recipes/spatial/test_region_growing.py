@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ov2kit.recipes.evidence.encode import write_video
+from ov2kit.recipes.evidence.films.encode import write_video
 from ov2kit.recipes.evidence.films.tracking_scene import COLORS, TrackingScene, render_tracking
 from ov2kit.recipes.metrics.video_masks import boundary_f, region_iou
 from ov2kit.recipes.spatial.frames import VideoFrames

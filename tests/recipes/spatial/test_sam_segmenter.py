@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.sam_segmenter import SamSegmenter
-from tests.clips import SAMPLE
+from tests.paths import SAMPLE
 from tests.recipes.spatial import tiny_sam
 
 PROMPTS = {

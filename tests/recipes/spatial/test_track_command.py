@@ -18,7 +18,7 @@ from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.layouts import read_referring
 from ov2kit.recipes.spatial.region_growing import RegionGrowing
 from ov2kit.recipes.spatial.rle import decode_mask
-from tests.clips import SAMPLE
+from tests.paths import SAMPLE
 from tests.recipes.spatial import set_folders, tiny_sam
 
 ANSWER = '<tracks coords="0.5 0 500 500; 2.0 0 480 510 1 200 300; 9 0 2000 1">rabbit</tracks>'

@@ -8,13 +8,13 @@ import torch
 
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import read_conversation
-from ov2kit.recipes.evidence.canvas_store import build_canvases
 from ov2kit.recipes.evidence.films.tracking_scene import COLORS, TrackingScene, render_tracking
 from ov2kit.recipes.evidence.films.tracking_set import SPLITS, make_tracking_set
 from ov2kit.recipes.evidence.pointing.one_run import run_pointing, score_answers, true_answers
 from ov2kit.recipes.evidence.pointing.point_readout import PointQuery, PointReadout
 from ov2kit.recipes.evidence.pointing.truth import KINDS, read_truth
-from ov2kit.recipes.evidence.variant import Variant
+from ov2kit.recipes.evidence.runs.canvas_store import build_canvases
+from ov2kit.recipes.evidence.runs.variant import Variant
 from ov2kit.recipes.spatial.layouts import read_referring
 from ov2kit.recipes.spatial.tracks import parse_tracks
 

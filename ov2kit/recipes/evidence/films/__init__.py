@@ -1,1 +1,1 @@
-"""Procedural clips of which everything is known."""
+"""Procedural clips whose events are known: scenes, actors, masks, encoding."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.errors import check_number, check_numbers, check_order
-from ov2kit.recipes.evidence.actors import Curve, Picture, _ellipse
-from ov2kit.recipes.evidence.scene import _background, _shifted, _slow_curve
+from ov2kit.recipes.evidence.films.actors import Curve, Picture, _ellipse
+from ov2kit.recipes.evidence.films.scene import _background, _shifted, _slow_curve
 
 #: name -> RGB, gray levels
 COLORS: dict[str, tuple[int, int, int]] = {

@@ -21,7 +21,7 @@ import numpy as np
 
 from ov2kit.errors import DataError
 from ov2kit.files import write_folder
-from ov2kit.recipes.evidence.encode import ENCODINGS, H264_MIX, EncoderError, write_video
+from ov2kit.recipes.evidence.films.encode import ENCODINGS, H264_MIX, EncoderError, write_video
 from ov2kit.recipes.evidence.films.tracking_scene import TrackedClip, TrackingScene, render_tracking
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.prompts import PROMPT_FPS

@@ -11,13 +11,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ov2kit.recipes.evidence.canvas_store import MERGE, PATCH, StoredClip, batches, mirrored, read_canvases, read_facts
-from ov2kit.recipes.evidence.one_run import quiet
 from ov2kit.recipes.evidence.pointing.lit_points import LitPoints
 from ov2kit.recipes.evidence.pointing.point_readout import PointReadout
 from ov2kit.recipes.evidence.pointing.truth import KINDS, ClipTruth, read_truth
-from ov2kit.recipes.evidence.small_model import ClipBatch, JumpModel, pack
-from ov2kit.recipes.evidence.variant import Variant
+from ov2kit.recipes.evidence.runs.canvas_store import (
+    MERGE,
+    PATCH,
+    StoredClip,
+    batches,
+    mirrored,
+    read_canvases,
+    read_facts,
+)
+from ov2kit.recipes.evidence.runs.one_run import quiet
+from ov2kit.recipes.evidence.runs.small_model import ClipBatch, JumpModel, pack
+from ov2kit.recipes.evidence.runs.variant import Variant
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.prompts import PROMPT_FPS
 from ov2kit.recipes.spatial.region_growing import RegionGrowing

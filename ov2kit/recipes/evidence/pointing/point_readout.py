@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ov2kit.recipes.evidence.readout import PLACE_WAVES, place_waves
+from ov2kit.recipes.evidence.runs.readout import PLACE_WAVES, place_waves
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Canvases as directories in the public layout."""

@@ -1,0 +1,1 @@
+"""How a video was tokenized, as one web page."""

@@ -1,0 +1,1 @@
+"""Which frames, which blocks, and where they go."""

@@ -1,0 +1,83 @@
+"""Motion compensation at scoring resolution: what the reference says a picture should look like.
+
+In whole numbers: positions to an eighth of a pixel, predictions to a grey level, so that every
+machine gives the same residual. Letters: T frames of h x w pixels, gh x gw motion cells.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ov2kit.codec.signals.resample import upsample_index
+
+Sampling = Literal["bilinear", "nearest"]
+_MARGIN = 32  # pixels that a sample may lie outside (the border is repeated); longer vectors are cut there
+_PART_BITS = 3  # positions are eighths of a pixel
+_PARTS = 1 << _PART_BITS
+
+
+def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampling = "bilinear") -> Tensor:
+    """|luma - reference at position + motion| in whole grey levels.
+
+    Args:
+        luma: (T, h, w) uint8.
+        reference: (T, h, w) uint8.
+        motion: (T, gh, gw, 2) float32 pixels; NaN counts as no motion, more than 32 as 32.
+        sampling: "bilinear" weighs the four pixels around, "nearest" takes one of them: half the
+            time, and a residual that is off where detail moves by parts of a pixel.
+
+    Returns:
+        (T, h, w) uint8.
+    """
+    bilinear = sampling == "bilinear"
+    bits = _PART_BITS if bilinear else 0
+    parts = 1 << bits
+    height, width = luma.shape[1:]
+    padded = _padded(reference)
+    wide, device = padded.shape[2], luma.device
+    columns = upsample_index(motion.shape[2], width, device=device)
+    rows = upsample_index(motion.shape[1], height, device=device)
+    step = motion.nan_to_num(nan=0.0).clamp_(-_MARGIN, _MARGIN).mul_(parts).round_().to(torch.int16)
+    x, y = step[..., 0].contiguous(), step[..., 1].contiguous()
+    whole_x, whole_y = x.bitwise_right_shift(bits), y.bitwise_right_shift(bits)
+
+    def per_pixel(cells: Tensor) -> Tensor:
+        return cells.index_select(2, columns).index_select(1, rows)
+
+    # One flat index per pixel: its own place, plus an offset that is the same for all of a cell.
+    index = per_pixel(whole_y.int() * wide + whole_x)
+    index += (torch.arange(height, device=device, dtype=torch.int32)[:, None] + _MARGIN) * wide + _MARGIN
+    index += torch.arange(width, device=device, dtype=torch.int32)
+    index += torch.arange(len(luma), device=device, dtype=torch.int32)[:, None, None] * padded[0].numel()
+    index, flat = index.view(-1), padded.view(-1)
+    if bilinear:
+        right, down = per_pixel(x - whole_x * parts).view(-1), per_pixel(y - whole_y * parts).view(-1)
+        predicted = _weighed(flat, index, wide, right, down).view_as(luma)
+    else:
+        predicted = flat.index_select(0, index).view_as(luma)
+    return torch.maximum(luma, predicted) - torch.minimum(luma, predicted)
+
+
+def _weighed(flat: Tensor, index: Tensor, wide: int, x: Tensor, y: Tensor) -> Tensor:
+    """(N,) uint8 means of four pixels, weighed by x and y eighths of the way to the right and down."""
+    half = _PARTS * _PARTS // 2
+    left, right = (flat[i:].index_select(0, index).to(torch.int16) for i in (0, 1))
+    upper = left.mul_(_PARTS - x).add_(right.mul_(x))
+    left, right = (flat[wide + i :].index_select(0, index).to(torch.int16) for i in (0, 1))
+    lower = left.mul_(_PARTS - x).add_(right.mul_(x))
+    blended = upper.mul_(_PARTS - y).add_(lower.mul_(y)).add_(half)
+    return blended.bitwise_right_shift_(2 * _PART_BITS).to(torch.uint8)
+
+
+def _padded(pictures: Tensor) -> Tensor:
+    """(T, h, w) -> (T, h + 2 m, w + 2 m) with m one more than the margin to the right and below."""
+    count, height, width = pictures.shape
+    out = pictures.new_empty(count, height + 2 * _MARGIN + 1, width + 2 * _MARGIN + 1)
+    right, bottom = width + _MARGIN, height + _MARGIN
+    out[:, _MARGIN:bottom, _MARGIN:right] = pictures
+    out[:, _MARGIN:bottom, :_MARGIN] = pictures[:, :, :1]
+    out[:, _MARGIN:bottom, right:] = pictures[:, :, -1:]
+    out[:, :_MARGIN] = out[:, _MARGIN : _MARGIN + 1]
+    out[:, bottom:] = out[:, bottom - 1 : bottom]
+    return out

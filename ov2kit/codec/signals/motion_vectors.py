@@ -1,0 +1,89 @@
+"""Motion fields: decoder vectors to a dense grid, and the motion of the camera taken out of it.
+
+Letters: T frames, gh x gw cells. A field holds (x, y) from the current position to where the
+content was in the reference frame, so reference position = position + motion; NaN is no vector.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
+_FRAMES_AT_ONCE = 4
+
+
+def rasterize_motion(
+    vectors: Mapping[str, NDArray[Any]] | NDArray[Any],
+    frame_of_vector: NDArray[np.integer[Any]],
+    num_frames: int,
+    coded_size: tuple[int, int],
+    cell: int = 8,
+) -> Tensor:
+    """Decoder motion vectors of many frames -> one dense field each, in coded pixels.
+
+    FFmpeg gives one entry per block and reference: its centre (dst_x, dst_y), size (w, h),
+    motion / motion_scale from the destination to the source, and source < 0 for a past reference.
+    Past entries win; where a cell has only a future one, its negative stands in, so that all of
+    the field points to the past. Blocks that stick out of the picture are cut at its border.
+
+    Args:
+        vectors: arrays (N,) named source, w, h, dst_x, dst_y, motion_x, motion_y, motion_scale:
+            a mapping, or FFmpeg's structured array, concatenated over frames.
+        frame_of_vector: (N,) from 0 to `num_frames` - 1.
+        num_frames: T.
+        coded_size: (height, width) of the coded picture in pixels, not rotated.
+        cell: cell edge in pixels; vectors come on multiples of 8, so 8 loses nothing, and
+            16 keeps the last entry of a macroblock's four.
+
+    Returns:
+        (T, ceil(height / cell), ceil(width / cell), 2) float32; NaN where nothing points anywhere.
+        Where blocks of one direction overlap, the order of the entries decides.
+    """
+    gh, gw = -(-coded_size[0] // cell), -(-coded_size[1] // cell)
+    parts: dict[str, NDArray[Any]] = {name: np.asarray(vectors[name]) for name in _FIELDS}
+    frames = np.asarray(frame_of_vector).astype(np.int64)
+    if len(frames) and bool((np.diff(frames) < 0).any()):
+        order = frames.argsort(kind="stable")
+        parts, frames = {name: part[order] for name, part in parts.items()}, frames[order]
+    # A few frames at a time: what is in between stays in the cache.
+    starts = list(range(0, num_frames, _FRAMES_AT_ONCE))
+    edges = np.searchsorted(frames, [*starts, num_frames])
+    field = np.empty((num_frames, gh, gw, 2), dtype=np.float32)
+    for start, first, last in zip(starts, edges[:-1], edges[1:], strict=True):
+        some = {name: part[first:last] for name, part in parts.items()}
+        _paint(some, frames[first:last] - start, field[start : start + _FRAMES_AT_ONCE], cell)
+    return torch.from_numpy(field)
+
+
+def _paint(vectors: Mapping[str, NDArray[Any]], frames: NDArray[np.int64], out: NDArray[np.float32], cell: int) -> None:
+    """Fill (T, gh, gw, 2) with the vectors of its frames."""
+    width, height = vectors["w"].astype(np.int32), vectors["h"].astype(np.int32)
+    across, down = (int(size.max(initial=1)) for size in (width, height))
+    # A margin takes what sticks out, so that no write needs a test; x and y move as one number.
+    count, gh, gw, _ = out.shape
+    margin = -(-max(across, down) // cell)
+    rows, columns = gh + 2 * margin, gw + 2 * margin
+    field = np.full(count * rows * columns, complex(np.nan, np.nan), dtype=np.complex64)
+
+    past = vectors["source"] < 0
+    scale = np.where(past, np.float32(1), np.float32(-1)) / np.maximum(vectors["motion_scale"], 1).astype(np.float32)
+    motion = np.empty(len(past), dtype=np.complex64)
+    motion.real = vectors["motion_x"].astype(np.float32) * scale
+    motion.imag = vectors["motion_y"].astype(np.float32) * scale
+    row = (vectors["dst_y"].astype(np.int32) - height // 2) // cell + margin
+    column = (vectors["dst_x"].astype(np.int32) - width // 2) // cell + margin
+    np.clip(row, 0, rows - margin, out=row)
+    np.clip(column, 0, columns - margin, out=column)
+    corner = (frames * rows + row) * columns + column
+    for direction in (~past, past):  # the past is written last, and so wins
+        for dy in range(0, down, cell):
+            for dx in range(0, across, cell):
+                # Positions are several times quicker to index by than a mask.
+                reach = np.flatnonzero(direction & (height > dy) & (width > dx))
+                field[corner.take(reach) + (dy // cell * columns + dx // cell)] = motion.take(reach)
+    inner = field.reshape(count, rows, columns)[:, margin : margin + gh, margin : margin + gw]
+    out[..., 0], out[..., 1] = inner.real, inner.imag

@@ -1,0 +1,1 @@
+"""All of it in order: videos, frames and pictures into canvases."""

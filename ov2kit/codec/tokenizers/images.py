@@ -1,0 +1,112 @@
+"""A still picture as one canvas at t = 0."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ov2kit.canvases import Canvases
+from ov2kit.codec.tokenizers.budget import check_canvas_options, fit_grid, plan_budget
+from ov2kit.codec.tokenizers.frames import whole_frame_positions
+from ov2kit.codec.tokenizers.provenance import StageClock, versions
+from ov2kit.codec.video.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
+from ov2kit.errors import check_number
+
+
+class ImageTokenizer:
+    """One picture, one canvas, in the same form as codec canvases.
+
+    Args:
+        budget_tokens: most merged tokens; the canvas shrinks to fit. `max_pixels` alone by default.
+        patch: patch edge in pixels.
+        merge: patches per block edge.
+        min_pixels: smallest canvas area in pixels.
+        max_pixels: largest canvas area in pixels.
+        canvas_size: (height, width) in pixels instead.
+        max_source_pixels: most pixels of the picture as it comes; a larger one is refused by its header.
+
+    Raises:
+        BudgetError: a budget or canvas size that cannot be met.
+        OptionError: an option is of a wrong type or out of range.
+
+    Example:
+        >>> ImageTokenizer()("photo.jpg").images.shape  # a picture of 300 x 200 pixels
+        torch.Size([1, 3, 196, 308])
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_tokens: int | None = None,
+        patch: int = 14,
+        merge: int = 2,
+        min_pixels: int = 3136,
+        max_pixels: int = 150_000,
+        canvas_size: tuple[int, int] | None = None,
+        max_source_pixels: int = MAX_SOURCE_PIXELS,
+    ) -> None:
+        check_canvas_options(
+            budget_tokens=budget_tokens, patch=patch, merge=merge,
+            min_pixels=min_pixels, max_pixels=max_pixels, canvas_size=canvas_size,
+        )  # fmt: skip
+        check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
+        self.budget_tokens = budget_tokens
+        self.patch, self.merge = patch, merge
+        self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size
+        self.max_source_pixels = max_source_pixels
+
+    def __call__(self, image: ImageSource) -> Canvases:
+        """Resize one picture (bicubic, turned as its EXIF says) to a canvas.
+
+        Args:
+            image: path, ``data:`` address, encoded bytes, binary file object, PIL image, array or tensor; see
+                `ov2kit.codec.video.still.open_picture`.
+
+        Raises:
+            VideoError: the input is no picture, or one of too many pixels.
+        """
+        clock = StageClock()
+        with clock("decode"):
+            picture, kind = open_picture(image, self.max_source_pixels)
+        side = self.patch * self.merge
+        size = self.canvas_size
+        if size is None and self.budget_tokens is not None:
+            most = min(self.budget_tokens, self.max_pixels // side**2)
+            rows, columns = fit_grid(picture.height / picture.width, max(1, most))
+            size = (rows * side, columns * side)
+        budget = plan_budget(
+            (picture.height, picture.width),
+            budget_canvases=1,
+            budget_tokens=None,
+            side=side,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            canvas_size=size,
+        )
+        with clock("resize"):
+            resized = picture.resize((budget.width, budget.height), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].contiguous()
+        return Canvases(
+            images=pixels,
+            positions=whole_frame_positions([0], budget.height, budget.width, self.patch),
+            groups=torch.zeros(1, dtype=torch.int32),
+            is_anchor=torch.ones(1, dtype=torch.bool),
+            frame_times={0: 0.0},
+            patch=self.patch,
+            merge=self.merge,
+            signal="none",
+            provenance={
+                "preset": "image",
+                "signal": {"used": "none"},
+                "codec": kind,
+                "source": {"display_size": [picture.height, picture.width]},
+                "options": self.options(),
+                "seconds": clock.seconds,
+                "versions": versions(),
+            },
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Constructor arguments, for provenance."""
+        return {name: value for name, value in vars(self).items() if name != "max_source_pixels"}

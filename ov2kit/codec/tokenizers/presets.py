@@ -1,0 +1,64 @@
+"""The two public algorithms, as choices of the tokenizer's options.
+
+`"paper"` is what LLaVA-OneVision-2 describes (arXiv 2605.25979, section 2.2); `"release"` is what its
+public front end (codec-video-prep 0.2.5) runs. docs/paper_and_release.md tells them apart.
+"""
+
+from typing import Literal, TypedDict
+
+from ov2kit.codec.scoring.saliency import Normalize
+from ov2kit.codec.selection.candidates import Candidates
+from ov2kit.codec.signals.compensate import Sampling
+from ov2kit.geometry import ResizeRule
+
+Preset = Literal["paper", "release"]
+Grouping = Literal["bitcost", "readiness", "fixed", "container"]
+Selection = Literal["stratified", "topk"]
+Scores = Literal["saliency", "bit-cost"]
+
+
+class SaliencyChoices(TypedDict, total=False):
+    """Arguments of `MotionResidualSaliency`."""
+
+    weights: tuple[float, float]
+    normalize: Normalize
+    bit_cost_weight: float
+    sampling: Sampling
+
+
+class PresetChoices(TypedDict):
+    """What a preset decides where the caller does not.
+
+    The saliency of ``"paper"`` keeps its signals (motion, residual, bit-cost prior); their weights and
+    the scale over the group are chosen by what agrees with the bits really spent, see
+    docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not tell:
+    `BitCostMap` estimates them, see docs/bitcost.md; the saliency is what it scores by with
+    ``scores="saliency"``. Both sample the nearest pixel of the reference, at half the work of four.
+    """
+
+    scores: Scores
+    saliency: SaliencyChoices
+    grouping: Grouping
+    selection: Selection
+    candidates: Candidates
+    resize_rule: ResizeRule
+
+
+PRESETS: dict[Preset, PresetChoices] = {
+    "paper": {
+        "scores": "saliency",
+        "saliency": {"weights": (0.5, 1.0), "normalize": "group", "bit_cost_weight": 4.0, "sampling": "nearest"},
+        "grouping": "bitcost",
+        "selection": "stratified",
+        "candidates": "bitcost",
+        "resize_rule": "image",
+    },
+    "release": {
+        "scores": "bit-cost",
+        "saliency": {"normalize": "bytes", "sampling": "nearest"},
+        "grouping": "readiness",
+        "selection": "topk",
+        "candidates": "uniform",
+        "resize_rule": "codec",
+    },
+}

@@ -1,0 +1,1 @@
+"""Bytes of a file to decoded frames: packets, the table of shown pictures, decoders."""

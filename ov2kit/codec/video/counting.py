@@ -1,0 +1,33 @@
+"""The pictures of a stream by decoding it once, where neither packets nor time stamps tell."""
+
+import contextlib
+
+import av
+
+from ov2kit.codec.video.decode import mark, marked
+from ov2kit.codec.video.source import Source, choose_stream, demux_packets
+
+
+def count_pictures(source: Source, stream_index: int) -> list[int]:
+    """Decode a whole stream in one thread.
+
+    Returns:
+        For each picture, in the order in which they are shown, the decode index of its packet; -1
+        where the decoder does not say.
+    """
+    given: list[int] = []
+    with source.open() as container:
+        stream = choose_stream(container, source.label, stream_index, source.max_source_pixels)
+        decoder = stream.codec_context
+        decoder.thread_type, decoder.thread_count, decoder.copy_opaque = "NONE", 1, True
+        for index, packet in enumerate(demux_packets(container, stream)):
+            if packet.size == 0:
+                continue
+            mark(packet, index)
+            try:
+                given += [marked(frame) for frame in decoder.decode(packet)]
+            except (av.error.FFmpegError, EOFError):
+                continue
+        with contextlib.suppress(av.error.FFmpegError, EOFError):
+            given += [marked(frame) for frame in decoder.decode(None)]
+    return given

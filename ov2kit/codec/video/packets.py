@@ -1,0 +1,292 @@
+"""The packet table: what a file says about its pictures before anything is decoded.
+
+Letters: P packets in decode order, F shown pictures ("frames") in display order. A packet may show
+nothing (a hidden reference, a picture an edit list hides) or be half a picture (a field). Times come
+from pts x time base, never from index / fps, and start at 0 with the first shown frame.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream as AVStream
+
+from ov2kit.codec.video.headers import HeaderChanges
+from ov2kit.codec.video.source import AnyPacket, demux_packets
+
+TimesFrom = Literal["pts", "sorted pts", "frame rate"]
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """Facts of every video packet, in decode order.
+
+    Args:
+        pts: (P,) float64 presentation time stamp in seconds as written, NaN where missing.
+        seconds: (P,) float64 presentation time, repaired and counted from the first shown frame.
+        nbytes: (P,) int64 size in bytes.
+        is_key: (P,) bool, the container's key flag.
+        is_entry: (P,) bool, the packet begins with a picture that needs no other.
+        is_disposable: (P,) bool, no other picture needs it (as far as the container says).
+        is_discard: (P,) bool, an edit list hides it.
+        is_corrupt: (P,) bool, the demuxer found it damaged or cut short.
+        begins: (P,) int64 shown pictures that begin with the packet: 0 for a hidden picture, whose
+            bytes count with the next shown one, -1 for the second field of the picture before.
+        order: (F,) int64 decode index of each shown frame (of its first packet), in display order.
+        exact: whether `order` is known. If not (no, repeated or impossible pts), frames are known
+            only by the order in which the decoder gives them.
+        times_from: where `seconds` come from: the pts, the pts sorted because they are not in
+            display order, or the frame rate because there are none.
+        frame_seconds: (F,) float64 time of each shown frame.
+        frame_duration: typical seconds from one frame to the next.
+        headers: (H,) int64 packets that bring other codec headers than those before them.
+    """
+
+    pts: np.ndarray
+    seconds: np.ndarray
+    nbytes: np.ndarray
+    is_key: np.ndarray
+    is_entry: np.ndarray
+    is_disposable: np.ndarray
+    is_discard: np.ndarray
+    is_corrupt: np.ndarray
+    begins: np.ndarray
+    order: np.ndarray
+    exact: bool
+    times_from: TimesFrom
+    frame_seconds: np.ndarray
+    frame_duration: float
+    headers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.nbytes)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.order)
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the first shown frame to the end of the last."""
+        return float(self.frame_seconds[-1]) + self.frame_duration if self.num_frames else 0.0
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second over the whole stream."""
+        return self.num_frames / self.duration_seconds if self.num_frames else 0.0
+
+    @cached_property
+    def frame_of_packet(self) -> np.ndarray:
+        """(P,) int64 index of the frame each packet belongs to, -1 for those that belong to none."""
+        own = np.full(len(self), -1, dtype=np.int64)
+        own[self.order] = np.arange(self.num_frames)
+        places = np.arange(len(self))
+        starts = self.begins > 0
+        before = np.maximum.accumulate(np.where(starts, places, 0))
+        after = np.minimum.accumulate(np.where(starts, places, len(self) - 1)[::-1])[::-1]
+        rank = own[np.where(starts, places, np.where(self.begins < 0, before, after))]
+        rank[self.is_discard] = -1
+        return rank
+
+    @cached_property
+    def frame_bytes(self) -> np.ndarray:
+        """(F,) int64 bytes of each frame: of all the packets that belong to it."""
+        rank = self.frame_of_packet
+        total = np.zeros(self.num_frames, dtype=np.int64)
+        np.add.at(total, rank[rank >= 0], self.nbytes[rank >= 0])
+        return total
+
+    def display(self, name: str) -> np.ndarray:
+        """A column in display order, (F,): ``table.display("nbytes")``.
+
+        Bytes are summed over the packets of a frame; all else is that of its first packet.
+        """
+        if name == "nbytes":
+            return self.frame_bytes
+        column: np.ndarray = getattr(self, name)[self.order]
+        return column
+
+    def starting_with(self, packet: int) -> "PacketTable":
+        """Without the frames shown before that of `packet`, the first one a decoder gives.
+
+        A recording that begins in mid-stream has pictures whose references it lacks.
+        """
+        place = int(self.frame_of_packet[packet])
+        if not self.exact or place <= 0:
+            return self
+        begins = self.begins.copy()
+        begins[self.order[:place]] = 0
+        begins[np.flatnonzero(begins < 0)] = np.where(self.frame_of_packet[begins < 0] < place, 0, -1)
+        start = self.frame_seconds[place]
+        return replace(
+            self,
+            begins=begins,
+            order=self.order[place:],
+            seconds=self.seconds - start,
+            frame_seconds=self.frame_seconds[place:] - start,
+        )
+
+    def counted(self, given: Sequence[int]) -> "PacketTable":
+        """The table as a decode of the whole stream corrects it.
+
+        Args:
+            given: decode index of the packet of each picture, in the order in which the decoder
+                gave them; -1 where it does not say.
+        """
+        order = np.array(given, dtype=np.int64)
+        exact = len(order) > 0 and bool((order >= 0).all()) and len(np.unique(order)) == len(order)
+        begins = np.zeros(len(self), dtype=np.int64)
+        order = np.maximum.accumulate(np.where(order < 0, 0, order)) if (order < 0).any() else order
+        np.add.at(begins, order, 1)
+        begins[(self.begins < 0) & (begins == 0)] = -1
+        times = np.sort(self.seconds[order])
+        kept = exact and self.times_from != "frame rate" and bool((np.diff(self.seconds[order]) > 0).all())
+        if self.times_from == "frame rate" or not (np.diff(times) > 0).all():
+            times = np.arange(len(order)) * self.frame_duration + (times[0] if len(times) else 0.0)
+        times = times - (times[0] if len(times) else 0.0)
+        seconds = self.seconds.copy()
+        seconds[order] = times
+        source: TimesFrom = "frame rate" if self.times_from == "frame rate" else "pts" if kept else "sorted pts"
+        return replace(
+            self, begins=begins, order=order, exact=exact, seconds=seconds, frame_seconds=times, times_from=source
+        )
+
+
+def read_packets(
+    container: InputContainer,
+    stream: AVStream,
+    starts: Callable[[memoryview], bool],
+    counter: Callable[[AnyPacket, bool], int],
+    look: Callable[["AnyPacket | None", int], bool] | None = None,
+) -> PacketTable:
+    """Demux one stream to its end. Nothing is decoded, no packet is kept.
+
+    Args:
+        starts: test of a key packet's bytes, see `ov2kit.codec.video.entry_points.starts_at`.
+        counter: how many pictures begin with a packet, see `ov2kit.codec.video.shown.PictureCounter`.
+        look: shown each packet, with its index, until it answers True (to decode a first picture on
+            the way), and None after the last.
+    """
+    base = stream.time_base or Fraction(1)
+    # One list per column: a tuple per packet would have the garbage collector walk the heap again and
+    # again, which takes longer than the demuxing of an hour.
+    pts_ticks: list[int | None] = []
+    dts_ticks: list[int | None] = []
+    sizes: list[int] = []
+    keys: list[bool] = []
+    entries: list[int] = []
+    disposable: list[bool] = []
+    discard: list[bool] = []
+    corrupt: list[bool] = []
+    begins: list[int] = []
+    changes = HeaderChanges(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+    headers: list[int] = []
+    duration = 0
+    for packet in demux_packets(container, stream):
+        pts, size, key = packet.pts, packet.size, packet.is_keyframe
+        begins.append(counter(packet, key))
+        if changes(packet, key):
+            headers.append(len(keys))
+        if look is not None and size and look(packet, len(keys)):
+            look = None
+        if key and starts(memoryview(packet)):
+            entries.append(len(keys))
+        pts_ticks.append(pts)
+        dts_ticks.append(packet.dts)
+        sizes.append(size)
+        keys.append(key)
+        disposable.append(packet.is_disposable)
+        discard.append(packet.is_discard)
+        corrupt.append(packet.is_corrupt)
+        if not duration:
+            duration = packet.duration or 0
+    if look is not None:
+        look(None, len(keys))
+    pts_seconds = _seconds(pts_ticks, base)
+    dts_seconds = _seconds(dts_ticks, base)
+    is_entry = np.zeros(len(keys), dtype=bool)
+    is_entry[entries] = True
+    hidden = np.array(discard, dtype=bool)
+    pictures = np.array(begins, dtype=np.int64)
+    shown = ~hidden & (pictures > 0)
+    nominal = float(duration * base) if duration else _nominal_duration(stream)
+    reorders = bool(stream.codec_context.has_b_frames)
+    seconds, order, exact, source = _timeline(pts_seconds, dts_seconds, shown, nominal, reorders)
+    if (pictures[shown] > 1).any():
+        order, exact = np.repeat(order, pictures[order]), False
+    frame_seconds = np.sort(seconds[order])
+    steps = np.diff(frame_seconds)
+    return PacketTable(
+        pts=pts_seconds,
+        seconds=seconds,
+        nbytes=np.array(sizes, dtype=np.int64),
+        is_key=np.array(keys, dtype=bool),
+        is_entry=is_entry,
+        is_disposable=np.array(disposable, dtype=bool),
+        is_discard=hidden,
+        is_corrupt=np.array(corrupt, dtype=bool),
+        begins=pictures,
+        order=order,
+        exact=exact,
+        times_from=source,
+        frame_seconds=frame_seconds,
+        headers=np.array(headers, dtype=np.int64),
+        frame_duration=float(np.median(steps[steps > 0])) if (steps > 0).any() else nominal,
+    )
+
+
+def _seconds(ticks: list[int | None], base: Fraction) -> np.ndarray:
+    """Ticks to seconds, rounded once."""
+    up, down = base.numerator, base.denominator
+    return np.array([np.nan if tick is None else tick * up / down for tick in ticks], dtype=np.float64)
+
+
+def _nominal_duration(stream: AVStream) -> float:
+    """Seconds per frame from the header, for streams that carry no duration."""
+    for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
+        if rate and 1 <= float(rate) <= 240:
+            return 1.0 / float(rate)
+    return 0.04
+
+
+def _timeline(
+    pts: np.ndarray, dts: np.ndarray, shown: np.ndarray, nominal: float, reorders: bool
+) -> tuple[np.ndarray, np.ndarray, bool, TimesFrom]:
+    """Repaired times per packet, display order, whether it is certain, and where times come from."""
+    packets = np.flatnonzero(shown)
+    if len(packets) == 0 or np.isnan(pts[packets]).all():
+        seconds = np.zeros(len(pts))
+        seconds[packets] = np.arange(len(packets)) * nominal
+        return seconds, packets, not reorders and len(packets) > 0, "frame rate"
+    seconds = _without_jumps(pts, dts, nominal)
+    missing = np.isnan(seconds)
+    if missing.any():  # straight line between neighbours; these frames are known by output order only
+        known = np.flatnonzero(~missing)
+        seconds[missing] = np.interp(np.flatnonzero(missing), known, seconds[known])
+    seconds = seconds - seconds[packets].min()
+    order = packets[np.argsort(seconds[packets], kind="stable")]
+    unique = len(np.unique(seconds[packets])) == len(packets)
+    # Pictures are reordered but the stamps are not: the writer put decode times into pts.
+    decode_times = reorders and len(packets) > 2 and bool((np.diff(seconds[packets]) > 0).all())
+    exact = unique and not missing[packets].any() and not decode_times
+    return seconds, order, exact, "pts" if exact else "sorted pts"
+
+
+def _without_jumps(pts: np.ndarray, dts: np.ndarray, nominal: float) -> np.ndarray:
+    """pts made continuous where the decode clock jumps back (joined transport streams)."""
+    clock = np.where(np.isnan(dts), pts, dts) if np.isnan(dts).all() else dts
+    known = np.flatnonzero(~np.isnan(clock))
+    back = known[1:][np.diff(clock[known]) < -nominal / 2]
+    if len(back) == 0 or np.isnan(dts).all():
+        return pts.copy()
+    out = pts.copy()
+    for start in back:
+        before, after = out[:start], out[start:]
+        if np.isnan(before).all() or np.isnan(after).all():
+            continue
+        after += np.nanmax(before) + nominal - np.nanmin(after)
+    return out

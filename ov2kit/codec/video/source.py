@@ -1,0 +1,186 @@
+"""Where a video comes from: a path, bytes or a file object, opened robustly any number of times.
+
+FFmpeg takes a relative name with a colon for a URL, sound phone clips carry metadata that is not
+UTF-8, covers pass for videos: all of that is met here, once, and every failure becomes a VideoError
+that names the file.
+"""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeAlias
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream as AVStream
+
+from ov2kit.codec.video.still import data_address
+from ov2kit.errors import VideoError, check_number
+from ov2kit.files import check_file
+
+AnyPacket: TypeAlias = "Packet[Any]"  # generic to the type checker only
+#: twice the pixels of 8K video
+MAX_SOURCE_PIXELS = 2**26
+VideoSource = str | os.PathLike[str] | bytes | BinaryIO
+
+# What opening or reading can raise besides FFmpegError, each seen on a real file: metadata that is
+# not UTF-8, an index out of a table of streams, a header FFmpeg answers with a plain EOFError.
+OPEN_ERRORS = (av.error.FFmpegError, UnicodeDecodeError, IndexError, EOFError, OSError, ValueError)
+
+
+class Source:
+    """An input that can be opened again from its start.
+
+    Args:
+        source: path, encoded bytes, or a binary file object. A file object that cannot seek is
+            copied to a temporary file first.
+        max_source_pixels: most pixels of a picture as it is coded.
+
+    Raises:
+        VideoError: the path does not exist, is no file but a folder, a pipe or a device, or the input is empty.
+    """
+
+    def __init__(self, source: VideoSource, max_source_pixels: int = MAX_SOURCE_PIXELS) -> None:
+        check_number("max_source_pixels", max_source_pixels, low=1, integer=True)
+        self.max_source_pixels = max_source_pixels
+        self._path: str | None = None
+        self._bytes: bytes | None = None
+        self._file: BinaryIO | None = None
+        self._busy = False
+        if (held := data_address(source)) is not None:
+            source = held
+        if isinstance(source, str | os.PathLike):
+            path = check_file(source, "a video file", VideoError)
+            self.label = str(path)
+            if path.stat().st_size == 0:
+                raise VideoError(f"{path}: the file is empty")
+            self._path = os.path.abspath(path)
+        elif isinstance(source, bytes | bytearray | memoryview):
+            self.label = f"<{len(source)} bytes>"
+            if len(source) == 0:
+                raise VideoError(f"{self.label}: the video is empty")
+            self._bytes = bytes(source)
+        elif hasattr(source, "read"):
+            self.label = f"<{getattr(source, 'name', type(source).__name__)}>"
+            self._file = source if _can_seek(source) else _spooled(source)
+        else:
+            raise VideoError(f"expected a path, bytes or a binary file object, got {type(source).__name__}")
+
+    @property
+    def can_share(self) -> bool:
+        """Whether it can be open more than once at a time (paths and bytes can, file objects cannot)."""
+        return self._file is None
+
+    @contextmanager
+    def open(self) -> Iterator[InputContainer]:
+        """The container, positioned at its start; closed on exit.
+
+        Raises:
+            VideoError: the input is not a video FFmpeg can open, or a file object is already open.
+        """
+        target: str | BinaryIO
+        if self._path is not None:
+            target = self._path
+        elif self._bytes is not None:
+            target = io.BytesIO(self._bytes)
+        else:
+            assert self._file is not None
+            if self._busy:
+                raise VideoError(f"{self.label}: a file object can be read by one loop at a time; pass a path or bytes")
+            self._file.seek(0)
+            target = self._file
+        try:
+            # Looking for the streams decodes pictures, so it needs the bound too.
+            bound = {"max_pixels": str(self.max_source_pixels)}
+            container = av.open(target, mode="r", metadata_errors="replace", options=bound)
+        except OPEN_ERRORS as error:
+            raise VideoError(f"{self.label}: not a video that can be opened ({reason(error)})") from error
+        self._busy = True
+        try:
+            with container:
+                yield container
+        finally:
+            self._busy = False
+
+
+def choose_stream(
+    container: InputContainer, label: str, index: int | None = None, max_source_pixels: int = MAX_SOURCE_PIXELS
+) -> AVStream:
+    """The video stream FFmpeg holds for the best one, never a cover picture.
+
+    Args:
+        container: where to choose from.
+        label: name of the input for messages.
+        index: stream index to take instead.
+        max_source_pixels: most pixels of a picture; its decoder refuses larger ones that come later.
+
+    Raises:
+        VideoError: there is no video stream, only a cover, no decoder, no stream `index`, or the header
+            declares larger pictures than that.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if index is not None:
+        chosen = [s for s in videos if s.index == index]
+        if not chosen:
+            raise VideoError(f"{label}: no video stream {index}; there are {[s.index for s in videos]}")
+        stream = chosen[0]
+    else:
+        if not videos:
+            covers = len(container.streams.video)
+            found = "only a cover picture" if covers else f"{len(container.streams)} stream(s), none of them video"
+            raise VideoError(f"{label}: expected a video stream, got {found}")
+        best = container.streams.best("video")
+        stream = next((s for s in videos if best is not None and s.index == best.index), videos[0])
+    if stream.codec_context is None:
+        raise VideoError(f"{label}: FFmpeg knows no decoder for video stream {stream.index}")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > max_source_pixels:
+        raise VideoError(
+            f"{label}: pictures of {width} x {height} are {width * height} pixels, more than "
+            f"max_source_pixels={max_source_pixels}; allow more if they are meant to be so large"
+        )
+    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(max_source_pixels)}
+    return stream
+
+
+def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPacket]:
+    """Packets of one stream in decode order, one coded picture each, without the flush packet at the end.
+
+    DivX and Xvid pack two pictures of MPEG-4 part 2 into one packet and leave the next one empty;
+    FFmpeg's filter takes them apart.
+    """
+    is_mpeg4 = stream.codec_context is not None and stream.codec_context.name == "mpeg4"
+    split = BitStreamFilterContext("mpeg4_unpack_bframes", stream) if is_mpeg4 else None
+    for packet in container.demux(stream):
+        flush = packet.size == 0 and packet.pts is None and packet.dts is None
+        if split is not None:
+            yield from split.filter(None if flush else packet)
+        elif not flush:
+            yield packet
+
+
+def reason(error: BaseException) -> str:
+    """What FFmpeg said, without its error number and path."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.strip() or type(error).__name__
+
+
+def _can_seek(file: BinaryIO) -> bool:
+    try:
+        return bool(file.seekable())
+    except AttributeError:
+        return False
+
+
+def _spooled(file: BinaryIO) -> BinaryIO:
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the Source
+    shutil.copyfileobj(file, spool)
+    if spool.tell() == 0:
+        raise VideoError("the file object is empty")
+    return spool

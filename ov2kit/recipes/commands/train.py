@@ -1,0 +1,351 @@
+"""`ov2kit fit | validate | test | predict`: LightningCLI, quiet, with one line for every expected failure."""
+
+import difflib
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from ov2kit.errors import CheckpointError, Ov2kitError
+from ov2kit.files import refuse_overwriting_inputs
+from ov2kit.recipes.commands.train_help import CONFIGS, config_names
+from ov2kit.recipes.data.datamodule import ConversationData
+from ov2kit.recipes.model.starting import read_checkpoint
+from ov2kit.recipes.training.checkpoints import PlainCheckpoints
+from ov2kit.recipes.training.lit import LitLlavaOneVision2
+from ov2kit.recipes.training.monitors import Monitors
+from ov2kit.recipes.training.progress import Answers, Bar, Lines, Throughput
+from ov2kit.recipes.training.resuming import architecture, differences, learning, listed, trainer_settings
+from ov2kit.recipes.training.run_checkpoint import RunCheckpoint
+from ov2kit.recipes.training.stopping import StopBetweenSteps, Stopped
+
+#: parts of a checkpoint that say what it was made with
+_SETTINGS = ("hyper_parameters", "ConversationData", "trainer_settings")
+
+
+class RecipeCLI(LightningCLI):
+    """LightningCLI for one command: only its parser is built, and no options of optimizers beside the model's.
+
+    Args:
+        command: fit, validate, test or predict.
+        arguments: what follows it.
+        run: whether to run the command after building everything.
+    """
+
+    def __init__(self, command: str, arguments: Sequence[str], run: bool = True) -> None:
+        self.command, self._go = command, run
+        strict = {"exit_on_error": False}
+        super().__init__(
+            LitLlavaOneVision2,
+            ConversationData,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "enable_model_summary": False,
+                "log_every_n_steps": 10,
+                "gradient_clip_val": 1.0,
+            },
+            seed_everything_default=0,
+            parser_kwargs={**strict, command: strict},
+            args=[command, *_with_known_configs(arguments)],
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # of this command alone
+        skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule", "weights_only"}
+        return {self.command: skipped | {"return_predictions", "verbose"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--out", type=str, default="runs", help="folder for runs; each gets version_N in it")
+        if self.command == "predict":
+            parser.add_argument(
+                "--predictions", type=str | None, default=None, help="JSONL file; in the run by default"
+            )
+        if self.command == "fit":
+            parser.add_argument(
+                "--allow_changed_settings",
+                type=bool,
+                default=False,
+                help="go on from a checkpoint although settings that decide what is learned differ from its own",
+            )
+            parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+            parser.set_defaults(
+                {"checkpoint.save_last": True, "checkpoint.save_top_k": 0, "checkpoint.every_n_train_steps": 500}
+            )
+        parser.link_arguments("data.tokenizer", "model.tokenizer")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Settings of a checkpoint that is named, by a flag or a config, come first, then configs, then flags."""
+        own = self._subcommand_parsers[self.command]
+        #: what that checkpoint says of its settings
+        self.checkpoint: dict[str, Any] = {}
+        try:
+            path = parser.parse_args([a for a in args if not a.startswith("--print_config")])[self.command].ckpt_path
+            if path is not None:
+                content = read_checkpoint(_readable_part(path))
+                self.checkpoint = {name: value for name, value in content.items() if name in _SETTINGS}
+                settings = self.checkpoint["hyper_parameters"]
+                own.set_defaults({f"model.{name}": value for name, value in settings.items()})
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise ArgumentError(None, _explained(error, own)) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Done in `parse_arguments`, where flags can still overrule it."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.command]
+        if self._go and self.command != "fit" and not self.checkpoint and not config.model.start:
+            raise CheckpointError(
+                f"{self.command} needs a trained model, and fresh weights would answer at random: give --ckpt_path "
+                "FILE or --model.start DIR"
+            )
+        start, data = config.model.start, config.data
+        if start and data.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
+            data.tokenizer = start
+        for name in ("path", "val_path", "test_path", "predict_path"):
+            data[name] = _beside_configs(data[name])
+
+    def instantiate_trainer(self, **options: Any) -> Trainer:
+        config = self.config_init[self.command]
+        if config.trainer.logger in (None, True):
+            config.trainer.logger = CSVLogger(config.out, name="", flush_logs_every_n_steps=20)
+        if config.trainer.enable_progress_bar is None:
+            config.trainer.enable_progress_bar = sys.stderr.isatty()
+        config.trainer.default_root_dir = config.trainer.default_root_dir or config.out
+        if self.command == "predict" and config.predictions:
+            refuse_overwriting_inputs(config.predictions, _texts({**vars(config), "predictions": None}))
+        own: list[Callback] = [Answers(config.get("predictions"))]
+        if self.command == "fit":
+            own += [Throughput(), StopBetweenSteps()]
+            own += [] if config.trainer.enable_progress_bar else [Lines()]
+        if config.trainer.enable_progress_bar:
+            own.append(Bar())
+        config.trainer.callbacks = [Monitors(), *_several(config.trainer.callbacks), *own]
+        config.trainer.plugins = [*_several(config.trainer.plugins), PlainCheckpoints()]
+        return super().instantiate_trainer(**options)
+
+    def after_instantiate_classes(self) -> None:
+        vision, data = self.model.model.release_config["vision_config"], self.config[self.command].data
+        for option, field in (("patch", "patch_size"), ("merge", "spatial_merge_size")):
+            if vision[field] != data[option]:
+                raise ValueError(f"the model has {field} {vision[field]}; set --data.{option} {vision[field]}")
+        path = self.config[self.command].get("ckpt_path")
+        if self.checkpoint:
+            self._compare(path)
+        elif self._go and self.command != "fit" and self.model.fresh_parts:
+            raise CheckpointError(
+                f"{self.command} needs a trained model, and of {self.config[self.command].model.start} the "
+                f"{', '.join(self.model.fresh_parts)} would be replaced by one of random weights: leave it, or give "
+                "--ckpt_path FILE of a run that trained it"
+            )
+
+    def _compare(self, path: str) -> None:
+        """Refuse a checkpoint of another model, and to go on with a run as another one without being asked to."""
+        was, now = self.checkpoint["hyper_parameters"], dict(self.model.hparams)
+        if changed := differences(architecture(was), architecture(now)):
+            raise CheckpointError(
+                f"{path} holds another model than the settings make ({listed(changed)}): set them as they were, or "
+                "start a run of its own from it with --model.start"
+            )
+        settings = self.checkpoint.get("ConversationData", {}).get("settings", {})
+        before = learning(was) | settings
+        after = learning(now) | (self.datamodule.settings() if settings else {})
+        if self.command == "fit" and (known := self.checkpoint.get("trainer_settings")):
+            before, after = before | known, after | trainer_settings(self.trainer)
+        changed = differences(before, after)
+        if not changed:
+            return
+        if self.command != "fit":
+            _say(f"not as the checkpoint was trained: {listed(changed)}")
+        elif self.config.fit.allow_changed_settings:
+            _say(f"going on with changed settings: {listed(changed)}")
+        else:
+            raise CheckpointError(
+                f"{path} was trained with other settings: {listed(changed)}. Set them as they were, go on with them "
+                "by --allow_changed_settings true, or start a run of its own with --model.start"
+            )
+
+    def before_fit(self) -> None:
+        parts = []
+        for name, part in self.model.model.named_children():
+            count = sum(p.numel() for p in part.parameters())
+            learning = sum(p.numel() for p in part.parameters() if p.requires_grad)
+            how = "learns" if learning == count else "frozen" if not learning else f"{learning / count:.0%} learns"
+            parts.append(f"{name} {count / 1e6:.2f}M {how}")
+        _say(f"run {self.trainer.log_dir}: {', '.join(parts)}")
+        self._began = time.perf_counter()
+
+    def after_fit(self) -> None:
+        loss = self.trainer.callback_metrics.get("loss")
+        said = "" if loss is None else f", loss {float(loss):.4f}"
+        seconds = time.perf_counter() - self._began
+        _say(f"{self.trainer.global_step} steps in {seconds:.0f} s{said}; everything is in {self.trainer.log_dir}")
+
+    def _after_evaluation(self) -> None:
+        if _is_first():
+            print(json.dumps({name: float(value) for name, value in self.trainer.callback_metrics.items()}))
+
+    after_validate = _after_evaluation
+    after_test = _after_evaluation
+
+    def after_predict(self) -> None:
+        answers = next(c for c in self.trainer.callbacks if isinstance(c, Answers))  # type: ignore[attr-defined]
+        _say(f"answers are in {answers.target(self.trainer)}")
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kept = {"fit": {}, "predict": {"return_predictions": False}}.get(subcommand, {"verbose": False})
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True, **kept}
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self._go:
+            super()._run_subcommand(subcommand)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the command and what follows it.
+
+    Returns:
+        Exit status: 0, 2 for bad input (one line ``error: ...`` on stderr), 130 or 143 when stopped.
+    """
+    command, *rest = arguments
+    _quiet()
+    try:
+        RecipeCLI(command, ["--help" if argument == "--help.all" else argument for argument in rest])
+    except Stopped as stopped:
+        _say(str(stopped))
+        return 128 + stopped.signum
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            return _interrupted()
+        return ended.code if isinstance(ended.code, int) else 0
+    except KeyboardInterrupt:
+        return _interrupted()
+    except ArgumentError as error:
+        return _fail(error.message)
+    except (Ov2kitError, ValueError, MisconfigurationException) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    return 0
+
+
+def _interrupted() -> int:
+    _say("interrupted; the newest checkpoint of the run is as it was")
+    return 128 + signal.SIGINT
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _is_first() -> bool:
+    """Whether this is the process that speaks; before processes have found each other too."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _say(text: str) -> None:
+    if _is_first():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _with_known_configs(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the names of shipped configs made paths."""
+    found = []
+    follows = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if follows:
+            found.append(_config(argument))
+        elif option in ("--config", "-c") and equals:
+            found.append(f"{option}={_config(value)}")
+        else:
+            found.append(argument)
+        follows = argument in ("--config", "-c")
+    return found
+
+
+def _config(name: str) -> str:
+    if Path(name).exists() or Path(name).name != name:
+        if not Path(name).is_file():
+            raise ArgumentError(None, f"{name}: no such config file; shipped: {', '.join(config_names())}")
+        return name
+    for shipped in (CONFIGS / name, CONFIGS / f"{name}.yaml"):
+        if shipped.is_file():
+            return str(shipped)
+    close = difflib.get_close_matches(name, config_names(), 1)
+    hint = f"did you mean {close[0]}?" if close else f"shipped: {', '.join(config_names())}"
+    raise ArgumentError(None, f"{name}: no such config; {hint}")
+
+
+def _several(given: Any) -> list[Any]:
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text in settings, wherever it stands: any of them may be the path of an input."""
+    if isinstance(value, str | os.PathLike):
+        return [str(value)]
+    held = (
+        value.values() if isinstance(value, Mapping) else vars(value).values() if hasattr(value, "__dict__") else value
+    )
+    return [text for each in held for text in _texts(each)] if isinstance(held, Iterable) else []
+
+
+def _beside_configs(paths: Any) -> Any:
+    """Shipped data by its name alone, unless there is such a file where the command runs."""
+    if isinstance(paths, list):
+        return [_beside_configs(path) for path in paths]
+    if paths is None or Path(paths).exists() or Path(paths).name != paths or not (CONFIGS / paths).exists():
+        return paths
+    return str(CONFIGS / paths)
+
+
+def _readable_part(path: str) -> Path:
+    """The file of a checkpoint; of a folder of shards, the file with the settings."""
+    return Path(path) / "meta.pt" if Path(path).is_dir() else Path(path)
+
+
+def _explained(error: ArgumentError, parser: LightningArgumentParser) -> str:
+    """The parser's message on one line, with the key that was probably meant."""
+    text = " ".join(str(error.message).split())
+    text = re.sub(r"\b(fit|validate|test|predict)\.([\w.]+)", r"--\2", text)
+    # the three ways in which the parser says it, for files, flags and subcommands
+    unknown = (
+        r"ey ['\"]([\w.]+)['\"] is not expected",
+        r"nrecognized arguments: --([\w.]+)",
+        r"not accept option ['\"]([\w.]+)",
+    )
+    wrong = re.search("|".join(unknown), text)
+    if not wrong:
+        return text.replace("typing.", "")
+    key = wrong[1] or wrong[2] or wrong[3]
+    known = [action.dest for action in parser._actions if action.dest and not action.dest.startswith("help")]
+    close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+    return f"unknown option {key!r}" + (f"; did you mean {close[0]!r}?" if close else "; see --help")
+
+
+def _quiet() -> None:
+    """Lightning's notes and tips are not for users of this command; warnings about their data are."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", category=FutureWarning)

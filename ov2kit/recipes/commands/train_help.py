@@ -1,0 +1,99 @@
+"""What `ov2kit fit --help` says, read from the sources: nothing heavy is imported to show it."""
+
+import ast
+from pathlib import Path
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+COMMANDS = {
+    "fit": "Train a model, or go on with a run that was interrupted.",
+    "validate": "Loss and answers of a model on the validation data.",
+    "test": "The same on the test data.",
+    "predict": "Write the answers of a model as JSON lines.",
+}
+_OWN = {
+    "--config FILE": "YAML; a name alone is looked up among the shipped ones. What comes later overrules",
+    "--out DIR": "folder for runs; each gets version_N in it (runs)",
+    "--ckpt_path FILE": "checkpoint to go on from, or to ask; its model settings are the defaults",
+    "--trainer.NAME": "max_steps, devices, precision, strategy, accumulate_grad_batches, ...",
+    "--print_config": "print all settings as YAML and stop",
+    "--help.all": "every option, those of Lightning's Trainer included",
+}
+_MORE = {
+    "fit": {
+        "--checkpoint.every_n_train_steps": "steps between two checkpoints (500); last.ckpt is replaced",
+        "--checkpoint.save_top_k": "0 keeps last.ckpt alone, -1 keeps all",
+        "--checkpoint.monitor": "metric to keep the best by, such as val/loss; needs save_top_k",
+        "--allow_changed_settings": "go on from a checkpoint with other settings than its own (false)",
+    },
+    "predict": {"--predictions FILE": "where the answers go; predictions.jsonl in the run by default"},
+}
+
+
+def config_names() -> list[str]:
+    """Names of the shipped configs."""
+    return sorted(path.name for path in CONFIGS.glob("*.yaml"))
+
+
+def short_help(command: str) -> str:
+    """Usage, shipped configs, and the options of model and data with their meaning."""
+    lines = [f"usage: ov2kit {command} [--config FILE] [--NAME VALUE ...]", "", COMMANDS[command], "", "configs:"]
+    for name in config_names():
+        first = (CONFIGS / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        lines.append(f"  {name:<22} {first}")
+    lines += ["", "options:"]
+    for option, meaning in {**_OWN, **_MORE.get(command, {})}.items():
+        lines += _entry(option, meaning)
+    folder = Path(__file__).parents[1]
+    for key, path, name in (
+        ("model", folder / "training" / "lit.py", "LitLlavaOneVision2"),
+        ("data", folder / "data" / "datamodule.py", "ConversationData"),
+    ):
+        lines += ["", f"{key}:"]
+        for option, (default, meaning) in _arguments(path, name).items():
+            lines += _entry(f"--{key}.{option}", f"{meaning} ({default})" if default != "None" else meaning)
+    return "\n".join(lines)
+
+
+def _entry(option: str, meaning: str) -> list[str]:
+    width, indent = 78, 30
+    lines, line = [], f"  {option}"
+    line = line.ljust(indent) if len(line) < indent else line + "\n" + " " * indent
+    used = indent
+    for word in meaning.split():
+        if used + len(word) > width and used > indent:
+            lines.append(line.rstrip())
+            line, used = " " * indent, indent
+        line, used = line + word + " ", used + len(word) + 1
+    return [*lines, line.rstrip()]
+
+
+def _arguments(path: Path, name: str) -> dict[str, tuple[str, str]]:
+    """Arguments of a class: default as written, and meaning from the docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    made = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    init = next(node for node in made.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    arguments = init.args
+    named = [*arguments.args[1:], *arguments.kwonlyargs]
+    given = [*arguments.defaults, *arguments.kw_defaults]
+    defaults = [*[None] * (len(named) - len(given)), *given]
+    meanings = _meanings(ast.get_docstring(made) or "")
+    return {
+        argument.arg: ("required" if default is None else ast.unparse(default), meanings.get(argument.arg, ""))
+        for argument, default in zip(named, defaults, strict=True)
+    }
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    name, inside = "", False
+    for line in docstring.splitlines():
+        if line.strip() == "Args:":
+            inside = True
+        elif inside and line and not line.startswith(" "):
+            break
+        elif inside and line.startswith("    ") and not line.startswith("     ") and ":" in line:
+            name, _, text = line.strip().partition(":")
+            found[name] = text.strip()
+        elif inside and line.strip() and name:
+            found[name] += " " + line.strip()
+    return found

@@ -1,0 +1,1 @@
+"""One variant, trained and scored: its canvases, its small model, its run."""

@@ -1,0 +1,174 @@
+"""Canvases of a whole set in one file per split, made once per way of tokenizing.
+
+Letters: N patches of all clips, K canvases of all clips, C clips, p patch.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ov2kit.canvases import Canvases
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
+from ov2kit.files import checksum, write_tensors
+from ov2kit.recipes.data.visual_tokenizers import saliency_options
+from ov2kit.recipes.evidence.films.jumpset import SPLITS
+from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
+
+PATCH, MERGE = 16, 1
+# Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.
+_SPANS = {"bin_seconds": 0.1, "min_seconds": 0.4, "max_seconds": 3.0}
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """One clip, ready for the encoder.
+
+    Args:
+        patches: (n, 3*p*p) uint8 in block layout, padding included.
+        positions: (n, 3) int32 source (frame, row, column); -1 is padding.
+        seconds: (n,) float32 time of each patch; -1 is padding.
+        groups: one id per canvas.
+        starts: answer, seconds.
+        duration: seconds.
+    """
+
+    patches: Tensor
+    positions: Tensor
+    seconds: Tensor
+    groups: tuple[int, ...]
+    starts: tuple[float, ...]
+    duration: float
+
+
+def build_canvases(variant: Variant, data: Path, out: Path) -> None:
+    """Tokenize every clip of a set; a split's file appears whole or not at all."""
+    tokenize = _tokenizer(variant)
+    for split in SPLITS:
+        path = out / f"{split}.safetensors"
+        if path.exists():
+            continue
+        records = json.loads((data / f"{split}.json").read_text(encoding="utf-8"))
+        began = time.process_time()
+        parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1)) for r in records]
+        spent = time.process_time() - began
+        tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        tensors["clip_canvases"] = torch.tensor([len(part["groups"]) for part in parts])
+        facts = {
+            "answers": [json.loads(record["answer"]) for record in records],
+            "seconds_per_clip": spent / len(records),
+            "tokens": [int((part["seconds"] >= 0).sum()) // MERGE**2 for part in parts],
+        }
+        text = json.dumps({**facts, "checksum": checksum(tensors, json.dumps(facts))})
+        write_tensors(path, tensors, {"facts": text})
+
+
+def read_facts(folder: Path, split: str) -> dict[str, Any]:
+    """What `build_canvases` noted: answers, tokens of each clip, tokenizing seconds per clip."""
+    with safe_open(folder / f"{split}.safetensors", framework="pt") as file:
+        return cast(dict[str, Any], json.loads((file.metadata() or {})["facts"]))
+
+
+def read_canvases(folder: Path, split: str) -> list[StoredClip]:
+    """The clips of a split, in the order of its list.
+
+    Raises:
+        SweepError: the file is not what was written.
+    """
+    path = folder / f"{split}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+            facts = json.loads((file.metadata() or {})["facts"])
+        if facts.pop("checksum") != checksum(tensors, json.dumps(facts)):
+            raise SweepError("its content is not what was written")
+        answers = facts["answers"]
+    except (SweepError, SafetensorError, ValueError, LookupError) as error:
+        raise SweepError(f"{path}: is damaged ({error}); remove {folder} to make it again") from error
+    canvases = tensors["clip_canvases"].tolist()
+    per_canvas = len(tensors["patches"]) // max(1, sum(canvases))
+    groups = tensors["groups"].split(canvases)
+    rows = [n * per_canvas for n in canvases]
+    columns = (tensors[name].split(rows) for name in ("patches", "positions", "seconds"))
+    return [
+        StoredClip(patches, positions, seconds, tuple(ids.tolist()), tuple(answer), duration)
+        for patches, positions, seconds, ids, answer, duration in zip(
+            *columns, groups, answers, tensors["duration"].tolist(), strict=True
+        )
+    ]
+
+
+def mirrored(clip: StoredClip, columns: int) -> StoredClip:
+    """The clip seen in a mirror: jumps start when they did.
+
+    Args:
+        clip: any.
+        columns: patches per row of the picture.
+    """
+    patches = clip.patches.view(-1, 3, PATCH, PATCH).flip(-1).flatten(1)
+    positions = clip.positions.clone()
+    shown = positions[:, 2] >= 0
+    positions[shown, 2] = columns - 1 - positions[shown, 2]
+    return replace(clip, patches=patches, positions=positions)
+
+
+def _stored(tokenize: Any, stream: VideoStream) -> dict[str, Tensor]:
+    canvases: Canvases = tokenize(stream)
+    positions = canvases.flat_positions()
+    times = canvases.clip_times()[0]
+    lookup = torch.full((max(times) + 2,), -1.0)
+    for frame, seconds in times.items():
+        lookup[frame] = seconds
+    patches = canvases.pixel_values(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return {
+        "patches": (patches * 255).round().to(torch.uint8),
+        "positions": positions,
+        "seconds": lookup[positions[:, 0].long()],  # -1 reads the last entry, which is -1
+        "groups": canvases.groups,
+        "duration": torch.tensor([stream.duration_seconds], dtype=torch.float32),
+    }
+
+
+def _tokenizer(variant: Variant) -> Any:
+    """A stream -> Canvases."""
+    size = (variant.canvas, variant.canvas)
+    if variant.source in ("frames", "blank"):
+        frames = FrameTokenizer(variant.budget, patch=PATCH, merge=MERGE, canvas_size=size, threads=1)
+        return partial(_frames, frames, variant.source == "blank")
+    return CodecTokenizer(
+        variant.budget,
+        grouping=variant.grouping,
+        selection=variant.selection,
+        candidates=variant.candidates,
+        patch=PATCH,
+        merge=MERGE,
+        block=variant.block,
+        canvas_size=size,
+        rank_damping=variant.rank_damping,
+        peak_weight=variant.peak_weight,
+        threads=1,
+        **saliency_options(variant.saliency, seed=variant.data_seed),
+        **cast(Any, _SPANS),
+    )
+
+
+def _frames(frames: FrameTokenizer, blank: bool, stream: VideoStream) -> Canvases:
+    canvases: Canvases = frames(stream)
+    return replace(canvases, images=torch.zeros_like(canvases.images)) if blank else canvases
+
+
+def batches(count: int, batch: int, seed: int) -> Iterator[list[int]]:
+    """Endless shuffled batches of clip numbers."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(count).tolist()
+        for at in range(0, count - batch + 1, batch):
+            yield order[at : at + batch]

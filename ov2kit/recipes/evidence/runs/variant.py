@@ -1,0 +1,173 @@
+"""A variant: everything that a run of the experiment depends on but its seed."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from ov2kit.codec.selection.candidates import Candidates
+from ov2kit.codec.tokenizers.presets import Grouping, Selection
+from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
+from ov2kit.recipes.architecture.parts import Positions
+from ov2kit.recipes.data.visual_tokenizers import SaliencyName
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
+from ov2kit.recipes.evidence.films.encode import ENCODINGS
+
+Source = Literal["codec", "frames", "blank"]
+#: what the model sees by: `Visibility` of the recipes, and windows of space within a group
+SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
+#: connectors of the recipes that take packed rows at this size
+ConnectorName = Literal["merger", "mlp", "resampler", "pool", "average"]
+
+
+class SweepError(OptionError):
+    """A sweep file that cannot be run."""
+
+
+#: at 0.004 frames fail to learn from some seeds
+_RATES = {"codec": 4e-3, "frames": 2e-3}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One point of the experiment; every field is one axis.
+
+    Args:
+        train: clips.
+        val: clips; thresholds are chosen on them.
+        test: clips; scores are of them.
+        data_seed: of the set.
+        size: of the videos, pixels.
+        encoding: see `make_jumpset`.
+        difficulty: options of `Difficulty` that differ from its defaults, as (name, value) pairs.
+        source: "codec", "frames", or "blank": frames whose pixels are all 0, which tells what guessing is worth.
+        budget: canvases.
+        canvas: edge of a canvas in pixels.
+        grouping: "bitcost", "readiness", "fixed" or "container".
+        candidates: "bitcost", "uniform" or "all": which frames of a group are looked at.
+        saliency: "motion+residual", "motion", "residual", "luma" or "random", as in `saliency_options`.
+        rank_damping: lambda.
+        peak_weight: alpha_peak.
+        block: merged tokens per edge of a chosen block.
+        selection: "stratified" or "topk".
+        positions: "release", "exact", "2d" or "none", as in `recipes.architecture.position_module`.
+        visibility: "group", "full", "canvas", "window" (2 canvases) or "spatial" (windows of 4 x 4 patches).
+        connector: "merger", "mlp", "resampler", "pool" or "average", as in `recipes.architecture.build_connector`.
+        width: channels of the encoder.
+        depth: its blocks.
+        steps: optimiser steps.
+        batch: clips per step.
+        lr: peak learning rate; what validation chose for the source when omitted, see docs/evidence.md.
+
+    Raises:
+        SweepError: a value is unknown, of a wrong type or out of range.
+    """
+
+    train: int = 256
+    val: int = 48
+    test: int = 96
+    data_seed: int = 0
+    size: int = 64
+    encoding: str = "h264-mix"
+    difficulty: tuple[tuple[str, Any], ...] = ()
+    source: Source = "codec"
+    budget: int = 8
+    canvas: int = 64
+    grouping: Grouping = "bitcost"
+    candidates: Candidates = "bitcost"
+    saliency: SaliencyName = "motion+residual"
+    rank_damping: float = 0.35
+    peak_weight: float = 0.35
+    block: int = 1
+    selection: Selection = "stratified"
+    positions: Positions = "release"
+    visibility: SeenBy = "group"
+    connector: ConnectorName = "merger"
+    width: int = 32
+    depth: int = 2
+    steps: int = 600
+    batch: int = 8
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in _KNOWN.items():
+            check_choice(name, getattr(self, name), known, SweepError)
+        for name, least in _LEAST.items():
+            check_number(name, getattr(self, name), low=least, integer=True, error=SweepError)
+        for name, unit in (("size", 16), ("canvas", 16), ("width", 32)):
+            if getattr(self, name) % unit:
+                raise SweepError(f"{name} must be a multiple of {unit}, got {getattr(self, name)}")
+        if self.canvas % (16 * self.block):
+            raise SweepError(f"block must divide the {self.canvas // 16} tokens of a canvas edge, got {self.block}")
+        if self.batch > self.train:
+            raise SweepError(f"batch must be at most the {self.train} clips of train, got {self.batch}")
+        for name in ("rank_damping", "peak_weight"):
+            check_number(name, getattr(self, name), low=0, error=SweepError)
+        check_number("lr", self.lr, above=0, optional=True, error=SweepError)
+        check_type("difficulty", self.difficulty, tuple, "a tuple of (name, value) pairs", error=SweepError)
+        try:
+            Difficulty(**dict(self.difficulty))
+        except (TypeError, ValueError) as error:
+            raise SweepError(f"difficulty: {error}") from error
+        if self.lr is None:
+            object.__setattr__(self, "lr", _RATES.get(self.source, _RATES["codec"]))
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "Variant":
+        """A variant from plain values; `difficulty` may be a mapping.
+
+        Raises:
+            SweepError: a name that is no field, or a value that cannot be.
+        """
+        check_keys("a variant", given, [field.name for field in fields(cls)], SweepError)
+        difficulty = given.get("difficulty", ())
+        if isinstance(difficulty, dict):
+            pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in sorted(difficulty.items()))
+            given = {**given, "difficulty": tuple(pairs)}
+        return cls(**given)
+
+    def plain(self) -> dict[str, Any]:
+        """Values that JSON and YAML can hold; `of` takes them back."""
+        return {**asdict(self), "difficulty": {k: list(v) if isinstance(v, tuple) else v for k, v in self.difficulty}}
+
+    def data_key(self) -> str:
+        """Names the set of videos."""
+        return self._key(_DATA)
+
+    def canvas_key(self) -> str:
+        """Names the canvases: runs that differ in the model alone share them."""
+        tokens = _TOKENS if self.source == "codec" else ("source", "budget", "canvas")
+        return self._key(_DATA + tokens, table=_TABLE)
+
+    def run_key(self, seed: int) -> str:
+        """Names a run."""
+        unused = () if self.source == "codec" else _CODEC_ONLY
+        return self._key(tuple(f.name for f in fields(self) if f.name not in unused), seed=seed, table=_TABLE)
+
+    def _key(self, names: tuple[str, ...], **more: Any) -> str:
+        plain = self.plain()
+        text = json.dumps({**{name: plain[name] for name in names}, **more}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "source": get_args(Source),
+    "encoding": ("h264-mix", *ENCODINGS),
+    "grouping": get_args(Grouping),
+    "candidates": get_args(Candidates),
+    "saliency": get_args(SaliencyName),
+    "selection": get_args(Selection),
+    "positions": get_args(Positions),
+    "visibility": get_args(SeenBy),
+    "connector": get_args(ConnectorName),
+}
+_LEAST = {
+    "train": 1, "val": 1, "test": 1, "data_seed": 0, "size": 32, "budget": 1, "canvas": 16, "block": 1,
+    "width": 32, "depth": 1, "steps": 1, "batch": 1,
+}  # fmt: skip
+#: Part of the keys of canvases and runs, so that results from when "pool", "2d" and "random" were other modules than
+#: those of the recipes are not taken for results of today's.
+_TABLE = "recipes"
+_DATA = ("train", "val", "test", "data_seed", "size", "encoding", "difficulty")
+_CODEC_ONLY = ("grouping", "candidates", "saliency", "rank_damping", "peak_weight", "block", "selection")
+_TOKENS = ("source", "budget", "canvas", *_CODEC_ONLY)

@@ -1,0 +1,1 @@
+"""What tables, files and clients hand over, made plain: nulls, addresses, JSON lines."""

@@ -1,0 +1,1 @@
+"""The full model: encoder, connector and language model as one."""

@@ -1,0 +1,1 @@
+"""A conversation -> a Sample: text with a place for each visual token."""

@@ -1,0 +1,453 @@
+"""Score maps, motion fields and saliency against the public tools' numbers and a slow re-derivation."""
+
+import json
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from ov2kit.codec.scoring import camera_motion
+from ov2kit.codec.scoring import maps as score_maps
+from ov2kit.codec.scoring.camera_motion import remove_global_motion
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.signals import resample
+from ov2kit.codec.signals.motion_vectors import rasterize_motion
+from tests.paths import GOLDEN
+
+META = json.loads((GOLDEN / "08_scores_meta.json").read_text())
+ARRAYS = np.load(GOLDEN / "08_scores.npz")
+ENCODER = [(case, stage) for case in META["mv_residual"] for stage in case["encoder_stage"]]
+CODEC = [(case, stage) for case in META["mv_residual"] for stage in case["codec_stage"]]
+
+
+def array(name):
+    return torch.from_numpy(ARRAYS[name])
+
+
+def close(mine, name):
+    torch.testing.assert_close(mine, array(name), rtol=0, atol=1e-6)
+
+
+# --- the public tools' arithmetic -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "stage"), ENCODER, ids=lambda x: x.get("array", ""))
+def test_encoder_maps_match_the_public_scorer(case, stage):
+    name = f"case{case['case']}"
+    size = case["H"], case["W"]
+    if stage["kind"] == "residual":
+        mine, scale = score_maps.residual_map(array(f"{name}_residual_y"), stage["pct"], gradient=stage["use_grad"])
+    elif stage["kind"] == "mv":
+        vectors = array(f"{name}_mv")[..., :2]
+        magnitude = score_maps.motion_magnitude(vectors, stage["compensate"], units=stage["unit_div"])
+        mine, scale = score_maps.normalized(magnitude, 95.0, 1e-6)
+        rule = "floor" if stage["upsample"] == "opencv_nearest" else "linspace"
+        mine = resample.upsample(mine, *size, rule)
+    else:
+        mode = "mean" if stage["mode"] == "weighted" else stage["mode"]
+        mine = score_maps.fuse(*(array(n) for n in stage["inputs"]), mode, (stage["w_mv"], stage["w_res"]))
+        scale = None
+    close(mine, stage["array"])
+    if scale is not None:
+        assert float(scale) == pytest.approx(stage["scale"], rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("case", "stage"), CODEC, ids=lambda x: x.get("array", ""))
+def test_codec_maps_match_the_release(case, stage):
+    name = f"case{case['case']}"
+    residual, _ = score_maps.residual_map(array(f"{name}_residual_y"))
+    if "mv_energy" in stage:
+        moving, _ = score_maps.energy_map(array(stage["mv_energy"]))
+        weights = (1.0, 1.0)
+    else:
+        magnitude = score_maps.motion_magnitude(
+            array(f"{name}_mv"),
+            stage["mv_compensate"],
+            lists=stage["mv_dir_mode"],
+            weights=(stage.get("w_mv_l0", 1.0), stage.get("w_mv_l1", 1.0)),
+        )
+        moving, _ = score_maps.normalized(magnitude, 95.0, 1e-6)
+        weights = (stage["w_mv"], stage["w_res"])
+    moving = resample.upsample(moving, case["H"], case["W"])
+    close(score_maps.fuse(moving, residual, "mean", weights), stage["array"])
+
+
+@pytest.mark.parametrize("case", META["bitcost"], ids=lambda c: f"bit{c['case']}")
+def test_bit_cost_maps_match_the_release(case):
+    grids = {name: array(f"bit{case['case']}_{name}") for name in case["available"]}
+    grid = score_maps.choose_bitcost_grid(grids, case["grid"], case["codec"])
+    mine = score_maps.bitcost_map(grid, *case["out_hw"], q=case["pct"], log_scale=case["log_scale"])
+    close(mine, f"bit{case['case']}_score")
+
+
+def test_missing_bit_cost_grid_falls_back_in_order():
+    grids = {name: torch.full((1, 1), i) for i, name in enumerate(("ctu", "mb", "sub"))}
+    assert score_maps.choose_bitcost_grid(grids, codec="hevc") is grids["ctu"]
+    assert score_maps.choose_bitcost_grid(grids, codec="h264") is grids["mb"]
+    del grids["mb"]
+    assert score_maps.choose_bitcost_grid(grids, codec="h264") is grids["sub"]
+    with pytest.raises(ValueError, match="got \\[\\]"):
+        score_maps.choose_bitcost_grid({})
+
+
+def test_sums_match_the_release():
+    torch.testing.assert_close(score_maps.block_sums(array("sum_map"), 2), array("sum_patch2"), rtol=1e-5, atol=0)
+    torch.testing.assert_close(score_maps.block_sums(array("sum_map"), 2, 2), array("sum_block2"), rtol=1e-5, atol=0)
+
+
+def test_intra_cap_matches_the_release():
+    debug = META["iframe_clip"]["debug"]
+    intra = torch.tensor([kind == "I" for kind in META["iframe_clip"]["pict_types"]])
+    mine = score_maps.cap_intra(array("iclip_in"), intra, META["iframe_clip"]["percentile"])
+    close(mine, "iclip_out")
+    assert int((mine != array("iclip_in")).sum()) == debug["changed_pixels"]
+
+
+@pytest.mark.parametrize("q", [0.0, 37.5, 50.0, 95.0, 99.0, 100.0])
+def test_percentile_is_numpys(q):
+    values = torch.randn(5, 41, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    counted = torch.rand(5, 41, generator=torch.Generator().manual_seed(1)) < 0.6
+    counted[3] = False
+    counted[4] = torch.arange(41) == 7
+    mine = score_maps.percentile(values, q, counted)
+    for i in range(5):
+        expected = np.percentile(values[i][counted[i]].numpy(), q) if counted[i].any() else 0.0
+        assert float(mine[i]) == pytest.approx(expected, rel=1e-12)
+    expected = torch.from_numpy(np.percentile(values.numpy(), q, axis=1))
+    torch.testing.assert_close(score_maps.percentile(values, q), expected)
+
+
+@pytest.mark.parametrize(("cells", "size", "grid"), [((3, 5), (8, 12), (4, 3)), ((9, 16), (6, 10), (3, 5))])
+def test_cell_sums_are_sums_of_the_upsampled_map(cells, size, grid):
+    maps = torch.rand(2, *cells, generator=torch.Generator().manual_seed(0))
+    slow = resample.upsample(maps, *size).unflatten(1, (grid[0], -1)).unflatten(3, (grid[1], -1)).sum((2, 4))
+    torch.testing.assert_close(score_maps.cell_sums(maps, size, grid), slow)
+
+
+# --- motion ---------------------------------------------------------------------------------------
+
+
+def vectors_of(rows):
+    """rows of (source, w, h, dst_x, dst_y, motion_x, motion_y, motion_scale)"""
+    names = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
+    kinds = ("<i4", "u1", "u1", "<i2", "<i2", "<i4", "<i4", "<u2")
+    return np.array([tuple(row) for row in rows], dtype=list(zip(names, kinds, strict=True)))
+
+
+def test_vectors_land_where_their_blocks_are():
+    vectors = vectors_of(
+        [
+            (-1, 16, 16, 8, 8, 6, -10, 4),  # top left macroblock
+            (-1, 16, 8, 24, 4, 8, 0, 4),  # upper half of the next
+            (-1, 8, 16, 4, 24, 0, 3, 2),  # left half of the one below, in half pels
+            (1, 8, 8, 12, 20, 4, -8, 4),  # future alone: reversed
+            (1, 8, 8, 12, 28, 40, 40, 4),  # future beside a past entry: ignored, whatever the order
+            (-1, 8, 8, 12, 28, -4, 0, 4),
+            (1, 16, 16, 8, 8, 99, 99, 4),
+            (-1, 16, 16, 40, 24, 20, 20, 4),  # sticks out to the right and below
+        ]
+    )
+    field = rasterize_motion(vectors, np.zeros(8, dtype=np.int64), 1, (30, 36))[0]
+    assert field.shape == (4, 5, 2)
+    assert field.dtype == torch.float32
+    nan = float("nan")
+    x = [[1.5, 1.5, 2, 2, nan], [1.5, 1.5, nan, nan, nan], [0, -1, nan, nan, 5], [0, -1, nan, nan, 5]]
+    y = [[-2.5, -2.5, 0, 0, nan], [-2.5, -2.5, nan, nan, nan], [1.5, 2, nan, nan, 5], [1.5, 0, nan, nan, 5]]
+    torch.testing.assert_close(field, torch.tensor([x, y]).permute(1, 2, 0), equal_nan=True, rtol=0, atol=0)
+
+
+def test_rasterizing_many_frames_equals_painting_blocks_one_by_one():
+    rng = np.random.default_rng(0)
+    rows, frames = [], []
+    for frame in range(5):
+        for y in range(0, 64, 16):
+            for x in range(-16, 112, 16):
+                kind = [(16, 16), (16, 8), (8, 16), (8, 8)][rng.integers(4)]
+                for dy in range(0, 16, kind[1]):
+                    for dx in range(0, 16, kind[0]):
+                        if rng.random() < 0.8:
+                            vector = rng.integers(-90, 90, 2)
+                            centre = (x + dx + kind[0] // 2, y + dy + kind[1] // 2)
+                            rows.append((rng.choice([-1, 1]), *kind, *centre, *vector, 4))
+                            frames.append(frame)
+    order = rng.permutation(len(rows))
+    rows, frames = [rows[i] for i in order], np.array(frames)[order]
+    slow = np.full((5, 64, 96, 2), np.nan, dtype=np.float32)
+    for past in (False, True):
+        for row, frame in zip(rows, frames, strict=True):
+            source, w, h, cx, cy, mx, my, scale = row
+            if (source < 0) == past:
+                area = slow[frame, max(0, cy - h // 2) : cy + h // 2, max(0, cx - w // 2) : max(0, cx + w // 2)]
+                area[...] = np.array([mx, my]) / scale * (1 if past else -1)
+    field = rasterize_motion(vectors_of(rows), frames, 5, (64, 96))
+    np.testing.assert_array_equal(field.numpy(), slow[:, ::8, ::8])
+    coarse = rasterize_motion(vectors_of(rows), frames, 5, (64, 96), cell=16)
+    assert coarse.shape == (5, 4, 6, 2)
+
+
+def test_no_vectors_is_a_field_of_holes():
+    field = rasterize_motion(vectors_of([]), np.zeros(0, dtype=np.int64), 2, (17, 33))
+    assert field.shape == (2, 3, 5, 2)
+    assert field.isnan().all()
+
+
+def camera(zoom=0.0, turn=0.0, pan=(0.0, 0.0), size=(23, 40)):
+    y, x = torch.meshgrid(torch.arange(size[0]) - 11.0, torch.arange(size[1]) - 20.0, indexing="ij")
+    return torch.stack([pan[0] + zoom * x - turn * y, pan[1] + zoom * y + turn * x], dim=2)
+
+
+@pytest.mark.parametrize("field", [camera(0.08), camera(turn=0.1), camera(0.05, -0.07, (3.0, -2.0))])
+def test_affine_compensation_follows_the_camera(field):
+    field = field.clone()
+    field[2:7, 5:12] += torch.tensor([6.0, -5.0])  # an object of its own
+    field[15:18, 30:35] = float("nan")
+    own = remove_global_motion(field, "affine")
+    length = own.norm(dim=2)
+    known = ~length.isnan()
+    assert torch.equal(~known, field.isnan().any(2))
+    still = known.clone()
+    still[2:7, 5:12] = False
+    assert length[still].max() < 0.25
+    assert length[2:7, 5:12].min() > 7  # of 7.8
+    assert remove_global_motion(field, "median").norm(dim=2)[still].max() > 1  # what a pan model leaves
+
+
+@pytest.mark.parametrize("compensation", get_args(camera_motion.Compensation))
+def test_a_pan_is_removed_and_an_empty_field_survives(compensation):
+    pan = camera(pan=(4.0, -1.5))
+    pan[3, 4] = float("nan")
+    left = remove_global_motion(torch.stack([pan, torch.full_like(pan, float("nan"))]), compensation)
+    if compensation == "none":
+        torch.testing.assert_close(left[0], pan, equal_nan=True)
+    else:
+        assert left[0].nan_to_num(nan=0.0).abs().max() < 1e-2
+    assert left[1].isnan().all()
+
+
+# --- the module -----------------------------------------------------------------------------------
+
+SIZE, GRID, CELLS = (28, 42), (4, 6), (6, 9)
+
+
+def clip(frames=5, seed=0, holes=0.2):
+    generator = torch.Generator().manual_seed(seed)
+    luma = torch.randint(0, 256, (frames, *SIZE), generator=generator, dtype=torch.uint8)
+    reference = torch.randint(0, 256, (frames, *SIZE), generator=generator, dtype=torch.uint8)
+    field = torch.randn(frames, *CELLS, 2, generator=generator) * 4
+    field[torch.rand(frames, *CELLS, generator=generator) < holes] = float("nan")
+    nbytes = torch.rand(frames, generator=generator) * 1e4 + 10
+    valid = torch.arange(frames) > 0
+    return luma, reference, field, nbytes, valid
+
+
+def slow_scores(luma, reference, field, nbytes, valid, *, fusion, weights, normalize, bit_cost_weight, distance):
+    """The same in numpy float64, pixel by pixel."""
+    frames, (h, w) = len(luma), SIZE
+    luma, reference = luma.numpy().astype(float), reference.numpy().astype(float)
+    y, x = np.mgrid[:h, :w]
+    cells = field.numpy().astype(float)[:, y * CELLS[0] // h, x * CELLS[1] // w]
+    moved = np.round(np.nan_to_num(cells) * 8) / 8  # positions are eighths of a pixel
+    residual = np.zeros((frames, h, w))
+    for t in range(frames):
+        px, py = x + moved[t, ..., 0], y + moved[t, ..., 1]
+        x0, y0 = np.floor(px).astype(int), np.floor(py).astype(int)
+        fx, fy = px - x0, py - y0
+        left, right = (np.clip(x0 + i, 0, w - 1) for i in (0, 1))  # the border is repeated
+        top, bottom = (np.clip(y0 + i, 0, h - 1) for i in (0, 1))
+        upper = reference[t, top, left] * (1 - fx) + reference[t, top, right] * fx
+        lower = reference[t, bottom, left] * (1 - fx) + reference[t, bottom, right] * fx
+        residual[t] = np.abs(luma[t] - np.floor(upper * (1 - fy) + lower * fy + 0.5))
+    own = field.numpy().astype(float) / distance.numpy()[:, None, None, None]
+    own -= np.nanmedian(own, axis=(1, 2), keepdims=True)
+    length = np.nan_to_num(np.hypot(own[..., 0], own[..., 1]))
+    good = valid.numpy()
+    maps = []
+    for values, least in ((length, 1e-6), (residual, 1.0)):
+        if normalize == "frame":
+            scale = np.percentile(values.reshape(frames, -1), 95, axis=1)[:, None, None]
+        else:
+            scale = np.percentile(values[good], 95)
+        maps.append(np.clip(values / np.maximum(scale, least), 0, 1))
+    moving, rest = maps[0][:, y * CELLS[0] // h, x * CELLS[1] // w], maps[1]
+    fused = {
+        "mean": (weights[0] * moving + weights[1] * rest) / sum(weights),
+        "sum": np.clip(weights[0] * moving + weights[1] * rest, 0, 1),
+        "max": np.maximum(moving, rest),
+        "geomean": np.sqrt(moving * rest),
+    }[fusion]
+    blocks = fused.reshape(frames, GRID[0], h // GRID[0], GRID[1], w // GRID[1]).sum((2, 4))
+    blocks *= (1 + bit_cost_weight * nbytes.numpy() / np.percentile(nbytes.numpy()[good], 99))[:, None, None]
+    return torch.from_numpy(blocks * good[:, None, None])
+
+
+@pytest.mark.parametrize("normalize", ["frame", "group"])
+@pytest.mark.parametrize("fusion", ["mean", "sum", "max", "geomean"])
+def test_scores_match_a_slow_rederivation(normalize, fusion):
+    luma, reference, field, nbytes, valid = clip()
+    distance = torch.tensor([1.0, 1.0, 2.0, 3.0, 1.0])
+    module = MotionResidualSaliency(
+        fusion=fusion, weights=(0.7, 1.6), normalize=normalize, bit_cost_weight=0.5, compensation="median"
+    )
+    mine = module(luma, reference, field, GRID, nbytes, valid, distance=distance)
+    assert mine.dtype == torch.float32
+    assert mine.shape == (5, *GRID)
+    slow = slow_scores(
+        luma, reference, field, nbytes, valid,
+        fusion=fusion, weights=(0.7, 1.6), normalize=normalize, bit_cost_weight=0.5, distance=distance,
+    )  # fmt: skip
+    torch.testing.assert_close(mine.double(), slow, rtol=2e-4, atol=2e-4)
+    assert not mine[0].any()
+
+
+def test_whole_pixel_motion_explains_a_moved_picture():
+    """The content came from (x + 3, y - 2): with that vector there is no residual, without it there is."""
+    picture = torch.randint(0, 256, (1, 40, 60), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    reference, luma = picture[:, 6:34, 6:48], picture[:, 4:32, 9:51]
+    field = torch.tensor([3.0, -2.0]).expand(1, *CELLS, 2)
+    module = MotionResidualSaliency("none", weights=(0.0, 1.0), normalize="clip")
+    scale = torch.tensor([1.0, 40.0])
+    inner = module(luma, reference, field, GRID, scale=scale)[0, 1:, :-1]
+    assert inner.max() == 0
+    assert module(luma, reference, field * 0, GRID, scale=scale)[0, 1:, :-1].min() > 10
+    nearest = MotionResidualSaliency("none", weights=(0.0, 1.0), normalize="clip", sampling="nearest")
+    assert nearest(luma, reference, field, GRID, scale=scale)[0, 1:, :-1].max() == 0
+
+
+def test_still_frames_are_not_lifted_unless_asked():
+    """Frame 1 differs by one grey level, frame 2 by a hundred: only per-frame scales make them alike."""
+    reference = torch.full((3, *SIZE), 100, dtype=torch.uint8)
+    luma = reference.clone()
+    luma[1] += 1
+    luma[2] += 100
+    valid = torch.tensor([False, True, True])
+    by_group = MotionResidualSaliency(normalize="group")(luma, reference, None, GRID, valid=valid)
+    assert by_group[1].max() < 0.02 * by_group[2].min()
+    by_frame = MotionResidualSaliency(normalize="frame")(luma, reference, None, GRID, valid=valid)
+    assert torch.equal(by_frame[1], by_frame[2])
+
+
+@pytest.mark.parametrize("compensation", get_args(camera_motion.Compensation))
+@pytest.mark.parametrize("normalize", ["frame", "group"])
+def test_batches_equal_singles(normalize, compensation):
+    clips = [clip(seed=seed) for seed in range(3)]
+    clips[2][4][:] = False  # a group without any reference
+    module = MotionResidualSaliency(compensation, normalize=normalize, bit_cost_weight=1.0)
+    luma, reference, field, nbytes, valid = (torch.stack(part) for part in zip(*clips, strict=True))
+    batch = module(luma, reference, field, GRID, nbytes, valid)
+    for i, (own_luma, own_reference, own_field, own_bytes, own_valid) in enumerate(clips):
+        single = module(own_luma, own_reference, own_field, GRID, own_bytes, own_valid)
+        torch.testing.assert_close(batch[i], single, rtol=1e-6, atol=1e-6)
+    assert not batch[2].any()
+    if normalize == "frame":
+        alone = module(luma[1, 3:4], reference[1, 3:4], field[1, 3:4], GRID, nbytes[1, 3:4], nbytes_scale=1.0)
+        together = module(luma[1], reference[1], field[1], GRID, nbytes[1], valid[1], nbytes_scale=1.0)
+        torch.testing.assert_close(alone[0], together[3], rtol=1e-6, atol=1e-6)
+
+
+def test_scales_of_a_sample_serve_the_clip():
+    luma, reference, field, _, valid = clip()
+    module = MotionResidualSaliency(normalize="clip")
+    scale = module.scales(luma, reference, field, valid)
+    assert scale.shape == (2,)
+    by_clip = module(luma, reference, field, GRID, valid=valid, scale=scale)
+    by_group = MotionResidualSaliency(normalize="group")(luma, reference, field, GRID, valid=valid)
+    torch.testing.assert_close(by_clip, by_group, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="needs scale="):
+        module(luma, reference, field, GRID)
+
+
+def test_external_maps_replace_the_scores_of_their_frames():
+    luma, reference, field, _, valid = clip()
+    maps = torch.rand(5, 8, 12, generator=torch.Generator().manual_seed(9))
+    maps[3] = float("nan")
+    module = MotionResidualSaliency()
+    plain = module(luma, reference, field, GRID, valid=valid)
+    mixed = module(luma, reference, field, GRID, valid=valid, external=maps)
+    own = resample.upsample(maps, *SIZE).unflatten(1, (4, 7)).unflatten(3, (6, 7)).sum((2, 4))
+    torch.testing.assert_close(mixed[[0, 1, 2, 4]], own[[0, 1, 2, 4]])
+    assert torch.equal(mixed[3], plain[3])
+
+
+def test_nothing_is_written_to_what_came_in():
+    given = clip()
+    before = [part.clone() for part in given]
+    for fusion in ("mean", "max"):
+        module = MotionResidualSaliency("none", fusion, bit_cost_weight=1.0)
+        first = module(*given[:3], GRID, *given[3:])
+        assert torch.equal(module(*given[:3], GRID, *given[3:]), first)
+        module(given[0], given[1], None, GRID, *given[3:])
+    for now, then in zip(given, before, strict=True):
+        torch.testing.assert_close(now, then, rtol=0, atol=0, equal_nan=True)
+
+
+def test_saliency_says_what_is_wrong():
+    luma, reference, field, _, _ = clip()
+    with pytest.raises(ValueError, match=r"28 x 42 does not divide into a grid of \(5, 6\)"):
+        MotionResidualSaliency()(luma, reference, field, (5, 6))
+    with pytest.raises(ValueError, match=r"T=5, got \(4, 6, 9, 2\)"):
+        MotionResidualSaliency()(luma, reference, field[:4], GRID)
+    with pytest.raises(ValueError, match="uint8, got"):
+        MotionResidualSaliency()(luma.float(), reference, field, GRID)
+    with pytest.raises(ValueError, match="need nbytes"):
+        MotionResidualSaliency(bit_cost_weight=1.0)(luma, reference, field, GRID)
+    with pytest.raises(ValueError, match="unknown fusion 'product'; known: mean"):
+        MotionResidualSaliency(fusion="product")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("normalize", ["frame", "group"])
+def test_saliency_on_a_gpu_is_close_to_the_cpu(normalize):
+    luma, reference, field, nbytes, valid = clip(frames=9)
+    module = MotionResidualSaliency(normalize=normalize, bit_cost_weight=1.0)
+    here = module(luma, reference, field, GRID, nbytes, valid)
+    there = module(luma.cuda(), reference.cuda(), field.cuda(), GRID, nbytes.cuda(), valid.cuda())
+    assert there.is_cuda
+    # A prediction halfway between two grey levels may round to either: one level in 49 pixels.
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=0.05)
+
+
+class TestBytesSharedOut:
+    def inputs(self, frames=3):
+        generator = torch.Generator().manual_seed(5)
+        luma = torch.randint(0, 256, (frames, 28, 56), dtype=torch.uint8, generator=generator)
+        reference = torch.randint(0, 256, (frames, 28, 56), dtype=torch.uint8, generator=generator)
+        return luma, reference, torch.tensor([700.0, 90.0, 4000.0])[:frames]
+
+    def test_follows_its_formula(self):
+        luma, reference, nbytes = self.inputs()
+        scores = MotionResidualSaliency(normalize="bytes")(luma, reference, None, (2, 4), nbytes)
+        residual = np.abs(luma.numpy().astype(int) - reference.numpy()).reshape(3, 2, 14, 4, 14).mean((2, 4))
+        cost = np.log(1 + residual / 2)
+        expected = cost / cost.sum((1, 2), keepdims=True) * nbytes.numpy()[:, None, None]
+        np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
+
+    def test_a_frame_sums_to_its_bytes_and_one_without_reference_to_nothing(self):
+        luma, reference, nbytes = self.inputs()
+        valid = torch.tensor([False, True, True])
+        scores = MotionResidualSaliency(normalize="bytes")(luma, reference, None, (2, 4), nbytes, valid)
+        torch.testing.assert_close(scores.sum((1, 2)), torch.tensor([0.0, 90.0, 4000.0]))
+
+    def test_motion_serves_the_compensation(self):
+        luma, _, nbytes = self.inputs(1)
+        moved = luma.roll(3, dims=2)
+        field = torch.full((1, 4, 7, 2), 0.0)
+        field[..., 0] = 3.0
+        module = MotionResidualSaliency(normalize="bytes")
+        still = module(luma, moved, field, (2, 4), nbytes)
+        assert still[0, :, :3].sum() == 0  # explained by motion; only the border that wraps is not
+        torch.testing.assert_close(still.sum(), nbytes[0])
+
+    def test_needs_the_bytes(self):
+        luma, reference, _ = self.inputs()
+        with pytest.raises(ValueError, match="need nbytes"):
+            MotionResidualSaliency(normalize="bytes")(luma, reference, None, (2, 4))
+
+    def test_batch_equals_singles(self):
+        luma, reference, nbytes = self.inputs()
+        module = MotionResidualSaliency(normalize="bytes")
+        pair = module(
+            luma[None].repeat(2, 1, 1, 1), reference[None].repeat(2, 1, 1, 1), None, (2, 4), nbytes.repeat(2, 1)
+        )
+        assert torch.equal(pair[1], module(luma, reference, None, (2, 4), nbytes))

@@ -1,0 +1,186 @@
+"""Sweeps: what is planned, what is written, what happens to a run that fails."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import yaml
+
+from ov2kit.cli import run
+from ov2kit.recipes.evidence.jobs import plan, result_path
+from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
+from ov2kit.recipes.evidence.summary import mean_interval, paired_difference
+from ov2kit.recipes.evidence.sweep import CONFIGS, read_sweep
+
+TINY = {
+    "train": 2,
+    "val": 1,
+    "test": 2,
+    "budget": 4,
+    "steps": 2,
+    "batch": 2,
+    "difficulty": {"seconds": [2.0, 2.2]},
+}
+
+
+def test_interval_by_hand():
+    mean, half = mean_interval([1.0, 2.0, 3.0])
+    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
+    assert math.isnan(mean_interval([1.0])[1])
+
+
+def test_paired_difference_sees_through_what_both_share():
+    rng = np.random.default_rng(0)
+    hard = rng.random((1, 200)) + rng.random((5, 1))  # clips and seeds that are hard for both
+    mean, low, high = paired_difference(hard, hard + 0.1)
+    assert (mean, low, high) == pytest.approx((0.1, 0.1, 0.1))
+    noise = rng.normal(0, 0.2, (5, 200))
+    mean, low, high = paired_difference(hard, hard + noise)
+    assert low < 0 < high
+    assert mean == pytest.approx(noise.mean())
+    # the spread of a mean of 200 clips whose gains, averaged over 5 seeds, vary by 0.2 / sqrt(5); seeds add to it
+    assert 3.5 < (high - low) / (0.2 / math.sqrt(5) / math.sqrt(200)) < 8
+    # one seed that differs must widen the interval even when all clips agree
+    split = hard.copy()
+    split[0] += 1.0
+    _, low, high = paired_difference(hard, split)
+    assert low == 0 < high
+
+
+def test_every_bundled_sweep_reads_and_compares_like_with_like():
+    paths = sorted(CONFIGS.glob("*.yaml"))
+    assert len(paths) >= 3
+    for path in paths:
+        for experiment in read_sweep(path)[1]:
+            assert len({row.variant for row in experiment.rows}) == len(experiment.rows)
+            variants = {row.variant for row in experiment.rows}
+            for row in experiment.rows:
+                assert row.rival is None or row.rival in variants, (path.name, experiment.name)
+    full = {experiment.name: experiment for experiment in read_sweep("full.yaml")[1]}
+    for name in ("budget", "grouping", "saliency", "positions", "visibility"):
+        assert full[name].seeds >= 5
+    assert min(experiment.seeds for experiment in full.values()) >= 3
+
+
+def test_rows_beside_the_grid_are_compared_like_the_others(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    entry = {
+        "name": "a",
+        "grid": {"source": ["codec", "frames"], "budget": [4, 8]},
+        "also": [{"source": "blank", "budget": 8}],
+        "against": {"source": "frames"},
+    }
+    path.write_text(yaml.safe_dump({"base": {"steps": 5}, "experiments": [entry]}, sort_keys=False))
+    rows = read_sweep(path)[1][0].rows
+    assert [(row.variant.source, row.variant.budget) for row in rows] == [
+        ("codec", 4), ("codec", 8), ("frames", 4), ("frames", 8), ("blank", 8),
+    ]  # fmt: skip
+    assert rows[-1].variant == Variant(source="blank", budget=8, steps=5)
+    assert rows[-1].rival == Variant(source="frames", budget=8, steps=5)
+
+
+def test_jobs_are_planned_once_and_after_what_they_need():
+    base, other = Variant(), Variant(positions="none")
+    jobs = plan([(base, 0), (other, 0), (base, 1), (base, 0)])
+    assert [job.kind for job in jobs] == ["data", "canvases", "run", "run", "run"]
+    keys = [job.key for job in jobs]
+    assert all(keys.index(need) < keys.index(job.key) for job in jobs for need in job.needs)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("experiments: [{name: a, grid: {sorce: [x]}}]", "unknown key 'sorce' of a variant"),
+        ("experiments: [{name: a, grid: {source: [codec]}, sedes: 3}]", "unknown key 'sedes'"),
+        ("experiments: [{name: a, grid: {source: [codec]}, seeds: none}]", "seeds of 'a' must be a whole number"),
+        ("experiments: [{grid: {source: [codec]}}]", "needs 'name'"),
+        (
+            "experiments: [{name: a, grid: {source: [codec]}, also: [{budget: 4}]}]",
+            "beside the grid of 'a' needs source",
+        ),
+        ("experiments: [{name: a, grid: {connector: [nonsense]}}]", "unknown connector 'nonsense'"),
+        ("experiments: [{name: a, grid: {saliency: [motin]}}]", "did you mean 'motion'"),
+        ("experiments: [{name: a, grid: {lr: [.nan]}}]", "lr must be a finite number, got nan"),
+        ("experiments: [{name: a, grid: {lr: ['4e-3 ']}}]", "lr must be a number"),
+        ("experiments: [{name: a, grid: {steps: [0]}}]", "steps must be at least 1, got 0"),
+        ("experiments: [{name: a, grid: {steps: [1.5]}}]", "steps must be a whole number"),
+        ("experiments: [{name: a, grid: {width: [48]}}]", "width must be a multiple of 32, got 48"),
+        ("experiments: [{name: a, grid: {train: [4]}}]", "batch must be at most the 4 clips of train, got 8"),
+        ("experiments: [{name: a, grid: {difficulty: [{snow: 2}]}}]", "snow must be from 0 to 1, got 2"),
+        ("experiments: [{name: a, grid: {difficulty: [{snwo: 1}]}}]", "snwo"),
+        ("experiments: [{name: a, grid: {source: codec}}]", "grid of 'a' must map fields to lists"),
+        ("experiments: [{name: a, grid: {source: [codec, codec]}}]", "two rows of 'a' are the same variant"),
+        (
+            "experiments: [{name: a, grid: {source: [codec]}, against: {source: frames}}]",
+            "'a' compares {'source': 'codec'} against {'source': 'frames'}, which is no row of it",
+        ),
+        ("just text", "expected a mapping with a list of experiments"),
+        ("a: [", "cannot be read as a sweep"),
+    ],
+)
+def test_faults_of_a_sweep_file_are_named(tmp_path, capsys, text, message):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    with pytest.raises(SweepError, match=message):
+        read_sweep(path)
+    assert run(["ablate", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
+    """Two runs that work and one that cannot; then again, with nothing left to do."""
+    sweep = {
+        "base": TINY,
+        "experiments": [
+            {
+                "name": "source",
+                "seeds": 2,
+                "grid": {"source": ["codec", "frames"]},
+                "against": {"source": "frames"},
+            },
+            {"name": "broken", "seeds": 1, "grid": {"data_seed": [7]}},
+        ],
+    }
+    config, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump(sweep))
+    lost = plan([(Variant.of({**TINY, "data_seed": 7}), 0)])[0]
+    result_path(out / "work", lost).mkdir(parents=True)  # a set without its videos
+    assert run(["ablate", "--config", str(config), "--out", str(out), "--processes", "2"]) == 1  # one run failed
+    assert "FAILED" in capsys.readouterr().err
+    results = json.loads((out / "results.json").read_text())
+    assert results["sweep"] == sweep
+    assert results["command"].startswith("ov2kit ablate --config sweep.yaml")
+    source, broken = results["experiments"]
+    assert broken["rows"][0]["runs"] == 0
+    assert len(results["failed"]) == 2  # the canvases, and the run that needs them
+    assert "train.json" in next(iter(results["failed"].values()))
+    codec, frames = source["rows"]
+    assert codec["tokens"] == frames["tokens"] == 4 * 16
+    assert codec["parameters"] == frames["parameters"]
+    assert codec["seeds"] == frames["seeds"] == [0, 1]
+    assert codec["map_per_seed"][0] != codec["map_per_seed"][1] or codec["map"] == 0
+    assert codec["difference"]["mean"] == pytest.approx(codec["map"] - frames["map"], abs=1e-4)
+    assert "difference" not in frames
+    table = (out / "results.md").read_text()
+    assert "| codec |" in table
+    assert "not run" in table
+    assert (out / "source.png").stat().st_size > 1000
+
+    runs = sorted((out / "work" / "runs").glob("*.json"))
+    assert len(runs) == 4
+    before = {path: path.stat().st_mtime_ns for path in runs}
+    lines = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
+    assert sorted((line["variant"]["source"], line["seed"]) for line in lines) == [
+        (source, seed) for source in ("codec", "frames") for seed in (0, 1)
+    ]
+    stored = json.loads(runs[0].read_text())
+    assert Variant.of(stored["variant"]).run_key(stored["seed"]) in runs[0].name
+    sweep["experiments"].pop()
+    config.write_text(yaml.safe_dump(sweep))
+    assert run(["ablate", "--config", str(config), "--out", str(out)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in runs} == before
+    assert capsys.readouterr().err == ""
+    again = json.loads((out / "results.json").read_text())
+    assert again["experiments"][0] == source
