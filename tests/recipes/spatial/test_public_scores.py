@@ -10,7 +10,7 @@ from ov2kit.recipes.spatial.segmenter import MaskTracks
 from ov2kit.recipes.spatial.tracks import parse_tracks
 from tests.recipes.spatial import public_evaluation as public
 
-STORED = json.loads(public.GOLDEN.read_text())
+STORED = json.loads(public.STORED.read_text())
 EXACT = {"rel": 1e-13, "abs": 1e-15}  # sums are taken in another order
 
 
