@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ov2kit.errors import AssetError, CanvasError, check_number, check_numbers, check_type
-from ov2kit.files import check_file, checksum, write_tensors
+from ov2kit.files import check_file, check_format, checksum, format_name, write_tensors
 from ov2kit.geometry import to_block_layout
 from ov2kit.segments import Segments
 
@@ -29,7 +29,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 VISION_START, IMAGE_PAD, VISION_END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
 _FILE = "canvases.safetensors"
-_FORMAT, _WITHOUT_CHECKSUM = "ov2kit.canvases.2", "ov2kit.canvases.1"
+_KIND, _VERSION = "canvases", 2  # 1 had no checksum
 _TENSORS = ("images", "positions", "groups", "is_anchor", "clips")
 
 FrameTimes = Mapping[int, float]
@@ -389,7 +389,7 @@ class Canvases:
         """
         folder = Path(directory)
         header = {
-            "format": _FORMAT,
+            "format": format_name(_KIND, _VERSION),
             "frame_times": [[[int(f), float(s)] for f, s in t.items()] for t in self.clip_times()],
             "patch": self.patch,
             "merge": self.merge,
@@ -414,10 +414,9 @@ class Canvases:
         try:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get("ov2kit", "{}"))
-                if header.get("format") not in (_FORMAT, _WITHOUT_CHECKSUM):
-                    raise ValueError(f"expected format {_FORMAT!r}, got {header.get('format')!r}")
+                version = check_format(header.get("format", ""), _KIND, _VERSION, path, AssetError)
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            if header["format"] == _FORMAT and header.pop("checksum") != checksum(tensors, json.dumps(header)):
+            if version > 1 and header.pop("checksum") != checksum(tensors, json.dumps(header)):
                 raise ValueError("damaged: its content has changed since")
             tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
             times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
@@ -431,6 +430,8 @@ class Canvases:
                 fps=tuple(fps) if isinstance(fps, list) else fps,
                 provenance=header["provenance"],
             )
+        except AssetError:
+            raise
         except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
             hint = "read the public asset layout with ov2kit.codec.load_assets"
             raise AssetError(f"{path}: not a file written by Canvases.save ({error}); {hint}") from error

@@ -181,6 +181,39 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
+def format_name(kind: str, version: int) -> str:
+    """What a file says of its format: "ov2kit.canvases.2"."""
+    return f"ov2kit.{kind}.{version}"
+
+
+def check_format(
+    said: object, kind: str, newest: int, place: str | os.PathLike[str], error: type[Ov2kitError] = DataError
+) -> int:
+    """The version of what is read. What is read for how long stands in docs/formats.md.
+
+    Args:
+        said: what was written as `format_name`; None, before versions were written, is version 1.
+        kind: of the file.
+        newest: the version that is written today, and the newest that can be read.
+        place: of the file, for the message.
+        error: class of the error.
+
+    Raises:
+        Ov2kitError: of class `error`: another kind of file, or a newer version.
+    """
+    if said is None:
+        return 1
+    found = re.fullmatch(rf"ov2kit\.{kind}\.([1-9][0-9]{{0,8}})", said) if isinstance(said, str) else None
+    ours = format_name(kind, newest)
+    if found is None:
+        raise error(f"{place}: expected format {ours!r}, got {shorten(said)}")
+    if int(found[1]) > newest:
+        raise error(
+            f"{place}: format {said!r} is newer than {ours!r}, the newest that this ov2kit reads; update ov2kit"
+        )
+    return int(found[1])
+
+
 def check_file(
     path: str | os.PathLike[str], what: str = "a file", error: type[Ov2kitError] = DataError, most: int | None = None
 ) -> Path:

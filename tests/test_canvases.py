@@ -478,6 +478,8 @@ SPOILT = {
 def test_load_refuses(tmp_path, name):
     path = make().save(tmp_path)
     SPOILT[name](path)
-    told = "no such file" if name == "missing" else "not a file written by .*load_assets"
-    with pytest.raises(AssetError, match=rf"canvases.safetensors: {told}"):
+    said = {"missing": "no such file", "other format": "expected format 'ov2kit.canvases.2', got 'x'"}
+    with pytest.raises(
+        AssetError, match=f"canvases.safetensors: {said.get(name, 'not a file written by .*load_assets')}"
+    ):
         Canvases.load(tmp_path)

@@ -29,9 +29,9 @@ from ov2kit.errors import (
     check_type,
     shorten,
 )
-from ov2kit.files import write_folder
+from ov2kit.files import check_format, format_name, write_folder
 
-_FORMAT = "ov2kit.assets.1"
+_KIND, _VERSION = "assets", 1
 
 
 def save_assets(
@@ -144,8 +144,8 @@ def load_assets(
         raise AssetError(f"{folder}: no {files.DONE}, so it was never finished; make it again")
     meta = files.read_meta(folder / files.META)
     is_ours = str(meta.get("format", "")).startswith("ov2kit.assets")
-    if is_ours and meta["format"] != _FORMAT:
-        raise AssetError(f"{folder / files.META}: format {meta['format']!r} is not {_FORMAT!r}; update ov2kit")
+    if is_ours:
+        check_format(meta["format"], _KIND, _VERSION, folder / files.META, AssetError)
     names = files.list_canvases(folder, meta)
     size = files.read_sizes(folder, names, max_source_pixels)
     flat = files.read_ids(folder / files.POSITIONS, (-1, 3))
@@ -236,7 +236,7 @@ def _meta(canvases: Canvases, names: list[str], order: Order) -> dict[str, Any]:
     # Public readers know no times: they show frame index / fps. Say how far off that is.
     error = max(abs(frame / (fps or 30.0) - times[frame]) for frame in times)
     return {
-        "format": _FORMAT,
+        "format": format_name(_KIND, _VERSION),
         "fps": fps,
         "canvas_files": names,
         "patch": canvases.patch,

@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from ov2kit.errors import DataError, OutputError
-from ov2kit.files import append_to, check_file, write_text
+from ov2kit.files import append_to, check_file, check_format, format_name, kind_of, write_text
 
 Line = dict[str, Any]
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
+_KIND, _VERSION = "evaluation", 1  # of a folder: its settings say it for the predictions beside them
 _START = b'{"id": '  # of every line that `PredictionLog` writes
 
 
@@ -22,10 +23,14 @@ def read_lines(path: Path) -> list[Line]:
     """All whole lines of a file; what follows the last newline was never finished.
 
     Raises:
-        DataError: a whole line is not an object with an "id".
+        DataError: a whole line is not an object with an "id", or the settings beside it are of a newer format.
     """
+    check_file(path, "a file of predictions")
+    settings = path.with_name(SETTINGS)
+    if kind_of(settings) == "file" and b'"ov2kit.' in settings.read_bytes():  # others may have settings of their own
+        _read_settings(settings)
     lines = []
-    *whole, _ = check_file(path, "a file of predictions").read_bytes().split(b"\n")
+    *whole, _ = path.read_bytes().split(b"\n")
     for number, text in enumerate(whole, start=1):
         if not text.strip():
             continue
@@ -67,22 +72,32 @@ def claim_settings(out: Path, settings: Mapping[str, Any]) -> None:
     """
     path = out / SETTINGS
     wanted = json.loads(json.dumps(settings))
+    if "format" in wanted:
+        raise DataError('settings must not have a "format": it is that of the folder; choose another name')
+    written = {"format": format_name(_KIND, _VERSION), **wanted}
     if not path.exists():
         predictions = any(out.glob("predictions*.jsonl"))
         if not predictions:
-            write_text(path, json.dumps(wanted, indent=2) + "\n")
+            write_text(path, json.dumps(written, indent=2) + "\n")
         elif not path.exists():  # looked for again: another process of this run may just have begun
             raise DataError(f"{out}: holds predictions without {SETTINGS}; use another folder, or overwrite")
+    noted = _read_settings(path)
+    differ = [name for name in sorted({*noted, *wanted}) if noted.get(name) != wanted.get(name)]
+    if differ:
+        facts = ", ".join(f"{name} {noted.get(name)!r:.60} (now {wanted.get(name)!r:.60})" for name in differ)
+        raise DataError(f"{out}: its predictions were made with {facts}; use another folder, or overwrite")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a file, of any format that is known."""
     try:
         noted = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); use another folder, or overwrite") from error
     if not isinstance(noted, dict):
         raise DataError(f"{path}: expected an object, got {type(noted).__name__}")
-    differ = [name for name in sorted({*noted, *wanted}) if noted.get(name) != wanted.get(name)]
-    if differ:
-        facts = ", ".join(f"{name} {noted.get(name)!r:.60} (now {wanted.get(name)!r:.60})" for name in differ)
-        raise DataError(f"{out}: its predictions were made with {facts}; use another folder, or overwrite")
+    check_format(noted.pop("format", None), _KIND, _VERSION, path)
+    return noted
 
 
 class PredictionLog:

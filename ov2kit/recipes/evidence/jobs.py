@@ -13,8 +13,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from ov2kit.files import write_folder, write_text
-from ov2kit.recipes.evidence.runs.variant import Variant
+from ov2kit.files import format_name, write_folder, write_text
+from ov2kit.recipes.evidence.runs.variant import RUN, RUN_VERSION, Variant
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def run_job(job: Job, work: Path) -> None:
         from ov2kit.recipes.evidence.runs.one_run import run_variant
 
         found = run_variant(variant, job.seed, work / "canvases" / f"canvases-{variant.canvas_key()}")
-        write_text(target, json.dumps({"variant": variant.plain(), "seed": job.seed, **found}) + "\n", sync=True)
+        facts = {"format": format_name(RUN, RUN_VERSION), "variant": variant.plain(), "seed": job.seed}
+        write_text(target, json.dumps(facts | found) + "\n", sync=True)
 
 
 def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], None]) -> dict[str, str]:

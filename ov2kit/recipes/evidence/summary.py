@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.recipes.evidence.runs.variant import Variant
+from ov2kit.files import check_format
+from ov2kit.recipes.evidence.runs.variant import RUN, RUN_VERSION, SweepError, Variant
 from ov2kit.recipes.evidence.sweep import Experiment
 
 # Two-sided 95 % points of Student's t for 1 .. 9 degrees of freedom; close to the normal's beyond.
@@ -67,7 +68,13 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
 
 def _runs(variant: Variant, seeds: int, work: Path) -> dict[int, dict[str, Any]]:
     paths = {seed: work / "runs" / f"run-{variant.run_key(seed)}.json" for seed in range(seeds)}
-    return {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in paths.items() if path.exists()}
+    return {seed: _read_run(path) for seed, path in paths.items() if path.exists()}
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    check_format(run.get("format"), RUN, RUN_VERSION, path, SweepError)
+    return run
 
 
 def mean_interval(values: list[float]) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.release.companions import CONFIG, GENERATION
 from ov2kit.recipes.release.config_sizes import check_sizes
 from ov2kit.recipes.release.directory import (
+    check_lightning_entry,
     check_tensors,
     empty_model,
     fill,
@@ -117,6 +118,7 @@ def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None
         CheckpointError: unreadable, or the tensors are not those of the model it describes.
     """
     state, rest = read_lightning(path)
+    check_lightning_entry(rest.get("ov2kit"), path)
     if isinstance(config := rest.get("ov2kit", {}).get("config"), Mapping):
         check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))
     model = from_lightning_entry(rest.get("ov2kit", {}), LlavaOneVision2.from_parts, fresh=False)

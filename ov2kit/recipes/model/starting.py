@@ -17,6 +17,7 @@ from ov2kit.recipes.architecture.parts import Positions, build_connector, connec
 from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
+from ov2kit.recipes.release.directory import check_lightning_entry
 from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning
 
 
@@ -98,6 +99,7 @@ def _settings(checkpoint: Any, path: Path) -> dict[str, Any]:
     """What `LitLlavaOneVision2` was made with."""
     if not isinstance(checkpoint, dict) or "size" not in checkpoint.get("hyper_parameters", {}):
         raise CheckpointError(f"{path}: not a checkpoint of `ov2kit fit`: it does not say what its model is made of")
+    check_lightning_entry(checkpoint.get("ov2kit"), path)
     return cast(dict[str, Any], checkpoint["hyper_parameters"])
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.errors import CheckpointError
-from ov2kit.files import check_file, kind_of, write_folder
+from ov2kit.files import check_file, check_format, format_name, kind_of, write_folder
 from ov2kit.recipes.architecture.describe import describe
 from ov2kit.recipes.architecture.parts import Parts, build_parts
 from ov2kit.recipes.architecture.weightless import build_weightless
@@ -31,6 +31,7 @@ M = TypeVar("M", bound=nn.Module)  # the model, which lives above this room
 
 _MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
 _MANY = 6
+_ENTRY, _ENTRY_VERSION = "checkpoint", 1
 _LARGEST_JSON = 64 * 2**20  # bytes of a config
 
 
@@ -133,7 +134,18 @@ def lightning_entry(model: Any, files: Mapping[str, str] | None = None) -> dict[
     except CheckpointError:  # a part of the user's own, which only the settings of the run know
         config = copy.deepcopy(model.release_config)
     generation = _plain(model.language_model.generation_config)
-    return {"config": config, "generation_config": generation, "files": dict(files)}
+    format = format_name(_ENTRY, _ENTRY_VERSION)
+    return {"format": format, "config": config, "generation_config": generation, "files": dict(files)}
+
+
+def check_lightning_entry(entry: object, place: str | os.PathLike[str]) -> None:
+    """What a checkpoint holds under "ov2kit", if anything, must be of a format that is known.
+
+    Raises:
+        CheckpointError: it is newer.
+    """
+    if isinstance(entry, Mapping):
+        check_format(entry.get("format"), _ENTRY, _ENTRY_VERSION, place, CheckpointError)
 
 
 def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *, fresh: bool = True) -> M:
@@ -147,6 +159,7 @@ def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *
     Raises:
         CheckpointError: the entry has no config, or one that cannot be built.
     """
+    check_lightning_entry(entry, "checkpoint")
     if not isinstance(entry, Mapping) or "config" not in entry:
         raise CheckpointError("the checkpoint says nothing under 'ov2kit' about its model; was it written by ov2kit?")
     from transformers import GenerationConfig

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ov2kit.errors import OptionError, check_choice, check_number, check_numbers
-from ov2kit.files import write_folder
+from ov2kit.files import check_format, format_name, kind_of, write_folder
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS, H264_MIX, EncoderError, write_video
 from ov2kit.recipes.evidence.films.scene import render
@@ -25,10 +25,12 @@ from ov2kit.recipes.evidence.films.scene import render
 SPLITS = ("train", "val", "test")
 QUESTION = "When does each jump start? Answer with a list of seconds."
 _FPS = (25, 30)
+_FACTS = "jumpset.json"
+_KIND, _VERSION = "jumpset", 1
 
 
 class JumpsetError(OptionError):
-    """A set cannot be made where it was asked for."""
+    """A set cannot be made where it was asked for, or be read."""
 
 
 def make_jumpset(
@@ -87,11 +89,30 @@ def make_jumpset(
             own = [record for record, job in zip(records, jobs, strict=True) if job[0] == split]
             (scratch / f"{name}.json").write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
         shutil.copyfile(scratch / "test.json", scratch / "annotations.json")
-        made: dict[str, Any] = {"clips": counts, "seed": seed, "size": size, "encoding": encoding}
-        (scratch / "jumpset.json").write_text(
+        made: dict[str, Any] = {
+            "format": format_name(_KIND, _VERSION),
+            "clips": counts,
+            "seed": seed,
+            "size": size,
+            "encoding": encoding,
+        }
+        (scratch / _FACTS).write_text(
             json.dumps({**made, "difficulty": asdict(knobs)}, indent=1) + "\n", encoding="utf-8"
         )
     return folder
+
+
+def read_split(folder: Path, split: str) -> list[dict[str, str]]:
+    """The records of one split of a set.
+
+    Raises:
+        JumpsetError: the set is of a newer format.
+    """
+    if kind_of(folder / _FACTS) == "file":  # sets from elsewhere have none
+        made = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        check_format(made.get("format"), _KIND, _VERSION, folder / _FACTS, JumpsetError)
+    records: list[dict[str, str]] = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+    return records
 
 
 def _make_clip(

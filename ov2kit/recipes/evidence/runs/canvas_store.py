@@ -18,12 +18,13 @@ from torch import Tensor
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
-from ov2kit.files import checksum, write_tensors
+from ov2kit.files import check_format, checksum, format_name, write_tensors
 from ov2kit.recipes.data.visual_tokenizers import saliency_options
-from ov2kit.recipes.evidence.films.jumpset import SPLITS
+from ov2kit.recipes.evidence.films.jumpset import SPLITS, read_split
 from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 PATCH, MERGE = 16, 1
+_KIND, _VERSION = "canvas_store", 1
 # Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.
 _SPANS = {"bin_seconds": 0.1, "min_seconds": 0.4, "max_seconds": 3.0}
 
@@ -56,13 +57,14 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
         path = out / f"{split}.safetensors"
         if path.exists():
             continue
-        records = json.loads((data / f"{split}.json").read_text(encoding="utf-8"))
+        records = read_split(data, split)
         began = time.process_time()
         parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1)) for r in records]
         spent = time.process_time() - began
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["clip_canvases"] = torch.tensor([len(part["groups"]) for part in parts])
         facts = {
+            "format": format_name(_KIND, _VERSION),
             "answers": [json.loads(record["answer"]) for record in records],
             "seconds_per_clip": spent / len(records),
             "tokens": [int((part["seconds"] >= 0).sum()) // MERGE**2 for part in parts],
@@ -73,8 +75,11 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
 
 def read_facts(folder: Path, split: str) -> dict[str, Any]:
     """What `build_canvases` noted: answers, tokens of each clip, tokenizing seconds per clip."""
-    with safe_open(folder / f"{split}.safetensors", framework="pt") as file:
-        return cast(dict[str, Any], json.loads((file.metadata() or {})["facts"]))
+    path = folder / f"{split}.safetensors"
+    with safe_open(path, framework="pt") as file:
+        facts = cast(dict[str, Any], json.loads((file.metadata() or {})["facts"]))
+    check_format(facts.get("format"), _KIND, _VERSION, path, SweepError)
+    return facts
 
 
 def read_canvases(folder: Path, split: str) -> list[StoredClip]:
@@ -86,12 +91,15 @@ def read_canvases(folder: Path, split: str) -> list[StoredClip]:
     path = folder / f"{split}.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
             facts = json.loads((file.metadata() or {})["facts"])
+            check_format(facts.get("format"), _KIND, _VERSION, path, SweepError)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
         if facts.pop("checksum") != checksum(tensors, json.dumps(facts)):
-            raise SweepError("its content is not what was written")
+            raise ValueError("its content is not what was written")
         answers = facts["answers"]
-    except (SweepError, SafetensorError, ValueError, LookupError) as error:
+    except SweepError:
+        raise
+    except (SafetensorError, ValueError, LookupError) as error:
         raise SweepError(f"{path}: is damaged ({error}); remove {folder} to make it again") from error
     canvases = tensors["clip_canvases"].tolist()
     per_canvas = len(tensors["patches"]) // max(1, sum(canvases))

@@ -20,6 +20,9 @@ SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
 ConnectorName = Literal["merger", "mlp", "resampler", "pool", "average"]
 
 
+RUN, RUN_VERSION = "run", 1  # of what is written of a run
+
+
 class SweepError(OptionError):
     """A sweep file that cannot be run."""
 

@@ -1,0 +1,85 @@
+"""Files of every format version that was ever written are read, and newer ones are one clear error.
+
+tests/formats/vN holds what the project wrote while N was a format's newest version. They are never written again.
+"""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from ov2kit import Canvases
+from ov2kit.codec import load_assets
+from ov2kit.errors import AssetError, CheckpointError, DataError, OptionError
+from ov2kit.files import check_format, format_name
+from tests.paths import ROOT
+
+STORED = ROOT / "tests" / "formats"
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_canvases_of_each_version(version):
+    canvases = Canvases.load(STORED / version / "canvases")
+    canvases.validate()
+    assert len(canvases) > 0
+    assert canvases.provenance["preset"]
+
+
+def test_both_versions_of_canvases_hold_the_same():
+    old, new = (Canvases.load(STORED / version / "canvases") for version in ("v1", "v2"))
+    assert torch.equal(old.images, new.images)
+    assert torch.equal(old.positions, new.positions)
+    assert old.frame_times == new.frame_times
+
+
+def test_assets_of_version_1_are_the_canvases():
+    assets, canvases = load_assets(STORED / "v1" / "assets"), Canvases.load(STORED / "v1" / "canvases")
+    assert torch.equal(assets.images, canvases.images)
+    assert torch.equal(assets.positions, canvases.positions)
+
+
+def test_the_canvas_store_of_version_1():
+    pytest.importorskip("transformers", reason="needs the recipes extra")
+    from ov2kit.recipes.evidence.runs.canvas_store import read_canvases
+
+    for split in ("train", "val", "test"):
+        assert len(read_canvases(STORED / "v1" / "canvas_store", split)) > 0
+
+
+def test_predictions_and_their_settings_of_version_1():
+    from ov2kit.recipes.evaluation.predictions import read_lines
+
+    lines = read_lines(STORED / "v1" / "evaluation" / "predictions.jsonl")
+    assert lines
+    assert all("id" in line for line in lines)
+
+
+def test_a_checkpoint_of_version_1_becomes_a_model():
+    pytest.importorskip("lightning", reason="needs the recipes extra")
+    from ov2kit.recipes.model.convert import model_from_lightning
+
+    model = model_from_lightning(STORED / "v1" / "checkpoint" / "start.ckpt")
+    assert sum(p.numel() for p in model.parameters()) > 0
+
+
+def test_newer_versions_say_so(tmp_path):
+    shutil.copytree(STORED / "v1" / "assets", tmp_path / "assets")
+    meta = tmp_path / "assets" / "meta.json"
+    facts = json.loads(meta.read_text(encoding="utf-8"))
+    meta.write_text(json.dumps(facts | {"format": "ov2kit.assets.9"}), encoding="utf-8")
+    with pytest.raises(
+        AssetError, match=r"meta.json: format 'ov2kit.assets.9' is newer than 'ov2kit.assets.1'.*update"
+    ):
+        load_assets(tmp_path / "assets")
+
+
+@pytest.mark.parametrize("error", [DataError, CheckpointError, OptionError])
+def test_the_rule(error):
+    assert check_format(None, "thing", 3, "f", error) == 1
+    assert [check_format(format_name("thing", n), "thing", 3, "f", error) for n in (1, 2, 3)] == [1, 2, 3]
+    with pytest.raises(error, match=r"f: format 'ov2kit.thing.4' is newer than 'ov2kit.thing.3'"):
+        check_format("ov2kit.thing.4", "thing", 3, "f", error)
+    for other in ("ov2kit.things.1", "ov2kit.thing.0", "ov2kit.thing.x", 7, ""):
+        with pytest.raises(error, match=r"f: expected format 'ov2kit.thing.3', got"):
+            check_format(other, "thing", 3, "f", error)
