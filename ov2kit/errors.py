@@ -7,6 +7,7 @@ Each message says what was expected, what came and what to do next. The command 
 import difflib
 import math
 import numbers
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -55,6 +56,18 @@ class MissingExtraError(Ov2kitError, ImportError):
 
 class DamagedVideoWarning(UserWarning):
     """A video was damaged or cut short; the message counts what was lost."""
+
+
+def deprecated(old: str, use: str, until: str) -> None:
+    """Warn the caller of the function that calls this one that it used an old spelling.
+
+    Args:
+        old: the spelling that was used, as in "VideoStream.packets()".
+        use: what to write instead.
+        until: the version of ov2kit in which the old spelling is gone.
+    """
+    text = f"{old} is deprecated and will be removed in ov2kit {until}; use {use}"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
 def shorten(value: object, limit: int = 80) -> str:
