@@ -1,231 +1,14 @@
-"""Score maps, motion fields and saliency against the public tools' numbers and a slow re-derivation."""
+"""Saliency against a slow re-derivation."""
 
-import json
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from ov2kit.codec.scoring import camera_motion
-from ov2kit.codec.scoring import maps as score_maps
-from ov2kit.codec.scoring.camera_motion import remove_global_motion
+from ov2kit.codec.scoring.camera_motion import Compensation
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
-from ov2kit.codec.signals import resample
-from ov2kit.codec.signals.motion_vectors import rasterize_motion
-from tests.paths import GOLDEN
-
-META = json.loads((GOLDEN / "08_scores_meta.json").read_text())
-ARRAYS = np.load(GOLDEN / "08_scores.npz")
-ENCODER = [(case, stage) for case in META["mv_residual"] for stage in case["encoder_stage"]]
-CODEC = [(case, stage) for case in META["mv_residual"] for stage in case["codec_stage"]]
-
-
-def array(name):
-    return torch.from_numpy(ARRAYS[name])
-
-
-def close(mine, name):
-    torch.testing.assert_close(mine, array(name), rtol=0, atol=1e-6)
-
-
-# --- the public tools' arithmetic -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("case", "stage"), ENCODER, ids=lambda x: x.get("array", ""))
-def test_encoder_maps_match_the_public_scorer(case, stage):
-    name = f"case{case['case']}"
-    size = case["H"], case["W"]
-    if stage["kind"] == "residual":
-        mine, scale = score_maps.residual_map(array(f"{name}_residual_y"), stage["pct"], gradient=stage["use_grad"])
-    elif stage["kind"] == "mv":
-        vectors = array(f"{name}_mv")[..., :2]
-        magnitude = score_maps.motion_magnitude(vectors, stage["compensate"], units=stage["unit_div"])
-        mine, scale = score_maps.normalized(magnitude, 95.0, 1e-6)
-        rule = "floor" if stage["upsample"] == "opencv_nearest" else "linspace"
-        mine = resample.upsample(mine, *size, rule)
-    else:
-        mode = "mean" if stage["mode"] == "weighted" else stage["mode"]
-        mine = score_maps.fuse(*(array(n) for n in stage["inputs"]), mode, (stage["w_mv"], stage["w_res"]))
-        scale = None
-    close(mine, stage["array"])
-    if scale is not None:
-        assert float(scale) == pytest.approx(stage["scale"], rel=1e-6, abs=1e-6)
-
-
-@pytest.mark.parametrize(("case", "stage"), CODEC, ids=lambda x: x.get("array", ""))
-def test_codec_maps_match_the_release(case, stage):
-    name = f"case{case['case']}"
-    residual, _ = score_maps.residual_map(array(f"{name}_residual_y"))
-    if "mv_energy" in stage:
-        moving, _ = score_maps.energy_map(array(stage["mv_energy"]))
-        weights = (1.0, 1.0)
-    else:
-        magnitude = score_maps.motion_magnitude(
-            array(f"{name}_mv"),
-            stage["mv_compensate"],
-            lists=stage["mv_dir_mode"],
-            weights=(stage.get("w_mv_l0", 1.0), stage.get("w_mv_l1", 1.0)),
-        )
-        moving, _ = score_maps.normalized(magnitude, 95.0, 1e-6)
-        weights = (stage["w_mv"], stage["w_res"])
-    moving = resample.upsample(moving, case["H"], case["W"])
-    close(score_maps.fuse(moving, residual, "mean", weights), stage["array"])
-
-
-@pytest.mark.parametrize("case", META["bitcost"], ids=lambda c: f"bit{c['case']}")
-def test_bit_cost_maps_match_the_release(case):
-    grids = {name: array(f"bit{case['case']}_{name}") for name in case["available"]}
-    grid = score_maps.choose_bitcost_grid(grids, case["grid"], case["codec"])
-    mine = score_maps.bitcost_map(grid, *case["out_hw"], q=case["pct"], log_scale=case["log_scale"])
-    close(mine, f"bit{case['case']}_score")
-
-
-def test_missing_bit_cost_grid_falls_back_in_order():
-    grids = {name: torch.full((1, 1), i) for i, name in enumerate(("ctu", "mb", "sub"))}
-    assert score_maps.choose_bitcost_grid(grids, codec="hevc") is grids["ctu"]
-    assert score_maps.choose_bitcost_grid(grids, codec="h264") is grids["mb"]
-    del grids["mb"]
-    assert score_maps.choose_bitcost_grid(grids, codec="h264") is grids["sub"]
-    with pytest.raises(ValueError, match="got \\[\\]"):
-        score_maps.choose_bitcost_grid({})
-
-
-def test_sums_match_the_release():
-    torch.testing.assert_close(score_maps.block_sums(array("sum_map"), 2), array("sum_patch2"), rtol=1e-5, atol=0)
-    torch.testing.assert_close(score_maps.block_sums(array("sum_map"), 2, 2), array("sum_block2"), rtol=1e-5, atol=0)
-
-
-def test_intra_cap_matches_the_release():
-    debug = META["iframe_clip"]["debug"]
-    intra = torch.tensor([kind == "I" for kind in META["iframe_clip"]["pict_types"]])
-    mine = score_maps.cap_intra(array("iclip_in"), intra, META["iframe_clip"]["percentile"])
-    close(mine, "iclip_out")
-    assert int((mine != array("iclip_in")).sum()) == debug["changed_pixels"]
-
-
-@pytest.mark.parametrize("q", [0.0, 37.5, 50.0, 95.0, 99.0, 100.0])
-def test_percentile_is_numpys(q):
-    values = torch.randn(5, 41, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    counted = torch.rand(5, 41, generator=torch.Generator().manual_seed(1)) < 0.6
-    counted[3] = False
-    counted[4] = torch.arange(41) == 7
-    mine = score_maps.percentile(values, q, counted)
-    for i in range(5):
-        expected = np.percentile(values[i][counted[i]].numpy(), q) if counted[i].any() else 0.0
-        assert float(mine[i]) == pytest.approx(expected, rel=1e-12)
-    expected = torch.from_numpy(np.percentile(values.numpy(), q, axis=1))
-    torch.testing.assert_close(score_maps.percentile(values, q), expected)
-
-
-@pytest.mark.parametrize(("cells", "size", "grid"), [((3, 5), (8, 12), (4, 3)), ((9, 16), (6, 10), (3, 5))])
-def test_cell_sums_are_sums_of_the_upsampled_map(cells, size, grid):
-    maps = torch.rand(2, *cells, generator=torch.Generator().manual_seed(0))
-    slow = resample.upsample(maps, *size).unflatten(1, (grid[0], -1)).unflatten(3, (grid[1], -1)).sum((2, 4))
-    torch.testing.assert_close(score_maps.cell_sums(maps, size, grid), slow)
-
-
-# --- motion ---------------------------------------------------------------------------------------
-
-
-def vectors_of(rows):
-    """rows of (source, w, h, dst_x, dst_y, motion_x, motion_y, motion_scale)"""
-    names = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
-    kinds = ("<i4", "u1", "u1", "<i2", "<i2", "<i4", "<i4", "<u2")
-    return np.array([tuple(row) for row in rows], dtype=list(zip(names, kinds, strict=True)))
-
-
-def test_vectors_land_where_their_blocks_are():
-    vectors = vectors_of(
-        [
-            (-1, 16, 16, 8, 8, 6, -10, 4),  # top left macroblock
-            (-1, 16, 8, 24, 4, 8, 0, 4),  # upper half of the next
-            (-1, 8, 16, 4, 24, 0, 3, 2),  # left half of the one below, in half pels
-            (1, 8, 8, 12, 20, 4, -8, 4),  # future alone: reversed
-            (1, 8, 8, 12, 28, 40, 40, 4),  # future beside a past entry: ignored, whatever the order
-            (-1, 8, 8, 12, 28, -4, 0, 4),
-            (1, 16, 16, 8, 8, 99, 99, 4),
-            (-1, 16, 16, 40, 24, 20, 20, 4),  # sticks out to the right and below
-        ]
-    )
-    field = rasterize_motion(vectors, np.zeros(8, dtype=np.int64), 1, (30, 36))[0]
-    assert field.shape == (4, 5, 2)
-    assert field.dtype == torch.float32
-    nan = float("nan")
-    x = [[1.5, 1.5, 2, 2, nan], [1.5, 1.5, nan, nan, nan], [0, -1, nan, nan, 5], [0, -1, nan, nan, 5]]
-    y = [[-2.5, -2.5, 0, 0, nan], [-2.5, -2.5, nan, nan, nan], [1.5, 2, nan, nan, 5], [1.5, 0, nan, nan, 5]]
-    torch.testing.assert_close(field, torch.tensor([x, y]).permute(1, 2, 0), equal_nan=True, rtol=0, atol=0)
-
-
-def test_rasterizing_many_frames_equals_painting_blocks_one_by_one():
-    rng = np.random.default_rng(0)
-    rows, frames = [], []
-    for frame in range(5):
-        for y in range(0, 64, 16):
-            for x in range(-16, 112, 16):
-                kind = [(16, 16), (16, 8), (8, 16), (8, 8)][rng.integers(4)]
-                for dy in range(0, 16, kind[1]):
-                    for dx in range(0, 16, kind[0]):
-                        if rng.random() < 0.8:
-                            vector = rng.integers(-90, 90, 2)
-                            centre = (x + dx + kind[0] // 2, y + dy + kind[1] // 2)
-                            rows.append((rng.choice([-1, 1]), *kind, *centre, *vector, 4))
-                            frames.append(frame)
-    order = rng.permutation(len(rows))
-    rows, frames = [rows[i] for i in order], np.array(frames)[order]
-    slow = np.full((5, 64, 96, 2), np.nan, dtype=np.float32)
-    for past in (False, True):
-        for row, frame in zip(rows, frames, strict=True):
-            source, w, h, cx, cy, mx, my, scale = row
-            if (source < 0) == past:
-                area = slow[frame, max(0, cy - h // 2) : cy + h // 2, max(0, cx - w // 2) : max(0, cx + w // 2)]
-                area[...] = np.array([mx, my]) / scale * (1 if past else -1)
-    field = rasterize_motion(vectors_of(rows), frames, 5, (64, 96))
-    np.testing.assert_array_equal(field.numpy(), slow[:, ::8, ::8])
-    coarse = rasterize_motion(vectors_of(rows), frames, 5, (64, 96), cell=16)
-    assert coarse.shape == (5, 4, 6, 2)
-
-
-def test_no_vectors_is_a_field_of_holes():
-    field = rasterize_motion(vectors_of([]), np.zeros(0, dtype=np.int64), 2, (17, 33))
-    assert field.shape == (2, 3, 5, 2)
-    assert field.isnan().all()
-
-
-def camera(zoom=0.0, turn=0.0, pan=(0.0, 0.0), size=(23, 40)):
-    y, x = torch.meshgrid(torch.arange(size[0]) - 11.0, torch.arange(size[1]) - 20.0, indexing="ij")
-    return torch.stack([pan[0] + zoom * x - turn * y, pan[1] + zoom * y + turn * x], dim=2)
-
-
-@pytest.mark.parametrize("field", [camera(0.08), camera(turn=0.1), camera(0.05, -0.07, (3.0, -2.0))])
-def test_affine_compensation_follows_the_camera(field):
-    field = field.clone()
-    field[2:7, 5:12] += torch.tensor([6.0, -5.0])  # an object of its own
-    field[15:18, 30:35] = float("nan")
-    own = remove_global_motion(field, "affine")
-    length = own.norm(dim=2)
-    known = ~length.isnan()
-    assert torch.equal(~known, field.isnan().any(2))
-    still = known.clone()
-    still[2:7, 5:12] = False
-    assert length[still].max() < 0.25
-    assert length[2:7, 5:12].min() > 7  # of 7.8
-    assert remove_global_motion(field, "median").norm(dim=2)[still].max() > 1  # what a pan model leaves
-
-
-@pytest.mark.parametrize("compensation", get_args(camera_motion.Compensation))
-def test_a_pan_is_removed_and_an_empty_field_survives(compensation):
-    pan = camera(pan=(4.0, -1.5))
-    pan[3, 4] = float("nan")
-    left = remove_global_motion(torch.stack([pan, torch.full_like(pan, float("nan"))]), compensation)
-    if compensation == "none":
-        torch.testing.assert_close(left[0], pan, equal_nan=True)
-    else:
-        assert left[0].nan_to_num(nan=0.0).abs().max() < 1e-2
-    assert left[1].isnan().all()
-
-
-# --- the module -----------------------------------------------------------------------------------
+from ov2kit.codec.signals.resample import upsample
 
 SIZE, GRID, CELLS = (28, 42), (4, 6), (6, 9)
 
@@ -327,7 +110,7 @@ def test_still_frames_are_not_lifted_unless_asked():
     assert torch.equal(by_frame[1], by_frame[2])
 
 
-@pytest.mark.parametrize("compensation", get_args(camera_motion.Compensation))
+@pytest.mark.parametrize("compensation", get_args(Compensation))
 @pytest.mark.parametrize("normalize", ["frame", "group"])
 def test_batches_equal_singles(normalize, compensation):
     clips = [clip(seed=seed) for seed in range(3)]
@@ -364,7 +147,7 @@ def test_external_maps_replace_the_scores_of_their_frames():
     module = MotionResidualSaliency()
     plain = module(luma, reference, field, GRID, valid=valid)
     mixed = module(luma, reference, field, GRID, valid=valid, external=maps)
-    own = resample.upsample(maps, *SIZE).unflatten(1, (4, 7)).unflatten(3, (6, 7)).sum((2, 4))
+    own = upsample(maps, *SIZE).unflatten(1, (4, 7)).unflatten(3, (6, 7)).sum((2, 4))
     torch.testing.assert_close(mixed[[0, 1, 2, 4]], own[[0, 1, 2, 4]])
     assert torch.equal(mixed[3], plain[3])
 
