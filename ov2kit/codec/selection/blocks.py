@@ -7,6 +7,7 @@ frames, hb x wb blocks per frame, P P-canvases, n chosen blocks.
 Both selectors share one interface, and break ties alike: the earlier frame, then raster order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,7 +18,9 @@ from ov2kit.errors import check_choice, check_number
 
 Placement = Literal["time", "quantile"]
 _LEAST_WEIGHT = 1e-6
-_STEPS = 3  # in its range, near its centre, anywhere
+_STEPS = 3  # in its range, near its center, anywhere
+#: (B, T, hb, wb) scores, (B, T) usable frames, blocks per canvas, P -> (B, P * blocks, 3) blocks, (B,) how many
+_Choose = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class StratifiedChoice:
     Args:
         canvas: (B, N) long P-canvas of each candidate, -1 where it was not chosen.
         turn: (B, N) long order of picking: sort the chosen by (turn, score descending).
-        focus: (B, P, 3) long first and last frame of each canvas's range, and its centre.
+        focus: (B, P, 3) long first and last frame of each canvas's range, and its center.
     """
 
     canvas: Tensor
@@ -45,8 +48,8 @@ def stratify(
     """Cut time into ranges of equal weight and fill one canvas from each.
 
     The cumulative weight of the frames is cut into P equal quantiles. Canvas p takes the best free
-    candidates of its range (both ends included, so neighbours share a frame); if too few, of the
-    frames within the range's length of its centre; then of all frames.
+    candidates of its range (both ends included, so neighbors share a frame); if too few, of the
+    frames within the range's length of its center; then of all frames.
 
     Args:
         frames: (N,) long frame of each candidate, ascending; candidates of a frame in the order
@@ -75,10 +78,10 @@ def stratify(
     left = scores.clone()  # -inf once taken
     turn = torch.full_like(scores, -1, dtype=torch.long)
     for p in range(p_canvases):
-        low, high, centre = focus[:, p, :1], focus[:, p, 1:2], focus[:, p, 2:]
+        low, high, center = focus[:, p, :1], focus[:, p, 1:2], focus[:, p, 2:]
         radius = high + 1 - low
         room = torch.full_like(low, most)
-        for step, (begin, end) in enumerate(((low, high), (centre - radius, centre + radius), (first, last))):
+        for step, (begin, end) in enumerate(((low, high), (center - radius, center + radius), (first, last))):
             near = left.masked_fill((frames < begin) | (frames > end), -torch.inf)
             taken = _first_best(near, room, most)
             left.masked_fill_(taken, -torch.inf)
@@ -110,7 +113,7 @@ class SaliencyBlockSelector(nn.Module):
     plus `peak_weight` times the best of them. See `stratify` for the rest.
 
     Args:
-        p_canvases: P, canvases to fill.
+        p_canvases: P, canvases to fill where a call gives no other number.
         rank_damping: lambda; 0 damps nothing.
         peak_weight: alpha.
         placement: order of the result. ``"time"`` sorts all chosen blocks by (frame, row, col)
@@ -148,6 +151,7 @@ class SaliencyBlockSelector(nn.Module):
         *,
         anchor: int = 0,
         good: Tensor | None = None,
+        p_canvases: int | None = None,
     ) -> Tensor:
         """Choose the blocks of one group.
 
@@ -156,6 +160,7 @@ class SaliencyBlockSelector(nn.Module):
             blocks_per_canvas: hb * wb when omitted.
             anchor: frame that is kept whole, so never a candidate; all other frames are.
             good: (T,) bool, False for frames to leave out.
+            p_canvases: P of this group; that of the constructor when omitted.
 
         Returns:
             (n, 3) long (frame, row, col), n = min(P * blocks_per_canvas, candidates). Canvas i is
@@ -164,11 +169,10 @@ class SaliencyBlockSelector(nn.Module):
 
         Raises:
             ValueError: shapes do not fit, or `anchor` is no frame.
+            OptionError: `p_canvases` or `blocks_per_canvas` is out of range.
         """
-        blocks = _check(scores, 3, blocks_per_canvas, good)
-        usable = _usable(scores[None], anchor, good)
-        chosen, _ = self._choose(scores[None], usable, blocks)
-        return chosen[0, : _count(scores, usable, good, self.p_canvases * blocks)]
+        p = self.p_canvases if p_canvases is None else p_canvases
+        return _of_one(self._choose, scores, blocks_per_canvas, p, anchor, good)
 
     def forward_batch(
         self,
@@ -178,6 +182,7 @@ class SaliencyBlockSelector(nn.Module):
         *,
         anchor: int | Tensor = 0,
         good: Tensor | None = None,
+        p_canvases: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Choose the blocks of many groups of one frame size at once.
 
@@ -187,13 +192,14 @@ class SaliencyBlockSelector(nn.Module):
             blocks_per_canvas: hb * wb when omitted.
             anchor: one frame for all, or (B,).
             good: (B, T) bool, False for frames to leave out.
+            p_canvases: P of every group; that of the constructor when omitted.
 
         Returns:
             (B, P * blocks_per_canvas, 3) long, as `forward` with rows of -1 at the end, and (B,)
             long number of blocks. Row for row equal to `forward` on each group.
         """
-        blocks = _check(scores, 4, blocks_per_canvas, good)
-        return self._choose(scores, _usable(scores, anchor, good, lengths), blocks)
+        p = self.p_canvases if p_canvases is None else p_canvases
+        return _of_many(self._choose, scores, lengths, blocks_per_canvas, p, anchor, good)
 
     def damped(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """(..., N) float64 scores -> damped ones by rank, and the (..., N) block at each rank."""
@@ -201,7 +207,7 @@ class SaliencyBlockSelector(nn.Module):
         ranks = torch.arange(scores.shape[-1], device=scores.device, dtype=torch.float64)
         return ranked * (1.0 + self.rank_damping * ranks).rsqrt(), block
 
-    def _choose(self, scores: Tensor, usable: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+    def _choose(self, scores: Tensor, usable: Tensor, blocks: int, p_canvases: int) -> tuple[Tensor, Tensor]:
         per_frame = scores.shape[2] * scores.shape[3]
         damped, block = self.damped(_finite(scores).flatten(2))
         positive = damped.clamp(min=0)
@@ -210,20 +216,20 @@ class SaliencyBlockSelector(nn.Module):
         damped.masked_fill_(~usable[..., None], -torch.inf)
         frames = torch.arange(scores.shape[1], device=scores.device)
         by_rank = stratify(
-            frames.repeat_interleave(per_frame), damped.flatten(1), weights, self.p_canvases, blocks
+            frames.repeat_interleave(per_frame), damped.flatten(1), weights, p_canvases, blocks
         ).canvas.view_as(damped)
         canvas = torch.empty_like(by_rank).scatter_(2, block, by_rank).flatten(1)
-        places = self.p_canvases * blocks
+        places = p_canvases * blocks
         if self.placement == "time":
             return _gather_blocks(canvas.clamp_(max=0), 1, places, scores.shape[2:])
-        return _gather_blocks(canvas, self.p_canvases, places, scores.shape[2:])
+        return _gather_blocks(canvas, p_canvases, places, scores.shape[2:])
 
 
 class TopKBlockSelector(nn.Module):
     """The best blocks of all frames but the anchor, whatever their time: what the release runs.
 
     Args:
-        p_canvases: P, canvases to fill.
+        p_canvases: P, canvases to fill where a call gives no other number.
     """
 
     def __init__(self, p_canvases: int = 3) -> None:
@@ -241,12 +247,11 @@ class TopKBlockSelector(nn.Module):
         *,
         anchor: int = 0,
         good: Tensor | None = None,
+        p_canvases: int | None = None,
     ) -> Tensor:
         """As `SaliencyBlockSelector.forward`: (T, hb, wb) -> (n, 3) long in (frame, row, col) order."""
-        blocks = _check(scores, 3, blocks_per_canvas, good)
-        usable = _usable(scores[None], anchor, good)
-        chosen, _ = self._choose(scores[None], usable, blocks)
-        return chosen[0, : _count(scores, usable, good, self.p_canvases * blocks)]
+        p = self.p_canvases if p_canvases is None else p_canvases
+        return _of_one(self._choose, scores, blocks_per_canvas, p, anchor, good)
 
     def forward_batch(
         self,
@@ -256,17 +261,42 @@ class TopKBlockSelector(nn.Module):
         *,
         anchor: int | Tensor = 0,
         good: Tensor | None = None,
+        p_canvases: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `SaliencyBlockSelector.forward_batch`."""
-        blocks = _check(scores, 4, blocks_per_canvas, good)
-        return self._choose(scores, _usable(scores, anchor, good, lengths), blocks)
+        p = self.p_canvases if p_canvases is None else p_canvases
+        return _of_many(self._choose, scores, lengths, blocks_per_canvas, p, anchor, good)
 
-    def _choose(self, scores: Tensor, usable: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+    def _choose(self, scores: Tensor, usable: Tensor, blocks: int, p_canvases: int) -> tuple[Tensor, Tensor]:
         flat = _finite(scores).masked_fill_(~usable[..., None, None], -torch.inf).flatten(1)
-        places = self.p_canvases * blocks
+        places = p_canvases * blocks
         most = min(places, flat.shape[1])
         taken = _first_best(flat, flat.new_full((len(flat), 1), most, dtype=torch.long), most)
         return _gather_blocks(taken.long() - 1, 1, places, scores.shape[2:])
+
+
+def _of_one(
+    choose: _Choose, scores: Tensor, blocks_per_canvas: int | None, p_canvases: int, anchor: int, good: Tensor | None
+) -> Tensor:
+    """Check one group, choose, and cut off the places that stay empty."""
+    blocks = _check(scores, 3, blocks_per_canvas, p_canvases, good)
+    usable = _usable(scores[None], anchor, good)
+    chosen, _ = choose(scores[None], usable, blocks, p_canvases)
+    return chosen[0, : _count(scores, usable, good, p_canvases * blocks)]
+
+
+def _of_many(
+    choose: _Choose,
+    scores: Tensor,
+    lengths: Tensor | None,
+    blocks_per_canvas: int | None,
+    p_canvases: int,
+    anchor: int | Tensor,
+    good: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Check a batch of groups and choose."""
+    blocks = _check(scores, 4, blocks_per_canvas, p_canvases, good)
+    return choose(scores, _usable(scores, anchor, good, lengths), blocks, p_canvases)
 
 
 def _gather_blocks(canvas: Tensor, lots: int, places: int, grid: torch.Size) -> tuple[Tensor, Tensor]:
@@ -310,11 +340,12 @@ def _finite(scores: Tensor) -> Tensor:
     return scores.detach().to(torch.float64, copy=True).nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
 
 
-def _check(scores: Tensor, ndim: int, blocks_per_canvas: int | None, good: Tensor | None) -> int:
+def _check(scores: Tensor, ndim: int, blocks_per_canvas: int | None, p_canvases: int, good: Tensor | None) -> int:
     shape = "(T, hb, wb)" if ndim == 3 else "(B, T, hb, wb)"
     if scores.ndim != ndim or scores.shape[-1] * scores.shape[-2] == 0:
         raise ValueError(f"scores must be {shape} with at least one block, got {tuple(scores.shape)}")
     if good is not None and good.shape != scores.shape[:-2]:
         raise ValueError(f"good must mark each of the {tuple(scores.shape[:-2])} frames, got {tuple(good.shape)}")
+    check_number("p_canvases", p_canvases, low=0, integer=True)
     blocks = scores.shape[-1] * scores.shape[-2] if blocks_per_canvas is None else blocks_per_canvas
     return check_number("blocks_per_canvas", blocks, low=1, integer=True)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector, stratify
+from ov2kit.errors import OptionError
 from tests.paths import GOLDEN
 
 META = json.loads((GOLDEN / "09_stratified_meta.json").read_text())
@@ -188,7 +189,7 @@ def test_quantile_ranges_run_forward_in_time(frames, canvases, per_canvas, seed)
     assert (focus.diff(dim=0) >= 0).all()
     assert (focus[:, 0] <= focus[:, 2]).all()
     assert (focus[:, 2] <= focus[:, 1]).all()
-    if canvases * per_canvas <= frames * 4:  # each canvas has its own range, and neighbours share a frame
+    if canvases * per_canvas <= frames * 4:  # each canvas has its own range, and neighbors share a frame
         assert torch.equal(focus[1:, 0], focus[:-1, 1])
 
 
@@ -213,6 +214,21 @@ def test_selectors_say_what_is_wrong(selector):
         selector(torch.zeros(4, 2, 2), good=torch.ones(3, dtype=torch.bool))
     with pytest.raises(ValueError, match="at least 1, got 0"):
         selector(torch.zeros(4, 2, 2), 0)
+
+
+@pytest.mark.parametrize("kind", [SaliencyBlockSelector, TopKBlockSelector])
+@pytest.mark.parametrize("p_canvases", [0, 1, 2, 5])
+def test_a_call_may_give_its_own_number_of_canvases(kind, p_canvases):
+    scores = torch.rand(2, 7, 3, 4, generator=torch.Generator().manual_seed(p_canvases))
+    given, built = kind(3), kind(p_canvases)
+    assert torch.equal(given(scores[0], p_canvases=p_canvases), built(scores[0]))
+    assert len(given(scores[0], p_canvases=p_canvases)) == min(p_canvases, 6) * 12
+    for mine, theirs in zip(
+        given.forward_batch(scores, p_canvases=p_canvases), built.forward_batch(scores), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(OptionError, match="p_canvases must be a whole number, at least 0, got"):
+        given(scores[0], p_canvases=1.5)
 
 
 @pytest.mark.parametrize("selector", [SaliencyBlockSelector(0), TopKBlockSelector(0)], ids=names)
