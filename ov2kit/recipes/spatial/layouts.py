@@ -178,7 +178,7 @@ def _meta(root: Path, path: Path, fps: float) -> Iterator[ReferringItem]:
 def _davis_text(root: Path, path: Path, fps: float) -> Iterator[ReferringItem]:
     base = root / "DAVIS" if (root / "DAVIS").is_dir() else root
     seen: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
         if not line.strip():
             continue
         match = _DAVIS_LINE.match(line)
