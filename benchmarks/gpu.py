@@ -180,11 +180,11 @@ def ways(q, segments, arguments):
         n = segments.num_tokens
         bias = torch.zeros(n, n, dtype=q.dtype, device=q.device).masked_fill_(~segments.dense(), -torch.inf)
         bias = bias[None, None].expand(1, q.shape[1], n, n)
-        kernel = xformers._kernels().attention
-        found["xformers, dense mask"] = lambda q, k, v: kernel(q[None], k[None], v[None], attn_bias=bias)[0]
+        memory_efficient = xformers._kernels().attention
+        found["xformers, dense mask"] = lambda q, k, v: memory_efficient(q[None], k[None], v[None], attn_bias=bias)[0]
     if not attention_backends(q, segments)["varlen"]:
-        kernel, sums, longest = varlen._kernel(), segments.cu_seqlens, segments.max_length
-        found["torch varlen, called directly"] = lambda q, k, v: kernel(q, k, v, sums, sums, longest, longest)
+        direct, sums, longest = varlen._kernel(), segments.cu_seqlens, segments.max_length
+        found["torch varlen, called directly"] = lambda q, k, v: direct(q, k, v, sums, sums, longest, longest)
     mask = segments.dense()
     found["SDPA, dense mask"] = lambda q, k, v: dense_mask_call(q, k, v, mask)
     found["SDPA, call per segment"] = lambda q, k, v: call_per_segment(q, k, v, list(segments.lengths))
