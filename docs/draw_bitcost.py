@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ov2kit.cli import SAMPLE
 from ov2kit.codec import BitCostMap, VideoStream
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.recipes.commands.demo import SAMPLE
 
 FRAMES = (4, 12, 22, 33)
 WIDTH, GAP, CAPTION = 360, 8, 22

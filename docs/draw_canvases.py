@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from ov2kit.cli import SAMPLE
 from ov2kit.codec import CodecTokenizer
+from ov2kit.recipes.commands.demo import SAMPLE
 
 SCALE, GAP, CAPTION = 0.6, 8, 22
 

@@ -1,16 +1,18 @@
 """What works on this machine: versions, extras, attention backends, codecs and their signals."""
 
-import importlib
-import importlib.util
+import json
 import platform
 from importlib import metadata
 from typing import Any
 
 import av
 import torch
+from jsonargparse import ArgumentParser, Namespace
 
 import ov2kit
 from ov2kit.codec.stream import MOTION_CODECS
+from ov2kit.encoders import attention_backends
+from ov2kit.encoders.backends.pairs import misfits
 
 _CORE = ("torch", "numpy", "av", "einops", "timm", "safetensors", "pillow", "jsonargparse", "tqdm")
 _EXTRAS = {
@@ -33,6 +35,22 @@ _CODECS = {
 }  # fmt: skip
 
 
+def parser() -> ArgumentParser:
+    """Options of `ov2kit doctor`."""
+    command = ArgumentParser(
+        description="Versions, extras, codecs and their signals on this machine.", exit_on_error=False
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    return command
+
+
+def run(parsed: Namespace) -> int:
+    """`ov2kit doctor`."""
+    findings = examine()
+    print(json.dumps(findings, indent=2) if parsed.json else render(findings))
+    return 0
+
+
 def examine() -> dict[str, Any]:
     """Everything `render` shows, as JSON-able values."""
     return {
@@ -47,8 +65,8 @@ def examine() -> dict[str, Any]:
             extra: {name: {"version": _version(name), "adds": adds} for name, adds in packages.items()}
             for extra, packages in _EXTRAS.items()
         },
-        "attention": _attention(),
-        "kernels": _misfits(),
+        "attention": attention_backends(),
+        "kernels": misfits(),
         "codecs": {
             name: {
                 "title": title,
@@ -83,8 +101,6 @@ def render(findings: dict[str, Any]) -> str:
     for name, reasons in findings["attention"].items():
         lines.append(f"  {name:<14} {'works' if not reasons else 'no: ' + '; '.join(reasons)}")
     lines += [f"  {why}" for why in findings["kernels"].values()]
-    if not findings["attention"]:
-        lines.append("  none: this build has no ov2kit.encoders")
     lines += ["", "codecs          decodes  bytes  types  motion vectors"]
     for facts in findings["codecs"].values():
         marks = [("yes" if facts[key] else "no") for key in ("decodes", "bytes", "types", "motion")]
@@ -106,21 +122,3 @@ def _decodes(name: str) -> bool:
     except av.codec.codec.UnknownCodecError:
         return False
     return True
-
-
-def _attention() -> dict[str, list[str]]:
-    """Backend -> reasons why it cannot run; empty reasons mean it can."""
-    if importlib.util.find_spec("ov2kit.encoders") is None:
-        return {}
-    encoders = importlib.import_module("ov2kit.encoders")
-    reasons: dict[str, list[str]] = encoders.attention_backends()
-    return reasons
-
-
-def _misfits() -> dict[str, str]:
-    """Kernel package -> why it does not fit the torch beside it."""
-    if importlib.util.find_spec("ov2kit.encoders") is None:
-        return {}
-    pairs = importlib.import_module("ov2kit.encoders.backends.pairs")
-    found: dict[str, str] = pairs.misfits()
-    return found

@@ -7,11 +7,22 @@ Each message says what was expected, what came and what to do next. The command 
 import difflib
 import math
 import numbers
+import sys
+import traceback as tracebacks
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+#: package -> the extra that installs it
+EXTRAS = {
+    **dict.fromkeys(
+        ("lightning", "torchmetrics", "transformers", "tokenizers", "matplotlib", "pycocotools"), "recipes"
+    ),
+    "xformers": "gpu",
+    "ray": "scale",
+}
 
 
 class Ov2kitError(Exception):
@@ -50,7 +61,7 @@ class OutputError(Ov2kitError, OSError):
     """A file or folder cannot be written: the disk is full, the place is taken, or an input lies there."""
 
 
-class MissingExtraError(Ov2kitError, ImportError):
+class MissingExtraError(Ov2kitError, ModuleNotFoundError):
     """An optional package is needed; the message names the extra that installs it."""
 
 
@@ -68,6 +79,43 @@ def deprecated(old: str, use: str, until: str) -> None:
     """
     text = f"{old} is deprecated and will be removed in ov2kit {until}; use {use}"
     warnings.warn(text, DeprecationWarning, stacklevel=3)
+
+
+@contextmanager
+def needs_extra(what: str) -> Iterator[None]:
+    """Turn the missing package of an extra into an error that names both.
+
+    Args:
+        what: needs it, as it begins the message.
+
+    Raises:
+        MissingExtraError: an import in here missed a package of `EXTRAS`.
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise MissingExtraError(
+            f"{what} needs {package}, which is not installed; run: pip install 'ov2kit[{EXTRAS[package]}]'",
+            name=error.name,
+        ) from error
+
+
+def print_error(error: BaseException, message: str | None = None, *, traceback: bool = False) -> int:
+    """Report an error on stderr in one line, below its traceback if that is asked for.
+
+    Returns:
+        2, the exit status of a command that failed.
+    """
+    if traceback:
+        tracebacks.print_exception(error)
+    text = " ".join((str(error) if message is None else message).split())
+    print(f"error: {text}", file=sys.stderr)
+    return 2
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -6,12 +6,13 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from types import SimpleNamespace
 
 import pytest
 
-from ov2kit.cli import run
+from ov2kit.cli import COMMANDS, run
 from ov2kit.codec import CodecTokenizer, load_assets
 from tests.paths import SAMPLE
 
@@ -67,7 +68,7 @@ class TestTokenize:
         names = {path.suffix for path in (tmp_path / "bbb_360p").iterdir()}
         assert f".{kind}" in names
 
-    def test_existing_results_are_kept_unless_told(self, ov2kit, tmp_path):
+    def test_existing_results_are_kept_without_overwrite(self, ov2kit, tmp_path):
         command = ("tokenize", SAMPLE, "--out", tmp_path, "--budget_canvases", 1)
         ov2kit(*command)
         before = (tmp_path / "bbb_360p" / "_DONE").stat().st_mtime_ns
@@ -126,23 +127,7 @@ class TestTokenize:
 
 
 class TestOthers:
-    @pytest.mark.parametrize(
-        "command",
-        [
-            "tokenize",
-            "report",
-            "demo",
-            "doctor",
-            "fit",
-            "validate",
-            "test",
-            "predict",
-            "generate",
-            "convert",
-            "evaluate",
-            "compare",
-        ],
-    )
+    @pytest.mark.parametrize("command", COMMANDS)
     def test_help(self, ov2kit, command):
         assert "usage" in ov2kit(command, "--help").stdout
         assert command in ov2kit("--help").stdout
@@ -175,3 +160,73 @@ class TestOthers:
         assert not motion["vp9"]
         assert facts["core"]["av"]
         assert "H.264" in ov2kit("doctor").stdout
+
+
+class TestOfEveryCommand:
+    def test_an_unknown_command_names_the_nearest(self, ov2kit):
+        assert_one_error_line(ov2kit("tokenise", status=2), "tokenise", "did you mean 'tokenize'?")
+
+    @pytest.mark.parametrize("option", ["--budget_canvases=2", "--budget-canvases=2"])
+    def test_dashes_and_underscores_are_the_same_option(self, ov2kit, tmp_path, option):
+        ov2kit("tokenize", SAMPLE, "--out", tmp_path, option, "--max-pixels", 4000, "--quiet")
+        assert len(load_assets(tmp_path / "bbb_360p")) == 2
+
+    def test_only_names_of_options_are_respelled(self, ov2kit, tmp_path):
+        assert_one_error_line(
+            ov2kit("compare", "a-b", f"{tmp_path}/c-d", "--metric=e-f", status=2, cwd=tmp_path), "a-b"
+        )
+        done = ov2kit("tokenize", "--out", tmp_path / "o-o", "--", "--no-video.mp4", status=2, cwd=tmp_path)
+        assert_one_error_line(done, "--no-video.mp4")
+
+    @pytest.mark.parametrize(
+        ("arguments", "raised"),
+        [
+            (["tokenize", "none.mp4", "--out", "o"], "VideoError"),
+            (["report", "none.mp4"], "VideoError"),
+            (["fit", "--config", "nine.yaml"], "ArgumentError"),
+            (["tokenise"], "OptionError"),
+        ],
+    )
+    def test_traceback_at_any_place_shows_what_one_line_hides(self, ov2kit, tmp_path, arguments, raised):
+        plain = ov2kit(*arguments, status=2, cwd=tmp_path).stderr
+        assert "Traceback" not in plain
+        for place in range(len(arguments) + 1):
+            shown = ov2kit(*arguments[:place], "--traceback", *arguments[place:], status=2).stderr
+            assert "Traceback (most recent call last)" in shown
+            assert raised in shown
+            assert shown.endswith(plain)
+
+    def test_a_missing_extra_is_one_line_that_names_it(self, tmp_path):
+        code = """
+            import sys
+
+            class Missing:
+                def find_spec(self, name, *rest):
+                    if name.split(".")[0] in ("lightning", "transformers", "torchmetrics"):
+                        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+            sys.meta_path.insert(0, Missing())
+            from ov2kit.cli import run
+
+            for arguments in (["--help"], ["fit", "--help"], ["demo", "--help"]):
+                try:
+                    assert run(arguments) == 0
+                except SystemExit as end:
+                    assert end.code == 0
+            print("none is needed for help", file=sys.stderr)
+            assert run(["fit", "--config", "debug.yaml"]) == 2
+            assert run(["evaluate", "--model", ".", "--data", ".", "--out", "o"]) == 2
+            assert run(["demo", "--out", "demo"]) == 0
+        """
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        help_needs, *errors = done.stderr.strip().splitlines()
+        assert help_needs == "none is needed for help"
+        remedy = "which is not installed; run: pip install 'ov2kit[recipes]'"
+        assert errors == [
+            f"error: 'ov2kit fit' needs lightning, {remedy}",
+            f"error: ov2kit.recipes.metrics needs torchmetrics, {remedy}",
+        ]
+        assert done.stdout.strip().splitlines()[-1].endswith(remedy)
+        assert (tmp_path / "demo" / "report.html").exists()

@@ -28,6 +28,7 @@ ROOMS = {
         "tokenizers": {"video", "signals", "stream", "scoring", "grouping", "selection"},
         "assets": {"video"},
         "report": {"video", "stream"},
+        "commands": {"tokenizers", "assets", "report"},
     },
     "recipes": {
         "architecture": set(),

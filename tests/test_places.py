@@ -96,7 +96,7 @@ def test_a_made_up_name_replaces_only_its_own_video(ov2kit, clip, tmp_path, kind
 def test_the_name_of_an_experiment_stays_a_name(ov2kit, tmp_path, name):
     sweep = {"experiments": [{"name": name, "grid": {"budget": [1]}}]}
     (tmp_path / "s.yaml").write_text(json.dumps(sweep))
-    status, errors = ov2kit("ablate", "--config", "s.yaml", "--out", "o", "--report-only")
+    status, errors = ov2kit("ablate", "--config", "s.yaml", "--out", "o", "--report_only")
     assert (status, len(errors)) == (2, 1)
     assert "the name of an experiment" in errors[0]
     assert os.listdir(tmp_path) == ["s.yaml"]
@@ -174,7 +174,7 @@ def test_evaluate_and_ablate_keep_what_they_read(ov2kit, tmp_path):
         assert (tmp_path / name).read_text() == text
     sweep = json.dumps({"experiments": [{"name": "a", "grid": {"budget": [1]}}]})
     (tmp_path / "results.json").write_text(sweep)
-    assert "is read by" in ov2kit("ablate", "--config", "results.json", "--out", ".", "--report-only")[1][0]
+    assert "is read by" in ov2kit("ablate", "--config", "results.json", "--out", ".", "--report_only")[1][0]
     assert (tmp_path / "results.json").read_text() == sweep
 
 

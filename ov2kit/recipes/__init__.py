@@ -7,6 +7,8 @@ transformers (the model) does not bring Lightning in. What is missing is named w
 import importlib
 from typing import Any
 
+from ov2kit.errors import needs_extra
+
 _PLACES = {
     "Batch": "ov2kit.recipes.prompt.sample",
     "ConversationData": "ov2kit.recipes.data.datamodule",
@@ -27,25 +29,18 @@ _PLACES = {
     "parse_lengths": "ov2kit.recipes.data.packing",
     "plain_image_messages": "ov2kit.recipes.prompt.plain_images",
     "read_subtitles": "ov2kit.recipes.prompt.subtitles",
-    "release_config": "ov2kit.recipes.architecture.parts",
+    "release_config": "ov2kit.recipes.architecture.sizes",
     "rewrite_prompt": "ov2kit.recipes.prompt.prompts",
     "small_tokenizer": "ov2kit.recipes.prompt.text_tokenizer",
 }
 __all__ = list(_PLACES)
-_EXTRA = {"lightning", "torchmetrics", "transformers", "matplotlib", "tokenizers"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
+    with needs_extra(name):
         return getattr(importlib.import_module(_PLACES[name]), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _EXTRA:
-            raise
-        raise ModuleNotFoundError(
-            f"{name} needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'", name=error.name
-        ) from error
 
 
 def __dir__() -> list[str]:

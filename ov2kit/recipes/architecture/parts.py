@@ -16,7 +16,7 @@ from torch import nn
 
 import ov2kit.connectors
 from ov2kit.encoders import OneVisionEncoder
-from ov2kit.errors import MissingExtraError, check_choice, check_type
+from ov2kit.errors import check_choice, check_type, needs_extra
 from ov2kit.positional import NoPositions, RoPE3D
 from ov2kit.recipes.architecture.sizes import release_config
 
@@ -163,12 +163,8 @@ def build_language_model(text: Mapping[str, Any], attention: str | None = None) 
         ValueError: transformers knows no such model type.
         MissingExtraError: transformers is not installed.
     """
-    try:
+    with needs_extra("the language model"):
         from transformers import AutoConfig, AutoModelForCausalLM
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the language model needs {error.name}, which is not installed; run: pip install 'ov2kit[recipes]'"
-        ) from error
     fields = copy.deepcopy(dict(text))
     kind = fields.pop("model_type", "qwen3")
     config = AutoConfig.for_model(kind, **fields)

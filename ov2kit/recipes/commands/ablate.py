@@ -20,7 +20,7 @@ def parser() -> ArgumentParser:
     command.add_argument(
         "--quick", action="store_true", help=f"{_QUICK} of this package: under 15 minutes on two cores"
     )
-    command.add_argument("--report-only", action="store_true", help="run nothing: report on the runs that are there")
+    command.add_argument("--report_only", action="store_true", help="run nothing: report on the runs that are there")
     command.add_argument("--out", default="ablation", metavar="DIR", help="where the report goes")
     command.add_argument("--work", metavar="DIR", help="where videos, canvases and runs are kept; DIR/work by default")
     command.add_argument("--processes", type=int, default=2, help="runs side by side, one thread each")
@@ -30,10 +30,10 @@ def parser() -> ArgumentParser:
 def run(parsed: Namespace) -> int:
     """`ov2kit ablate`."""
     if parsed.quick and parsed.config:
-        raise SweepError("--quick has a sweep file of its own: give --quick or --config, not both")
+        raise SweepError("--quick has its own sweep file: give --quick or --config, not both")
     config = parsed.config or (_QUICK if parsed.quick else _FULL)
     words = ["ov2kit", "ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])]
-    words += ["--report-only"] if parsed.report_only else ["--processes", str(parsed.processes)]
+    words += ["--report_only"] if parsed.report_only else ["--processes", str(parsed.processes)]
     results = ablate(
         config, parsed.out, work=parsed.work, processes=parsed.processes, report_only=parsed.report_only,
         command=shlex.join(words),

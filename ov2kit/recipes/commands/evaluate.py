@@ -53,6 +53,7 @@ def run(parsed: Namespace) -> int:
     """`ov2kit evaluate`."""
     from tqdm import tqdm
 
+    importlib.import_module("ov2kit.recipes.metrics")  # a missing extra is reported before anything is read
     choices = _choices(parsed)
     device = usable_device(parsed.device)
     if choices["dtype"] == "auto" and device.type == "cpu":

@@ -1,4 +1,4 @@
-"""`ov2kit fit | validate | test | predict`: LightningCLI, quiet, with one line for every expected failure."""
+"""What `ov2kit fit | validate | test | predict` run: LightningCLI, quiet, with one line for each wrong option."""
 
 import difflib
 import json
@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
-from ov2kit.errors import CheckpointError, Ov2kitError
+from ov2kit.errors import CheckpointError, OptionError
 from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.commands.train_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
@@ -102,10 +102,10 @@ class RecipeCLI(LightningCLI):
                 own.set_defaults({f"model.{name}": value for name, value in settings.items()})
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise ArgumentError(None, _explained(error, own)) from error
+            raise ArgumentError(None, _explained(error, self.command, own)) from error
 
     def _parse_ckpt_path(self) -> None:
-        """Done in `parse_arguments`, where flags can still overrule it."""
+        """Done in `parse_arguments`, where flags can still override it."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.command]
@@ -216,19 +216,19 @@ class RecipeCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(command: str, arguments: Sequence[str]) -> int:
     """Run a command.
 
     Args:
-        arguments: the command and what follows it.
+        command: fit, validate, test or predict.
+        arguments: what follows it.
 
     Returns:
-        Exit status: 0, 2 for bad input (one line ``error: ...`` on stderr), 130 or 143 when stopped.
+        Exit status: 0, or 130 or 143 when stopped.
     """
-    command, *rest = arguments
     _quiet()
     try:
-        RecipeCLI(command, ["--help" if argument == "--help.all" else argument for argument in rest])
+        RecipeCLI(command, ["--help" if argument == "--help.all" else argument for argument in arguments])
     except Stopped as stopped:
         _say(str(stopped))
         return 128 + stopped.signum
@@ -238,23 +238,14 @@ def run(arguments: Sequence[str]) -> int:
         return ended.code if isinstance(ended.code, int) else 0
     except KeyboardInterrupt:
         return _interrupted()
-    except ArgumentError as error:
-        return _fail(error.message)
-    except (Ov2kitError, ValueError, MisconfigurationException) as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except MisconfigurationException as error:
+        raise OptionError(str(error)) from error
     return 0
 
 
 def _interrupted() -> int:
     _say("interrupted; the newest checkpoint of the run is as it was")
     return 128 + signal.SIGINT
-
-
-def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
 
 
 def _is_first() -> bool:
@@ -324,10 +315,10 @@ def _readable_part(path: str) -> Path:
     return Path(path) / "meta.pt" if Path(path).is_dir() else Path(path)
 
 
-def _explained(error: ArgumentError, parser: LightningArgumentParser) -> str:
+def _explained(error: ArgumentError, command: str, parser: LightningArgumentParser) -> str:
     """The parser's message on one line, with the key that was probably meant."""
     text = " ".join(str(error.message).split())
-    text = re.sub(r"\b(fit|validate|test|predict)\.([\w.]+)", r"--\2", text)
+    text = re.sub(rf"\b{command}\.([\w.]+)", r"--\1", text)
     # the three ways in which the parser says it, for files, flags and subcommands
     unknown = (
         r"ey ['\"]([\w.]+)['\"] is not expected",

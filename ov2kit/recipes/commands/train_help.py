@@ -1,31 +1,17 @@
 """What `ov2kit fit --help` says, read from the sources: nothing heavy is imported to show it."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-COMMANDS = {
-    "fit": "Train a model, or go on with a run that was interrupted.",
-    "validate": "Loss and answers of a model on the validation data.",
-    "test": "The same on the test data.",
-    "predict": "Write the answers of a model as JSON lines.",
-}
-_OWN = {
-    "--config FILE": "YAML; a name alone is looked up among the shipped ones. What comes later overrules",
+_OPTIONS = {
+    "--config FILE": "YAML; a name alone is looked up among the shipped ones. Later ones override earlier ones",
     "--out DIR": "folder for runs; each gets version_N in it (runs)",
     "--ckpt_path FILE": "checkpoint to go on from, or to ask; its model settings are the defaults",
     "--trainer.NAME": "max_steps, devices, precision, strategy, accumulate_grad_batches, ...",
     "--print_config": "print all settings as YAML and stop",
     "--help.all": "every option, those of Lightning's Trainer included",
-}
-_MORE = {
-    "fit": {
-        "--checkpoint.every_n_train_steps": "steps between two checkpoints (500); last.ckpt is replaced",
-        "--checkpoint.save_top_k": "0 keeps last.ckpt alone, -1 keeps all",
-        "--checkpoint.monitor": "metric to keep the best by, such as val/loss; needs save_top_k",
-        "--allow_changed_settings": "go on from a checkpoint with other settings than its own (false)",
-    },
-    "predict": {"--predictions FILE": "where the answers go; predictions.jsonl in the run by default"},
 }
 
 
@@ -34,14 +20,20 @@ def config_names() -> list[str]:
     return sorted(path.name for path in CONFIGS.glob("*.yaml"))
 
 
-def short_help(command: str) -> str:
-    """Usage, shipped configs, and the options of model and data with their meaning."""
-    lines = [f"usage: ov2kit {command} [--config FILE] [--NAME VALUE ...]", "", COMMANDS[command], "", "configs:"]
+def short_help(command: str, description: str, options: Mapping[str, str]) -> str:
+    """Usage, shipped configs, and the options of model and data with their meaning.
+
+    Args:
+        command: its name.
+        description: what it does.
+        options: those that it has beside the ones of all training commands.
+    """
+    lines = [f"usage: ov2kit {command} [--config FILE] [--NAME VALUE ...]", "", description, "", "configs:"]
     for name in config_names():
         first = (CONFIGS / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
         lines.append(f"  {name:<22} {first}")
     lines += ["", "options:"]
-    for option, meaning in {**_OWN, **_MORE.get(command, {})}.items():
+    for option, meaning in {**_OPTIONS, **options}.items():
         lines += _entry(option, meaning)
     folder = Path(__file__).parents[1]
     for key, path, name in (

@@ -3,14 +3,10 @@
 Every state is a sum, so processes, epochs cut in two and merged files give the value of one pass.
 """
 
-from ov2kit.errors import MissingExtraError
+from ov2kit.errors import needs_extra
 
-try:
+with needs_extra("ov2kit.recipes.metrics"):
     import torchmetrics as _torchmetrics  # noqa: F401
-except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        "ov2kit.recipes.metrics needs torchmetrics, which is not installed; run: pip install 'ov2kit[recipes]'"
-    ) from error
 
 from ov2kit.recipes.metrics.assignment import assign
 from ov2kit.recipes.metrics.hota import HOTA, HotaCounts, hota_counts

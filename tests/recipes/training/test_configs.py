@@ -14,8 +14,9 @@ from PIL import Image
 
 from ov2kit.cli import run
 from ov2kit.positional import NoPositions
+from ov2kit.recipes.commands.fit import parser as fit_parser
 from ov2kit.recipes.commands.train import RecipeCLI
-from ov2kit.recipes.commands.train_help import CONFIGS, short_help
+from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.paths import SAMPLE
 
@@ -246,7 +247,7 @@ def test_saved_config_runs_again(tmp_path, cache):
 def test_help_is_quick_to_print_and_names_every_argument(capsys):
     assert run(["fit", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert shown.strip() == short_help("fit").strip()
+    assert shown.strip() == fit_parser().format_help().strip()
     for path in CONFIG_FILES:
         assert path.name in shown
     names = LitLlavaOneVision2.__init__.__annotations__.keys() - {"return"}
@@ -267,8 +268,7 @@ def test_all_options_are_in_the_long_help(capsys):
 
 
 def test_commands_are_in_the_main_help(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        run(["--help"])
+    assert run(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("fit", "validate", "test", "predict"))
 

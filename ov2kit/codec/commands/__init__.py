@@ -1,0 +1,1 @@
+"""The commands of the codec: each module has `parser()` and `run(parsed)`."""

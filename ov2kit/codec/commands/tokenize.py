@@ -1,0 +1,130 @@
+"""`ov2kit tokenize`: videos -> directories of codec canvases."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ov2kit.canvases import Canvases
+from ov2kit.codec.assets.folder import save_assets
+from ov2kit.codec.commands.options import add_tokenizer_options, tokenizer_of
+from ov2kit.codec.commands.progress import tokenized
+from ov2kit.errors import OutputError, Ov2kitError, print_error
+from ov2kit.files import refuse_overwriting_inputs, safe_name
+
+_FORMATS = ("png", "npy", "jpg", "safetensors")
+
+
+def parser() -> ArgumentParser:
+    """Options of `ov2kit tokenize`."""
+    command = ArgumentParser(description="Turn videos into directories of codec canvases.", exit_on_error=False)
+    command.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    command.add_argument("--out", required=True, metavar="DIR", help="one directory per video is made in here")
+    command.add_argument(
+        "--format", default="png", choices=_FORMATS, help="png and npy are lossless; safetensors is our own format"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace directories that exist")
+    command.add_argument("--json", action="store_true", help="print one JSON summary per video instead of text")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_tokenizer_options(command)
+    return command
+
+
+def run(parsed: Namespace) -> int:
+    """`ov2kit tokenize`: every video is tried, whatever happens to the others."""
+    tokenizer = tokenizer_of(parsed)
+    folder = Path(parsed.out)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: expected a directory for the results, got a file")
+    status = 0
+    for video, name in zip(parsed.videos, _names(parsed.videos), strict=True):
+        target = folder / name
+        try:
+            _check_target(target, video, parsed)
+            canvases = tokenized(tokenizer, video, parsed.quiet)
+            save(canvases, target, parsed.format, parsed.overwrite)
+            print(summary(video, target, canvases, as_json=parsed.json), flush=True)
+        except Ov2kitError as error:
+            status = print_error(error, traceback=parsed.traceback)
+        except Exception as error:  # whatever one file does to a library, the other videos are still worth doing
+            message = f"{video}: {type(error).__name__}: {error}"
+            status = print_error(error, message, traceback=parsed.traceback)
+    return status
+
+
+def _check_target(target: Path, video: str, parsed: Namespace) -> None:
+    """Refuse to replace what was not asked for.
+
+    Raises:
+        OutputError: the directory exists, or is of another video, or an input lies there.
+    """
+    if target.exists() and not parsed.overwrite:
+        raise OutputError(f"{target}: exists already; pass --overwrite to replace it")
+    if target.exists() and target.name != safe_name(Path(video).stem) and _made_of(target) != video:
+        raise OutputError(f"{target}: is of another video, and a made-up name for {video}; choose another --out")
+    refuse_overwriting_inputs(target, parsed.videos)
+
+
+def _names(videos: Sequence[str]) -> list[str]:
+    """A directory name per video: its stem, numbered where two are equal, and never the name of another one."""
+    stems = [safe_name(Path(video).stem) for video in videos]
+    real, given = {stem.casefold() for stem in stems}, set[str]()
+    names = []
+    for stem in stems:
+        name, number = stem, 1
+        while name.casefold() in given or (number > 1 and name.casefold() in real):
+            number += 1
+            name = f"{stem}-{number}"
+        given.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _made_of(folder: Path) -> str | None:
+    """The video that a directory of canvases says it was made of."""
+    try:
+        if (folder / "meta.json").is_file():
+            facts = json.loads((folder / "meta.json").read_bytes())
+        else:
+            from safetensors import safe_open
+
+            with safe_open(folder / "canvases.safetensors", "pt") as file:
+                facts = json.loads(file.metadata()["ov2kit"])
+        return str(facts["provenance"]["source"]["name"])
+    except Exception:  # whatever lies there, it does not say
+        return None
+
+
+def save(canvases: Canvases, target: Path, kind: str, overwrite: bool) -> None:
+    """Write canvases in one of the formats of `ov2kit tokenize`."""
+    if kind == "safetensors":
+        canvases.save(target)
+    else:
+        save_assets(canvases, target, kind, overwrite=overwrite)  # type: ignore[arg-type] # one of _FORMATS
+
+
+def summary(video: str, target: Path, canvases: Canvases, *, as_json: bool) -> str:
+    """What was made of a video, as one line of text or of JSON."""
+    made = canvases.provenance
+    facts = {
+        "video": video,
+        "out": str(target),
+        "canvases": len(canvases),
+        "tokens": canvases.num_tokens,
+        "canvas_size": list(canvases.images.shape[2:]),
+        "groups": len(canvases.segments().lengths),
+        "preset": made["preset"],
+        "signal": canvases.signal,
+        "codec": made["codec"],
+        "lost": made["lost"],
+        "seconds": made["seconds"],
+    }
+    if as_json:
+        return json.dumps(facts)
+    height, width = canvases.images.shape[2:]
+    total = sum(made["seconds"].values())
+    return (
+        f"{video}: {len(canvases)} canvases of {width}x{height} in {facts['groups']} groups, "
+        f"{canvases.num_tokens} tokens, {made['codec']} by {canvases.signal}, {total:.2f} s -> {target}"
+    )
