@@ -25,13 +25,15 @@ from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.commands.train_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.model.starting import read_checkpoint
+from ov2kit.recipes.training.answers import Answers
 from ov2kit.recipes.training.checkpoints import PlainCheckpoints
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from ov2kit.recipes.training.monitors import Monitors
-from ov2kit.recipes.training.progress import Answers, Bar, Lines, Throughput
+from ov2kit.recipes.training.progress import Bar, Lines
 from ov2kit.recipes.training.resuming import architecture, differences, learning, listed, trainer_settings
 from ov2kit.recipes.training.run_checkpoint import RunCheckpoint
 from ov2kit.recipes.training.stopping import StopBetweenSteps, Stopped
+from ov2kit.recipes.training.throughput import Throughput
 
 #: parts of a checkpoint that say what it was made with
 _SETTINGS = ("hyper_parameters", "ConversationData", "trainer_settings")

@@ -14,7 +14,7 @@ import ov2kit
 from ov2kit.cli import run
 from ov2kit.recipes.data.faults import Fault, FaultLog
 from ov2kit.recipes.inputs.json_lines import json_line
-from ov2kit.recipes.training.progress import Answers
+from ov2kit.recipes.training.answers import Answers
 from tests.runs import Runs, last
 
 ROOT = Path(ov2kit.__file__).parent
