@@ -132,8 +132,8 @@ def test_gradients(pairing):
 def test_backward_keeps_no_copy_of_the_input():
     x = torch.randn(8, 2, 32, requires_grad=True)
     cos, sin = RoPE3D(32)(torch.zeros(8, 3))
-    saved = rotate(x, cos, sin).grad_fn.saved_tensors
-    assert sum(t.numel() for t in saved) == cos.numel() + sin.numel()
+    turned = rotate(x, cos, sin)  # torch 2.10 frees what is saved together with the result
+    assert sum(t.numel() for t in turned.grad_fn.saved_tensors) == cos.numel() + sin.numel()
 
 
 @pytest.mark.parametrize("made", PAIRINGS)
