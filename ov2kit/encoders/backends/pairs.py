@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 #: what mslk-cuda was built for: (torch, CUDA) by its first two numbers. 1.0 says so in its metadata; 1.1 links
-#: CUDA 13 and came out with torch 2.11, which nobody has tried yet
+#: CUDA 13 and runs beside torch 2.11 (benchmarks/results/gpu_h200.md)
 _MSLK = {"1.0": ("2.10", "12"), "1.1": ("2.11", "13")}
 
 
