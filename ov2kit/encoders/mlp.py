@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from ov2kit.encoders.linear import is_plain, linear
 from ov2kit.errors import check_number
 
-# Tokens per step at inference: the (N, hidden) activation never exists as a whole.
+# Tokens per step at inference, so that a large (N, hidden) activation never exists as a whole: few on
+# a CPU, where a step then stays in cache; on a GPU enough to keep all of it busy.
 _STEP_TOKENS = 1024
+_STEP_TOKENS_GPU = 16384
 
 
 class MLP(nn.Module):
@@ -30,14 +32,15 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C) -> (N, C)."""
+        step = _STEP_TOKENS if x.device.type == "cpu" else _STEP_TOKENS_GPU
         if (
             torch.is_grad_enabled()
             or torch.compiler.is_compiling()
-            or len(x) <= _STEP_TOKENS
+            or len(x) <= step
             or not (is_plain(self.fc1) and is_plain(self.fc2))  # a hook must see all tokens, and once
         ):
             return linear(linear(x, self.fc1, gelu=True), self.fc2)
         out = torch.empty_like(x)
-        for part, into in zip(torch.split(x, _STEP_TOKENS), torch.split(out, _STEP_TOKENS), strict=True):
+        for part, into in zip(torch.split(x, step), torch.split(out, step), strict=True):
             into.copy_(linear(linear(part, self.fc1, gelu=True), self.fc2))
         return out

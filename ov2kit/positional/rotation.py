@@ -76,7 +76,7 @@ def rotate_for_inference(x: Tensor, cos: Tensor, sin: Tensor, *, pairing: Pairin
     Returns:
         (N, H, D), x itself or a new tensor. No gradient passes through.
     """
-    if x.numel() > _PLAIN_NUMBERS and x.device.type in ("cpu", "cuda"):
+    if x.device.type == "cuda" or (x.device.type == "cpu" and x.numel() > _PLAIN_NUMBERS):
         return rotate_(x, cos, sin, pairing=pairing)
     cos, sin, pairing = _checked(x, cos, sin, pairing)
     with torch.no_grad():
@@ -146,7 +146,12 @@ def _partner(x: Tensor, pairing: Pairing) -> Tensor:
 
 
 def _rotate_steps(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing, out: Tensor) -> Tensor:
-    """Write the rotated x to `out`, which may be x, a few tokens at a time."""
+    """Write the rotated x to `out`, which may be x: in one kernel, or a few tokens at a time."""
+    if x.device.type == "cuda":
+        from ov2kit.positional import triton_rotation  # here because Triton is slow to import
+
+        if triton_rotation.takes(x, out):
+            return triton_rotation.rotate_in_one_kernel(x, cos, sin, pairing, out)
     exact = torch.promote_types(x.dtype, torch.float32)
     cos, sin = cos.to(exact).flatten(0, -2), sin.to(exact).flatten(0, -2)
     source = x.flatten(0, -3) if x.ndim > 3 else x
@@ -169,7 +174,7 @@ def _rotate_steps(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing, out: Te
             into.copy_(torch.view_as_real(torch.view_as_complex(_paired(part.to(exact))) * a).flatten(-2))
         return out
     a, b_conj = torch.complex((c1 + c2) / 2, (s1 + s2) / 2), torch.complex((c1 - c2) / 2, (s1 - s2) / 2)
-    conjugate = torch.tensor([1.0, -1.0], dtype=exact, device=x.device).repeat(x.shape[-1] // 2)
+    conjugate = (1 - 2 * (torch.arange(x.shape[-1], device=x.device) % 2)).to(exact)
     for part, a_part, b_part, into in _steps(source, a.unsqueeze(-2), b_conj.unsqueeze(-2), target):
         z = torch.view_as_complex(_paired(part.to(exact)))
         turned, other = (torch.view_as_real(z * factor).flatten(-2) for factor in (a_part, b_part))

@@ -56,6 +56,9 @@ def installed(tmp_path, monkeypatch):
         )
         monkeypatch.syspath_prepend(str(tmp_path))
 
+    for module in [name for name in sys.modules if name.partition(".")[0] in ("xformers", "mslk")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "mslk", None)  # as if it was not installed, which a test may change
     monkeypatch.setattr(torch, "__version__", "2.15.0+cu132")
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     xformers._kernels.cache_clear()
@@ -95,7 +98,7 @@ def test_mslk_is_known_by_its_version(installed):
     assert misfits()["mslk-cuda"].startswith("torch 2.15.0 with CUDA 13.2 is too new for mslk-cuda 1.1.0")
 
 
-def test_auto_takes_torchs_own_kernel_where_xformers_cannot_load(installed, monkeypatch):
+def test_auto_passes_over_an_xformers_that_cannot_load(installed, monkeypatch):
     choosing = importlib.import_module("ov2kit.encoders.backends.choose")  # the name is also its function's
     parts = {
         "xformers": types.ModuleType("xformers"),
@@ -109,14 +112,15 @@ def test_auto_takes_torchs_own_kernel_where_xformers_cannot_load(installed, monk
         monkeypatch.setattr(module, "kernel_reasons", lambda q, head_dim_limit: [])
         monkeypatch.setattr(module, "trial", lambda *_: None)
     monkeypatch.setattr(choosing, "_made", {})
-    q, segments = torch.empty(4, 2, 16), Segments.from_lengths([4])
-    choice = choosing.choose(q, segments)
-    assert choice.name == "varlen"
+    monkeypatch.setattr(varlen, "_kernel", lambda: ImportError("a torch without it"))
+    q, mixed = torch.empty(4, 2, 16), Segments.from_lengths([1, 3])
+    choice = choosing.choose(q, mixed)
+    assert choice.name == "sdpa"
     assert "libcudart.so.12" in choice.passed_over["xformers"][0]
     parts["xformers._cpp_lib"]._cpp_library_load_exception = None
     xformers._kernels.cache_clear()
     choosing._made.clear()
-    assert choosing.choose(q, segments).name == "xformers"
+    assert choosing.choose(q, mixed).name == "xformers"
 
 
 def test_the_published_pair_and_the_extra_fit():

@@ -1,5 +1,6 @@
 """Pick the backend that runs, and say why the others did not."""
 
+import functools
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,9 +18,12 @@ from ov2kit.segments import Segments
 
 BackendName = Literal["auto", "xformers", "varlen", "sdpa", "flex", "eager"]
 
-#: fastest first among those that "auto" may take; the others only by name
-BACKENDS = (XFORMERS, VARLEN, SDPA, FLEX, EAGER)
-
+#: Fastest first among those that "auto" may take; the others only by name. Measured on an H200, see
+#: benchmarks/results/gpu_h200.md: `varlen` is as fast as `xformers` with half of its overhead.
+BACKENDS = (VARLEN, XFORMERS, SDPA, FLEX, EAGER)
+#: The same where segments have one length, and are a batch then, or see each other's keys, for which
+#: the others would need a call for each.
+BATCHED = (SDPA, VARLEN, XFORMERS, FLEX, EAGER)
 
 #: choices already made, by all that the reasons of a backend depend on
 _made: dict[tuple[object, ...], "Choice"] = {}
@@ -47,14 +51,16 @@ def choose(q: Tensor, segments: Segments, want: str = "auto") -> Choice:
     Args:
         q: (N, H, D) queries; only device, dtype, shape and whether it needs gradients are read.
         segments: who sees whom.
-        want: "auto" takes the first of `BACKENDS` that can run; a name is never swapped for another.
+        want: "auto" takes the first that can run of `BACKENDS` for mixed lengths, of `BATCHED`
+            otherwise; a name is never swapped for another.
 
     Raises:
         RuntimeError: the backend asked for cannot run; lists every reason.
         ValueError: unknown name.
     """
     needs_grad = q.requires_grad and torch.is_grad_enabled()
-    key = (want, q.device.type, q.dtype, q.shape[-1], needs_grad, segments.keys is None)
+    mixed = segments.keys is None and _are_mixed(segments.lengths)
+    key = (want, q.device.type, q.dtype, q.shape[-1], needs_grad, segments.keys is None, mixed)
     try:
         made = _made.get(key)
     except TypeError:  # a list has no place among keys
@@ -67,7 +73,8 @@ def choose(q: Tensor, segments: Segments, want: str = "auto") -> Choice:
 
 def _choose(q: Tensor, segments: Segments, want: str) -> Choice:
     passed_over: dict[str, list[str]] = {}
-    for backend in BACKENDS:
+    mixed = segments.keys is None and _are_mixed(segments.lengths)
+    for backend in BACKENDS if mixed else BATCHED:
         if want == backend.name or (want == "auto" and backend.auto):
             reasons = backend.why_not(q, segments)
             if not reasons:
@@ -79,6 +86,11 @@ def _choose(q: Tensor, segments: Segments, want: str) -> Choice:
             passed_over[backend.name] = reasons
     check_name(want)
     raise RuntimeError(f"no attention backend can run q {tuple(q.shape)}: {passed_over}")
+
+
+@functools.lru_cache(maxsize=16)
+def _are_mixed(lengths: tuple[int, ...]) -> bool:
+    return len(set(lengths)) > 1
 
 
 def check_name(want: str) -> None:

@@ -67,8 +67,8 @@ def misfits() -> dict[str, str]:
 
 
 def _xformers(version: str) -> tuple[str, str] | None:
-    spec = importlib.util.find_spec("xformers")
     try:
+        spec = importlib.util.find_spec("xformers")
         built = json.loads((Path(str(spec and spec.origin)).parent / "cpp_lib.json").read_text(encoding="utf-8"))[
             "version"
         ]
