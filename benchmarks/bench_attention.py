@@ -8,8 +8,8 @@ GPU 196 patches per canvas and 16 heads of 64 in bfloat16. `mixed` alternates fo
 
 import pytest
 import torch
-from measure import CUDA, DEVICE, DTYPE, call_per_segment, dense_mask_call, machine, peak_mib, synchronised
 
+from benchmarks.measure import CUDA, DEVICE, DTYPE, call_per_segment, dense_mask_call, machine, peak_mib, synchronised
 from ov2kit import Segments
 from ov2kit.encoders import WindowedAttention, attend, attention_backends
 from ov2kit.encoders.backends import TOLERANCE

@@ -17,8 +17,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from _peers.worker import BareDecode
-from codec_inputs import (
+
+from benchmarks._peers.worker import BareDecode
+from benchmarks.codec_inputs import (
     BUNDLED,
     CANVAS,
     CLIPS,
@@ -33,9 +34,8 @@ from codec_inputs import (
     some_pictures,
     some_vectors,
 )
-from measure import synchronised
-from run_info import run_info
-
+from benchmarks.measure import synchronised
+from benchmarks.run_info import run_info
 from ov2kit.codec import (
     BitCostGrouping,
     CanvasPacker,

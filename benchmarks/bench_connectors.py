@@ -9,8 +9,8 @@ hold peak memory beyond inputs and weights in MiB, tokens, and the machine.
 
 import pytest
 import torch
-from measure import CUDA, DEVICE, DTYPE, machine, peak_mib
 
+from benchmarks.measure import CUDA, DEVICE, DTYPE, machine, peak_mib
 from ov2kit.connectors import (
     AttentionPool,
     AveragePool,

@@ -9,8 +9,8 @@ bfloat16. 256 patches per canvas, groups of 4 canvases, as in `mixed` beside ima
 
 import pytest
 import torch
-from measure import CUDA, DEVICE, DTYPE, machine, peak_mib, plain_encoder, synchronised
 
+from benchmarks.measure import CUDA, DEVICE, DTYPE, machine, peak_mib, plain_encoder, synchronised
 from ov2kit import Segments
 from ov2kit.encoders import OneVisionEncoder, PoolingHead
 

@@ -7,8 +7,8 @@ Shapes: 256 patches per canvas, 16 heads of 64 (the released tower).
 
 import pytest
 import torch
-from measure import DEVICE, DTYPE, machine, peak_mib, plain_rope, synchronised
 
+from benchmarks.measure import DEVICE, DTYPE, machine, peak_mib, plain_rope, synchronised
 from ov2kit.positional import RoPE3D, apply_rope, rotate_
 
 HEADS, HEAD_DIM, PATCHES = 16, 64, 256

@@ -1,8 +1,8 @@
 """Do estimated bits find the canvas blocks on which the encoder really spent its bits?
 
-    python benchmarks/bitcost_canvas.py [FOLDER_OR_CLIP...] [--markdown table.md]
+    python -m benchmarks.bitcost_canvas [FOLDER_OR_CLIP...] [--markdown table.md]
 
-The measure of normalisation.py: of every 32 frames without I-frames, the best 10 % of the 28-pixel canvas blocks
+The measure of normalization.py: of every 32 frames without I-frames, the best 10 % of the 28-pixel canvas blocks
 by a score, and their share among the true best 10 %. Each clip is scored by the coefficients of the fold that left
 its footage out; calibrate_bitcost.py has to have run with the same --cache.
 """
@@ -19,15 +19,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(1, str(Path(__file__).parents[1]))
-
-from _bitcost.samples import footage
-from _peers.environments import prepare
-from _peers.tables import markdown
-from _peers.truth import TruthError, block_bits, load_truth, overlap_of_best
-from normalisation import BLOCK, SCORING, WINDOW, find_clips, module_scores
-
+from benchmarks._bitcost.samples import footage
+from benchmarks._peers.environments import prepare
+from benchmarks._peers.tables import markdown
+from benchmarks._peers.truth import TruthError, block_bits, load_truth, overlap_of_best
+from benchmarks.normalization import BLOCK, SCORING, WINDOW, find_clips, module_scores
 from ov2kit.codec import BitCostMap, VideoStream
 from ov2kit.codec.scoring.maps import normalized
 from ov2kit.codec.signals.bit_cost import bits_on_grid, mean_on_grid
@@ -35,6 +31,7 @@ from ov2kit.codec.signals.collect import collect_signals
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.geometry import smart_resize
+from tests.clips import SHARED
 
 
 def fold_of(name: str, folder: Path) -> Path:
@@ -105,8 +102,7 @@ def measure(clip: Path, python: Path, cache: Path, frames: int) -> dict[str, flo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path("../shared/clips")
-    parser.add_argument("inputs", nargs="*", type=Path, default=[shared])
+    parser.add_argument("inputs", nargs="*", type=Path, default=[SHARED])
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--cache", type=Path, default=Path(__file__).parent / ".peers")
     parser.add_argument("--markdown", type=Path)

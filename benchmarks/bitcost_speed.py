@@ -1,6 +1,6 @@
 """What estimating bits costs: seconds of tokenizing with it over seconds without, taking turns.
 
-    python benchmarks/bitcost_speed.py CLIP... [--rounds 5]
+    python -m benchmarks.bitcost_speed CLIP... [--rounds 5]
 
 Without: the same preset with packet bytes shared out by residual (`scores="saliency"`).
 """
@@ -11,11 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(1, str(Path(__file__).parents[1]))
-
-from _peers.tables import markdown
-
+from benchmarks._peers.tables import markdown
 from ov2kit.codec import CodecTokenizer
 
 VARIANTS = {"without": {"scores": "saliency"}, "with": {"scores": "bit-cost"}}

@@ -1,6 +1,6 @@
 """Fit the coefficients of `BitCostMap` against a patched decoder, and say how good they are.
 
-    python benchmarks/calibrate_bitcost.py [CLIP_OR_FOLDER...] [--out FILE] [--report FILE]
+    python -m benchmarks.calibrate_bitcost [CLIP_OR_FOLDER...] [--out FILE] [--report FILE]
 
 Makes an environment for codec-video-prep 0.2.5, whose decoder tells the bits of every block; encodes the
 sources again over encoders, presets, rates, GOPs, B-frames and sizes; fits; and tests on footage that was
@@ -23,21 +23,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(1, str(Path(__file__).parents[1]))
-
-from _bitcost.blocks import agreement, released_choice
-from _bitcost.encodes import Encode, plan_encodes
-from _bitcost.encodes import make as make_encode
-from _bitcost.fit import HIDDEN, estimate, fit
-from _bitcost.measures import correlation, in_bytes, overlap
-from _bitcost.report import Row, write_report
-from _bitcost.samples import NoTruthError, Sample, footage, load_sample
-from _peers.environments import PeerUnavailableError, prepare
-
+from benchmarks._bitcost.blocks import agreement, released_choice
+from benchmarks._bitcost.encodes import Encode, plan_encodes
+from benchmarks._bitcost.encodes import make as make_encode
+from benchmarks._bitcost.fit import HIDDEN, estimate, fit
+from benchmarks._bitcost.measures import correlation, in_bytes, overlap
+from benchmarks._bitcost.report import Row, write_report
+from benchmarks._bitcost.samples import NoTruthError, Sample, footage, load_sample
+from benchmarks._peers.environments import PeerUnavailableError, prepare
 from ov2kit.codec.signals.bit_cost import COEFFICIENTS
 from ov2kit.codec.signals.macroblocks import Moved
 from ov2kit.errors import VideoError
+from tests.clips import SHARED
 
 VERSION = 1  # of this script, in the metadata of what it writes
 SUFFIXES = {".mp4", ".mkv", ".mov", ".m4v", ".avi", ".webm", ".ts"}
@@ -161,8 +158,7 @@ def fit_all(held: Held, count: int, jobs: int, keep: Path) -> tuple[list[Row], d
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path("../shared/clips")
-    parser.add_argument("inputs", nargs="*", type=Path, default=[shared, shared / "calibration"])
+    parser.add_argument("inputs", nargs="*", type=Path, default=[SHARED, SHARED / "calibration"])
     parser.add_argument("--cache", type=Path, default=Path(__file__).parent / ".peers")
     parser.add_argument("--out", type=Path, default=COEFFICIENTS)
     parser.add_argument("--report", type=Path, default=Path(__file__).parent / "results" / "bitcost.md")

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from run_info import run_info
 from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.run_info import run_info
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

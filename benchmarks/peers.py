@@ -1,7 +1,7 @@
 """ov2kit against the public tools that do the same job, side by side in one run.
 
-    python benchmarks/peers.py CLIP... [--out results.json] [--markdown table.md]
-    python benchmarks/peers.py --hour CLIP
+    python -m benchmarks.peers CLIP... [--out results.json] [--markdown table.md]
+    python -m benchmarks.peers --hour CLIP
 
 Measured on each clip: `CodecTokenizer` of this checkout; bare PyAV decoding of all frames with
 right motion vectors; codec-video-prep 0.2.5; lmms-video-utils 0.1.0 (each peer in an environment of
@@ -21,14 +21,12 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _peers.agreement import cells, compare
-from _peers.environments import PeerUnavailableError, prepare, versions
-from _peers.looping import loop_clip
-from _peers.process import Worker, WorkerError
-from _peers.tables import HOUR_RATIOS, NAMES, agreement_table, hour_table, off_budget, speed_table, verdicts
-from run_info import machine
+from benchmarks._peers.agreement import cells, compare
+from benchmarks._peers.environments import PeerUnavailableError, prepare, versions
+from benchmarks._peers.looping import loop_clip
+from benchmarks._peers.process import Worker, WorkerError
+from benchmarks._peers.tables import HOUR_RATIOS, NAMES, agreement_table, hour_table, off_budget, speed_table, verdicts
+from ov2kit.recipes.evidence.machine import machine_facts
 
 METHODS = ("ours", "decode", "codec-video-prep", "lmms-video-utils")
 HOUR_METHODS = ("ours", "decode", "codec-video-prep")
@@ -158,7 +156,7 @@ def run_hour(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, An
 
 def report(results: dict[str, Any]) -> str:
     m = results["machine"]
-    parts = [f"{m['processor']}, {m['cores']} cores, Python {m['python']}, {m['when']}; median of {results['rounds']}."]
+    parts = [f"{m['processor']}, {m['cores']} cores, Python {m['python']}, {m['date']}; median of {results['rounds']}."]
     if clips := results["clips"]:
         methods = [x for x in METHODS if any(x in c["methods"] for c in clips)]
         parts += [f"{results['canvases']} canvases:", speed_table(clips, methods), verdicts(clips)]
@@ -216,7 +214,11 @@ def main() -> int:
         except PeerUnavailableError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-    results: dict[str, Any] = {"machine": machine(), "rounds": args.rounds, "canvases": args.canvases}
+    results: dict[str, Any] = {
+        "machine": machine_facts(("numpy", "av")),
+        "rounds": args.rounds,
+        "canvases": args.canvases,
+    }
     results |= {"hour_canvases": args.hour_canvases, "bin_seconds": args.bin_seconds}
     results["versions"] = {m: versions(p) for m, p in pythons.items() if m != "decode"}
     results["clips"] = run_clips(args, pythons)

@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from _peers.environments import clean_environment
 
-from _bitcost.samples import NoTruthError
+from benchmarks._bitcost.samples import NoTruthError
+from benchmarks._peers.environments import clean_environment
 from ov2kit.codec import BitCostMap, CodecTokenizer, VideoStream
 from ov2kit.codec.selection.blocks import TopKBlockSelector
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size

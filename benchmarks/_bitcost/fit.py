@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from _bitcost.samples import Sample
+from benchmarks._bitcost.samples import Sample
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.signals.macroblocks import AROUND, FRAME_FEATURES, FRAME_MEANS, MACROBLOCK_FEATURES, Moved
 

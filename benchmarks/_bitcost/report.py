@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _peers.tables import markdown
-
-from _bitcost.encodes import Encode
+from benchmarks._bitcost.encodes import Encode
+from benchmarks._peers.tables import markdown
 
 REACH = (0.85, 0.65)
 _BLOCKS = 0.6

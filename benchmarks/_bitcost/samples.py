@@ -8,15 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from _peers.environments import clean_environment
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks._peers.environments import clean_environment
+from ov2kit.codec.signals import compensate, macroblocks, motion_search, motion_vectors
 from ov2kit.codec.signals.macroblocks import Moved, macroblock_features, macroblock_luma_size, macroblock_signals
 from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.video import decode, pictures
 
 EXPORT = Path(__file__).with_name("export_blocks.py")
+_FEATURES = (macroblocks, motion_vectors, compensate, motion_search, pictures, decode)
 _RATIO = (0.8, 1.01)  # block bits / packet bits; headers are in no block
 
 
@@ -83,11 +86,7 @@ def truth(python: Path, clip: Path, frames: int, cache: Path) -> tuple[np.ndarra
 
 def _version() -> str:
     """Changes with the code that makes features."""
-    import ov2kit.codec.signals.macroblocks as made
-
-    folder = Path(made.__file__).parent
-    names = ("macroblocks", "motion", "compensate", "estimate", "pictures", "decode")
-    text = b"".join((folder / f"{name}.py").read_bytes() for name in names)
+    text = b"".join(Path(str(module.__file__)).read_bytes() for module in _FEATURES)
     return hashlib.sha256(text).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from _peers.environments import clean_environment
+from benchmarks._peers.environments import clean_environment
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from _peers.environments import clean_environment
+from benchmarks._peers.environments import clean_environment
 
 EXPORT = Path(__file__).with_name("export_bits.py")
 # Slice headers, parameter sets and SEI are in the packet but in no macroblock; much less than that

@@ -8,16 +8,13 @@ import av
 import numpy as np
 import pytest
 
-from tests.paths import ROOT, SAMPLE
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from _peers.agreement import cells, compare
-from _peers.environments import PeerUnavailableError, check_machine
-from _peers.looping import loop_clip
-from _peers.process import Worker, WorkerError
-from _peers.tables import geometric_mean, off_budget, speed_table, verdicts
-from _peers.truth import Truth, block_bits, overlap_of_best
+from benchmarks._peers.agreement import cells, compare
+from benchmarks._peers.environments import PeerUnavailableError, check_machine
+from benchmarks._peers.looping import loop_clip
+from benchmarks._peers.process import Worker, WorkerError
+from benchmarks._peers.tables import geometric_mean, off_budget, speed_table, verdicts
+from benchmarks._peers.truth import Truth, block_bits, overlap_of_best
+from tests.paths import SAMPLE
 
 
 def draw(rng: np.random.Generator, counts: np.ndarray, area: int) -> np.ndarray:
@@ -103,7 +100,7 @@ def test_worker_that_cannot_start_says_why():
 
 
 def test_missing_program_is_named(monkeypatch):
-    monkeypatch.setattr("_peers.environments.sys.platform", "linux")
+    monkeypatch.setattr("benchmarks._peers.environments.sys.platform", "linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(PeerUnavailableError, match=r"ffmpeg and ffprobe.*apt-get install ffmpeg"):

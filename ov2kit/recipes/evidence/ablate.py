@@ -7,7 +7,8 @@ from typing import Any
 from ov2kit.errors import check_number
 from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.evidence.jobs import plan, result_path, run_jobs
-from ov2kit.recipes.evidence.report import machine_facts, write_report
+from ov2kit.recipes.evidence.machine import machine_facts
+from ov2kit.recipes.evidence.report import write_report
 from ov2kit.recipes.evidence.runs.variant import SweepError
 from ov2kit.recipes.evidence.summary import summarize
 from ov2kit.recipes.evidence.sweep import read_sweep

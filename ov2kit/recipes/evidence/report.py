@@ -1,45 +1,11 @@
 """results.json, a Markdown table per experiment, and plots."""
 
 import json
-import os
-import platform
 import textwrap
-import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ov2kit.files import write_file, write_text
-
-_PACKAGES = ("ov2kit", "torch", "av", "lightning", "numpy")
-
-
-def machine_facts() -> dict[str, Any]:
-    """Processor, cores, system, versions, day and load."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        named = [
-            line.split(":", 1)[1].strip()
-            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
-            if "model name" in line
-        ]
-        model = named[0] if named else model
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "versions": versions,
-        "date": time.strftime("%Y-%m-%d"),
-        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-    }
 
 
 def write_report(out: Path, results: dict[str, Any]) -> list[Path]:

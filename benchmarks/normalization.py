@@ -1,6 +1,6 @@
 """Which scores choose the blocks on which the encoder really spent its bits?
 
-    python benchmarks/normalisation.py [FOLDER_OR_CLIP...] [--markdown table.md] [--out results.json]
+    python -m benchmarks.normalization [FOLDER_OR_CLIP...] [--markdown table.md] [--out results.json]
 
 Truth: bits of each H.264 macroblock, from the patched decoder of codec-video-prep (in its own
 environment, see `peers.py`). Measured: the best 10 % of the canvas blocks of every 32 frames by each
@@ -19,17 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(1, str(Path(__file__).parents[1]))
-
-from _peers.environments import PeerUnavailableError, prepare
-from _peers.tables import markdown
-from _peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
-
+from benchmarks._peers.environments import PeerUnavailableError, prepare
+from benchmarks._peers.tables import markdown
+from benchmarks._peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.signals.collect import FrameSignals, collect_signals
 from ov2kit.codec.stream import VideoStream
 from ov2kit.geometry import smart_resize
+from tests.clips import SHARED
 
 BLOCK = 28  # patch 14, merge 2
 SCORING = 10  # pixels per block edge that the tokenizer scores on
@@ -206,7 +203,7 @@ def find_clips(inputs: list[Path]) -> list[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("inputs", nargs="*", type=Path, default=[Path("../shared/clips")], help="folders or clips")
+    parser.add_argument("inputs", nargs="*", type=Path, default=[SHARED], help="folders or clips")
     parser.add_argument("--frames", type=int, default=256, help="frames from the start of each clip (default 256)")
     parser.add_argument("--cache", type=Path, default=Path(__file__).parent / ".peers", help="environments and truth")
     parser.add_argument("--markdown", type=Path, help="write the table")
