@@ -1,0 +1,1 @@
+"""Tables of the README and of docs/, each made from the files in benchmarks/results."""

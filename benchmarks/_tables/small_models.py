@@ -1,0 +1,89 @@
+"""What the small models learn: from results/evidence, evidence-tuning and tracking."""
+
+import json
+from typing import Any
+
+from benchmarks._tables.markdown import RESULTS, read_tables, table
+
+#: mAP that the paper prints for frames and codec canvases
+PUBLISHED = {4: (32.5, 39.4), 8: (35.2, 40.2), 16: (36.7, 46.9), 32: (37.6, 58.3), 64: (39.9, 71.3), 128: (45.4, 74.9)}
+
+
+def _experiment(folder: str, name: str) -> list[dict[str, Any]]:
+    found = json.loads((RESULTS / folder / "results.json").read_text(encoding="utf-8"))["experiments"]
+    return next(experiment["rows"] for experiment in found if experiment["name"] == name)
+
+
+def _map(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{100 * row['map']:.1f} ± {50 * (high - low):.1f}"
+
+
+def _budget_rows() -> list[tuple[int, dict[str, Any], dict[str, Any], str]]:
+    rows = {(row["label"]["source"], row["label"]["budget"]): row for row in _experiment("evidence", "budget")}
+    found = []
+    for budget in PUBLISHED:
+        frames, codec = rows["frames", budget], rows["codec", budget]
+        difference = codec["difference"]
+        low, high = (f"{100 * value:+.1f}" for value in difference["interval"])
+        found.append((budget, frames, codec, f"{100 * difference['mean']:+.1f} [{low}, {high}]"))
+    return found
+
+
+def budget() -> str:
+    """JumpScore of frames and codec canvases at equal budgets."""
+    rows = [[str(n), _map(frames), _map(codec), difference] for n, frames, codec, difference in _budget_rows()]
+    return table(["canvases' worth of tokens", "sampled frames", "codec canvases", "paired difference"], rows)
+
+
+def budget_beside_published() -> str:
+    """The same with the number of seeds and the paper's numbers."""
+    rows = []
+    for n, frames, codec, difference in _budget_rows():
+        published = ", ".join(f"{value:.1f}" for value in PUBLISHED[n])
+        rows.append([str(n), _map(frames), _map(codec), difference, str(codec["runs"]), published])
+    return table(["canvases", "frames", "codec", "codec - frames", "seeds", "published: frames, codec"], rows)
+
+
+def tuning() -> str:
+    """Validation mAP of every seed while the recipe was chosen; the choice for frames in bold."""
+    columns = [("rate-frames", 16), ("rate-frames", 32), ("rate-codec", 8), ("rate-codec", 16)]
+    rows = []
+    for rate in (0.002, 0.004, 0.008):
+        cells = []
+        for name, canvases in columns:
+            label = {"budget": canvases, "lr": rate}
+            cells.append(_seeds(next(r for r in _experiment("evidence-tuning", name) if r["label"] == label)))
+        if rate == 0.002:
+            cells[1] = f"**{cells[1]}**"
+        rows.append([f"learning rate {rate}", *cells])
+    others = [
+        ("300 steps (0.004)", "steps", 300), ("600 steps", "steps", 600), ("1200 steps", "steps", 1200),
+        ("width 64", "width", 64), ("whole clip visible", "visibility", "full"),
+        ("each frame by itself", "visibility", "canvas"),
+    ]  # fmt: skip
+    for text, name, value in others:
+        row = next(r for r in _experiment("evidence-tuning", name) if r["label"] == {name: value})
+        rows.append([text, "", _seeds(row), "", ""])
+    return table(["", *(f"{name.removeprefix('rate-')}, {canvases} canvases" for name, canvases in columns)], rows)
+
+
+def _seeds(row: dict[str, Any]) -> str:
+    return ", ".join(f"{100 * value:.1f}" for value in row["val_map_per_seed"])
+
+
+def tracking() -> str:
+    """Scores of the small model that points, beside true points and black frames."""
+    rows = []
+    scores = {"J&F": "j&f", "point F1": "point_f1", "HOTA": "hota"}
+    for steps, canvases, shown in ((800, 8, scores), (300, 8, {"J&F": "j&f"}), (300, 4, {"J&F": "j&f"})):
+        runs = read_tables(f"tracking/steps-{steps}.md")[0]
+
+        def cell(source: str, column: str, budget: int, runs: list[dict[str, str]] = runs) -> str:
+            own = [row for row in runs if row["tokens from"] == source and row["canvases"] in (str(budget), "-")]
+            return own[0][column].replace("100.0", "100")
+
+        for text, column in shown.items():
+            ways = [cell(source, column, canvases) for source in ("codec", "frames", "true points")]
+            rows.append([str(steps), str(canvases), text, *ways, cell("blank", column, 8)])
+    return table(["steps", "canvases", "score", "codec", "frames", "true points", "black frames"], rows)

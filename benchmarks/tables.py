@@ -1,0 +1,47 @@
+"""Put every measured table of README.md and docs/ between its markers, from the files in benchmarks/results.
+
+    python -m benchmarks.tables
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a test holds that it is what this writes.
+"""
+
+from pathlib import Path
+
+from benchmarks._tables import bits, small_models, speed
+from benchmarks._tables.markdown import fill
+from ov2kit.files import write_text
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+TABLES = {
+    "speed": speed.clips,
+    "aims": speed.aims,
+    "attention-cpu": lambda: speed.once("attention-cpu"),
+    "attention-gpu": speed.gpu,
+    "budget": small_models.budget,
+    "budget-published": small_models.budget_beside_published,
+    "tuning": small_models.tuning,
+    "tracking": small_models.tracking,
+    "scores-by-scale": bits.by_scale,
+    "scores-as-run": bits.as_run,
+    "scores-by-clip": bits.clip_by_clip,
+    "scores-estimated": lambda: speed.once("scores-estimated"),
+    "bits": bits.estimates,
+    "bits-blocks": bits.chosen_blocks,
+    "bits-by-clip": bits.estimates_clip_by_clip,
+    "bits-cost": lambda: speed.once("bits-cost"),
+}
+
+
+def main() -> None:
+    """Write the pages whose tables are not what the results say."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        made = fill(text, TABLES)
+        if made != text:
+            write_text(page, made)
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
