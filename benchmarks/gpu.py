@@ -1,7 +1,7 @@
 """Every attention backend on a GPU: right first, then fast, as one table.
 
-    python benchmarks/gpu.py [--out benchmarks/gpu.md]     # needs CUDA; takes a few minutes
-    python benchmarks/gpu.py --dry-run                     # the same script on a CPU, tiny shapes
+    python -m benchmarks.gpu [--out gpu.md]     # needs CUDA; takes a few minutes
+    python -m benchmarks.gpu --dry-run          # the same script on a CPU, tiny shapes
 
 Each backend is checked against `eager` in float64, forward and backward, for every kind of
 visibility; one wrong number ends the script with status 1. Then each is timed beside xformers' own
@@ -24,10 +24,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # so that a checkout works without an installation
-
-from measure import call_per_segment, dense_mask_call, plain_encoder
-
+from benchmarks.measure import call_per_segment, dense_mask_call, plain_encoder
 from ov2kit import Segments
 from ov2kit.encoders import OneVisionEncoder, attention_backends
 from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, varlen, xformers

@@ -1,7 +1,7 @@
 """Whether the attention kernels beside this torch can be loaded, as far as that shows without a GPU.
 
     python -m venv gpu && gpu/bin/pip install torch xformers --constraint constraints-gpu.txt
-    gpu/bin/python benchmarks/gpu_libraries.py
+    gpu/bin/python -m benchmarks.gpu_libraries
 
 Loads every compiled library of xformers and mslk with all of its symbols resolved. A library that
 misses a symbol of torch, or a CUDA runtime, fails here as it would on a machine with a GPU; whether

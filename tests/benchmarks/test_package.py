@@ -14,12 +14,12 @@ FILES = [path.relative_to(FOLDER) for path in FOLDER.rglob("*.py") if ".peers" n
 MODULES = sorted(".".join(path.with_suffix("").parts) for path in FILES if path.name != "__init__.py")
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in ALONE | {"gpu"}])
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ALONE])
 def test_every_file_can_be_imported(name):
     importlib.import_module(f"benchmarks.{name}")
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "gpu"])
+@pytest.mark.parametrize("name", MODULES)
 def test_no_file_changes_the_path_of_imports(name):
     text = (FOLDER / name.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
     assert "sys.path" not in text
@@ -36,3 +36,12 @@ def test_the_cache_of_features_follows_the_code_that_makes_them():
         assert samples._version() != version
     finally:
         samples._FEATURES = before
+
+
+def test_commands_on_pages_name_benchmarks_that_exist():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *FOLDER.rglob("*.py")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"python -m benchmarks\.(\w+)", text)) - {"NAME"}
+    assert {"peers", "gpu", "tables"} <= named <= set(MODULES)
+    assert set(re.findall(r"benchmarks/(\w+)\.py", text)) <= set(MODULES)
+    assert not re.search(r"python benchmarks/", text)
