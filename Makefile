@@ -1,13 +1,14 @@
 # make demo   tokenize the bundled clip, draw what was chosen, fit a tiny model on it and ask it
 # make test   run the test suite
 # make lint   check style, format and types
+# make release-check   build sdist and wheel, use the wheel in an environment that has nothing else (5 GB while it runs)
 # All make .venv first (the registry's torch is about 5 GB) and can be run again.
 # make lowest run it in .venv-lowest, with the lowest version of everything that pyproject.toml allows (7 GB)
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lowest lint bench clean
+.PHONY: demo test lowest lint bench release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/ov2kit demo --out demo_out
@@ -28,6 +29,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+release-check: $(INSTALLED)
+	$(BIN)/python .ci/release_check.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
