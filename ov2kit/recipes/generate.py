@@ -1,6 +1,6 @@
 """Answers about videos and pictures from a model directory: one at a time, as they are written.
 
-`ov2kit generate` in `parser` and `run`; `load` and `answer` for use from Python; `answerer` for an evaluation.
+`load` and `answer` are what `ov2kit generate` runs; `answerer` is for an evaluation.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,8 @@ import torch
 from ov2kit.errors import CheckpointError, check_choice, check_number
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.sample import Batch, Sample, collate
+from ov2kit.recipes.prompt.sample import Sample, collate
+from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 
 if TYPE_CHECKING:
     from ov2kit.recipes.model.model import LlavaOneVision2
@@ -104,20 +105,6 @@ def answer(
         **({"do_sample": False} | options),
     )
     return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
-
-
-def visual_inputs(batch: Batch, visibility: Visibility = "group") -> dict[str, Any]:
-    """What the model takes of a batch beside its text: pixels, positions and who sees whom."""
-    if not len(batch.pixel_values):
-        return {}
-    device = batch.pixel_values.device
-    return {
-        "pixel_values": batch.pixel_values,
-        "positions": batch.positions,
-        "segments": batch.layout.segments(visibility, device=device),
-        "items": batch.layout.segments("group", device=device),
-        "grid_thw": batch.layout.grid_thw(),
-    }
 
 
 def answerer(

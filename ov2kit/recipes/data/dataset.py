@@ -15,8 +15,7 @@ from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.conversations import KINDS, Conversation, Kind
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.data.mixing import CHOICES
-from ov2kit.recipes.prompt.sample import IGNORE, Batch, Sample, collate, pack
+from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch, Sample, collate, pack
 
 Oversize = Literal["skip", "truncate"]
 _SUBSTITUTES = 32  # records tried in the place of a batch that has none left
@@ -38,7 +37,7 @@ class Processes(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records make a sample or batch: their numbers, and places in `CHOICES`."""
+    """Which records make a sample or batch: their numbers, and places in `SAMPLE_KINDS`."""
 
     records: tuple[int, ...]
     choices: tuple[int, ...]
@@ -106,7 +105,7 @@ class ConversationDataset(Dataset[Delivered]):
             return None, [Fault(place, name, _one_line(error))]
         except Exception as error:  # a worker must survive whatever a file does to the libraries that read it
             return None, [Fault(place, name or place, f"{type(error).__name__}: {_one_line(error)}")]
-        kinds = {kind: float(CHOICES[choice] == kind) for kind in CHOICES}
+        kinds = {kind: float(SAMPLE_KINDS[choice] == kind) for kind in SAMPLE_KINDS}
         sample = replace(sample, stats=sample.stats | kinds, record=self.index.position(record))
         rebuilt = [Fault(place, name, reason, "rebuilt") for reason in self.cache.rebuilt]
         fitted, faults = self._fitted(sample, place)
@@ -116,7 +115,7 @@ class ConversationDataset(Dataset[Delivered]):
         """Messages with canvases in the place of paths."""
         messages = conversation.prompt() if self.generate else conversation.messages
         return [
-            message | {"content": [self._part(part, CHOICES[choice]) for part in message["content"]]}
+            message | {"content": [self._part(part, SAMPLE_KINDS[choice]) for part in message["content"]]}
             for message in messages
         ]
 
@@ -220,8 +219,8 @@ class BatchDataset(Dataset[Delivered]):
 def _choice(kind: Kind, wanted: int) -> int:
     """How a record of this kind is shown where another was wanted."""
     if kind == "video":
-        return wanted if CHOICES[wanted] in ("codec", "frames") else CHOICES.index("codec")
-    return CHOICES.index("codec" if kind == "assets" else kind)
+        return wanted if SAMPLE_KINDS[wanted] in ("codec", "frames") else SAMPLE_KINDS.index("codec")
+    return SAMPLE_KINDS.index("codec" if kind == "assets" else kind)
 
 
 def _one_line(error: BaseException) -> str:

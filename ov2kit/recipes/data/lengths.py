@@ -13,8 +13,9 @@ from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.data.dataset import Wanted
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.data.mixing import CHOICES, EpochOrder
+from ov2kit.recipes.data.mixing import EpochOrder
 from ov2kit.recipes.data.packing import parse_lengths
+from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
 _CHARACTERS_PER_TOKEN = 4
 _CHECKSUM = b"checksum "  # no colon follows: whoever reads name:count passes over the line
@@ -78,15 +79,15 @@ class KnownLengths:
             DataError: there is no line for it.
         """
         place = index.place(record)
-        for name in (f"{place}@{CHOICES[choice]}", place):
+        for name in (f"{place}@{SAMPLE_KINDS[choice]}", place):
             if name in self.counts:
                 return self.counts[name]
         identity = index.read(record).name
-        for name in (f"{identity}@{CHOICES[choice]}", identity):
+        for name in (f"{identity}@{SAMPLE_KINDS[choice]}", identity):
             if name in self.counts:
                 return self.counts[name]
         raise DataError(
-            f"{self.path}: no length of {place} ({identity}) as {CHOICES[choice]}; measure the lengths again, "
+            f"{self.path}: no length of {place} ({identity}) as {SAMPLE_KINDS[choice]}; measure the lengths again, "
             "by removing the file or with another one"
         )
 
@@ -107,7 +108,7 @@ def measured_lengths(index: ConversationIndex, shares: Mapping[str, float], feed
         else:
             shown = ["codec" if KINDS[kind] == "assets" else KINDS[kind]]
         for choice in shown:
-            wanted.append(Wanted((record,), (CHOICES.index(choice),)))
+            wanted.append(Wanted((record,), (SAMPLE_KINDS.index(choice),)))
             names.append(f"{index.place(record)}@{choice}")
     for name, delivered in zip(names, feed(wanted), strict=True):
         yield name, 0 if delivered.content is None else len(delivered.content)

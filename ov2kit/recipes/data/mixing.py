@@ -12,10 +12,9 @@ import numpy as np
 
 from ov2kit.errors import DataError, OptionError, check_choice, check_keys, check_number
 from ov2kit.recipes.data.conversations import KINDS
+from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
 Source = Literal["codec", "frames", "mix"]
-Choice = Literal["codec", "frames", "image", "text"]
-CHOICES: tuple[Choice, ...] = ("codec", "frames", "image", "text")
 _CODEC, _FRAMES, _IMAGE, _TEXT = range(4)
 _VIDEO, _ASSETS, _PICTURE, _PLAIN = (KINDS.index(kind) for kind in ("video", "assets", "image", "text"))
 
@@ -26,7 +25,7 @@ class EpochOrder:
 
     Args:
         records: (n,) int64 record numbers; a picture may occur more than once in a mix.
-        choices: (n,) uint8 places in `CHOICES`.
+        choices: (n,) uint8 places in `SAMPLE_KINDS`.
     """
 
     records: np.ndarray
@@ -44,7 +43,7 @@ def check_mix(source: Source, mix: Mapping[str, float] | None) -> dict[str, floa
     """
     check_choice("source", source, get_args(Source))
     if mix is not None:
-        check_keys("mix", mix, CHOICES)
+        check_keys("mix", mix, SAMPLE_KINDS)
         for name, share in mix.items():
             check_number(f"mix[{name!r}]", share, low=0)
     if source != "mix":
@@ -126,7 +125,7 @@ def _sampled(pictures: np.ndarray, wanted: int, videos: int, seed: int, epoch: i
 def _spread(choices: np.ndarray) -> np.ndarray:
     """An order in which each kind comes at even distances; within a kind the order stays."""
     due = np.empty(len(choices))
-    for choice in range(len(CHOICES)):
+    for choice in range(len(SAMPLE_KINDS)):
         places = np.flatnonzero(choices == choice)
         due[places] = (np.arange(len(places)) + 0.5) / max(1, len(places))
     return np.argsort(due, kind="stable")

@@ -20,8 +20,9 @@ from ov2kit.errors import check_choice, check_flag, check_number, check_numbers,
 from ov2kit.recipes.architecture.parts import Positions
 from ov2kit.recipes.model.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.sample import IGNORE, Batch
+from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch
 from ov2kit.recipes.prompt.turns import last_answers, prompts
+from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 from ov2kit.recipes.release.companions import companions_of
 from ov2kit.recipes.release.directory import lightning_entry
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but
@@ -31,7 +32,6 @@ from ov2kit.recipes.training.resuming import trainer_settings
 #: Gradients are sums over tokens, divided by this until the tokens of the whole step are known.
 _SCALE = 1024.0
 _RATES = {"encoder": 1e-5, "connector": 1e-5, "language_model": 1e-5}
-KINDS = ("codec", "frames", "image", "text")
 
 
 class LitLlavaOneVision2(pl.LightningModule):
@@ -211,20 +211,20 @@ class LitLlavaOneVision2(pl.LightningModule):
 
         Returns:
             loss: () float32, with gradient.
-            parts: (2, len(KINDS)) float64, sums of losses and counts of tokens by kind of sample.
+            parts: (2, len(SAMPLE_KINDS)) float64, sums of losses and counts of tokens by kind of sample.
         """
         targets = F.pad(batch.labels[:, 1:], (0, 1), value=IGNORE)
         chosen = targets != IGNORE
         output = self.model(
             batch.input_ids,
-            **self._visual(batch),
+            **visual_inputs(batch, self.visibility, self.window),
             attention_mask=batch.attention_mask,
             position_ids=batch.position_ids,
             labels=batch.labels,
             supervised_only=True,
         )
-        kinds = [KINDS.index(kind_of(stats)) for stats in batch.stats] or [len(KINDS) - 1]
-        parts = torch.zeros(2, len(KINDS), dtype=torch.float64, device=chosen.device)
+        kinds = [SAMPLE_KINDS.index(kind_of(stats)) for stats in batch.stats] or [len(SAMPLE_KINDS) - 1]
+        parts = torch.zeros(2, len(SAMPLE_KINDS), dtype=torch.float64, device=chosen.device)
         count = chosen.sum()
         if len(set(kinds)) == 1:
             parts[:, kinds[0]] = torch.stack([output.loss.detach() * count, count])
@@ -264,7 +264,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         self.log("supervised_tokens", counts.sum())
         self.log("gradient_norm", norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         if (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
-            for kind, loss, count in zip(KINDS, losses.tolist(), counts.tolist(), strict=True):
+            for kind, loss, count in zip(SAMPLE_KINDS, losses.tolist(), counts.tolist(), strict=True):
                 if count:
                     self.log(f"loss/{kind}", loss / count)
         for part, rate in {group["part"]: group["lr"] for group in optimizer.param_groups}.items():
@@ -319,7 +319,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         asked = prompts(batch, processor.pad_id)
         written = self.model.generate(
             asked.input_ids,
-            **self._visual(asked),
+            **visual_inputs(asked, self.visibility, self.window),
             attention_mask=asked.attention_mask,
             max_new_tokens=self.answer_tokens,
             do_sample=False,
@@ -334,19 +334,6 @@ class LitLlavaOneVision2(pl.LightningModule):
             exact = said == expected
             answers.append({"name": name, "record": record, "answer": said, "expected": expected, "exact": exact})
         return answers
-
-    def _visual(self, batch: Batch) -> dict[str, Any]:
-        """Pixels, positions, who sees whom, and groups as the items of connectors that need items."""
-        layout, device = batch.layout, batch.input_ids.device
-        if not layout.num_patches:
-            return {}
-        return {
-            "pixel_values": batch.pixel_values.to(self.dtype),
-            "positions": batch.positions,
-            "segments": layout.segments(self.visibility, self.window, device),
-            "items": layout.segments("group", device=device),
-            "grid_thw": layout.grid_thw(),
-        }
 
     # -- checkpoints
 
@@ -382,5 +369,5 @@ def samples_of(batch: Batch) -> Tensor:
 
 
 def kind_of(stats: Mapping[str, float]) -> str:
-    """What a sample shows, one of `KINDS`; the first where it shows several."""
-    return next((kind for kind in KINDS if stats.get(kind)), "text")
+    """What a sample shows, one of `SAMPLE_KINDS`; the first where it shows several."""
+    return next((kind for kind in SAMPLE_KINDS if stats.get(kind)), "text")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.data.length_groups import plan_batches
-from ov2kit.recipes.data.mixing import CHOICES, check_mix, epoch_order
+from ov2kit.recipes.data.mixing import check_mix, epoch_order
+from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
 
 def kinds(videos: int, assets: int, images: int, texts: int) -> np.ndarray:
@@ -23,7 +24,7 @@ def dealt(
     of: np.ndarray, mix: dict[str, float] | None, epoch: int = 0, seed: int = 7, shuffle: bool = True
 ) -> tuple[list[int], list[str]]:
     order = epoch_order(np.arange(len(of)), of, check_mix("mix", mix), seed=seed, epoch=epoch, shuffle=shuffle)
-    return order.records.tolist(), [CHOICES[c] for c in order.choices]
+    return order.records.tolist(), [SAMPLE_KINDS[c] for c in order.choices]
 
 
 def test_published_mix_by_hand() -> None:

@@ -24,9 +24,10 @@ from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.model.flops import step_operations
 from ov2kit.recipes.model.starting import read_checkpoint
-from ov2kit.recipes.prompt.sample import IGNORE
+from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS
 from ov2kit.recipes.prompt.turns import last_answers, prompts
-from ov2kit.recipes.training.lit import KINDS, kind_of, samples_of
+from ov2kit.recipes.prompt.visual_inputs import visual_inputs
+from ov2kit.recipes.training.lit import kind_of, samples_of
 from tests.paths import SAMPLE
 
 RATES = {"encoder": 1e-3, "connector": 1e-3, "language_model": 1e-3}
@@ -103,14 +104,14 @@ def test_loss_is_the_mean_over_supervised_tokens_and_packing_keeps_it(samples, p
     singles = []
     for sample in samples:
         batch = collate([sample], processor.pad_id)
-        logits = module.model(batch.input_ids, **module._visual(batch)).logits[0].float()
+        logits = module.model(batch.input_ids, **visual_inputs(batch)).logits[0].float()
         logp = F.log_softmax(logits, -1)  # by hand: token t is predicted at t - 1
         wanted = [(t, i) for t, i in enumerate(sample.labels.tolist()) if i != IGNORE]
         singles.append(-sum(logp[t - 1, i] for t, i in wanted).item())
     for batch in (collate(samples, processor.pad_id), pack(samples, processor.pad_id, length=1024)):
         loss, parts = module(batch)
         assert loss.item() == pytest.approx(sum(singles), rel=1e-5)
-        by_kind = dict(zip(KINDS, parts[0].tolist(), strict=True))
+        by_kind = dict(zip(SAMPLE_KINDS, parts[0].tolist(), strict=True))
         assert by_kind == pytest.approx(
             {"codec": singles[0] + singles[2], "frames": 0, "image": 0, "text": singles[1]}, rel=1e-5
         )
