@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import ov2kit.recipes
+
 ROOT = Path(__file__).parents[1] / "ov2kit"
 GROUND = {"canvases", "segments", "geometry", "errors", "files"}
 MAY_IMPORT = {
@@ -116,9 +118,17 @@ def test_ground_floor_imports_only_itself():
 
 @pytest.mark.parametrize("module", ["ov2kit", *(f"ov2kit.{p.name}" for p in ROOT.iterdir() if p.name in MAY_IMPORT)])
 def test_import_brings_nothing_heavy(module):
-    if module == "ov2kit.recipes":
-        pytest.skip("recipes is the part that may import everything")
     allowed = {"timm", "torchvision"} if module == "ov2kit.encoders" else set()
     code = f"import sys, {module}; print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not (HEAVY - allowed) & set(loaded)
+
+
+def test_type_checkers_see_the_names_that_recipes_imports_lazily():
+    tree = ast.parse((ROOT / "recipes" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == ov2kit.recipes._PLACES
+    assert all(hasattr(ov2kit.recipes, name) for name in seen)

@@ -5,9 +5,33 @@ transformers (the model) does not bring Lightning in. What is missing is named w
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ov2kit.errors import needs_extra
+
+if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
+    from ov2kit.recipes.architecture.sizes import release_config as release_config
+    from ov2kit.recipes.data.datamodule import ConversationData as ConversationData
+    from ov2kit.recipes.data.index import ConversationIndex as ConversationIndex
+    from ov2kit.recipes.data.packing import pack_bins as pack_bins
+    from ov2kit.recipes.data.packing import parse_lengths as parse_lengths
+    from ov2kit.recipes.data.visual_tokenizers import build_tokenizers as build_tokenizers
+    from ov2kit.recipes.evaluation.evaluate import evaluate_jumpscore as evaluate_jumpscore
+    from ov2kit.recipes.model.build import build as build
+    from ov2kit.recipes.model.model import LlavaOneVision2 as LlavaOneVision2
+    from ov2kit.recipes.paired import compare_predictions as compare_predictions
+    from ov2kit.recipes.prompt.layout import VisualLayout as VisualLayout
+    from ov2kit.recipes.prompt.plain_images import plain_image_messages as plain_image_messages
+    from ov2kit.recipes.prompt.processor import Processor as Processor
+    from ov2kit.recipes.prompt.prompts import rewrite_prompt as rewrite_prompt
+    from ov2kit.recipes.prompt.sample import Batch as Batch
+    from ov2kit.recipes.prompt.sample import Sample as Sample
+    from ov2kit.recipes.prompt.sample import collate as collate
+    from ov2kit.recipes.prompt.sample import pack as pack
+    from ov2kit.recipes.prompt.subtitles import read_subtitles as read_subtitles
+    from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer as load_tokenizer
+    from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer as small_tokenizer
+    from ov2kit.recipes.training.lit import LitLlavaOneVision2 as LitLlavaOneVision2
 
 _PLACES = {
     "Batch": "ov2kit.recipes.prompt.sample",
