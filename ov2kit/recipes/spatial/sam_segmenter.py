@@ -25,6 +25,8 @@ TRACKERS: dict[str, tuple[str, str]] = {
     "sam3_tracker_video": ("Sam3TrackerVideoModel", "Sam3TrackerVideoProcessor"),
     "sam3_video": ("Sam3TrackerVideoModel", "Sam3TrackerVideoProcessor"),
 }
+#: the first transformers that reads such a folder: older ones take its mask decoder for a prompt encoder
+_READ_FROM = {"sam2_video": (5, 20), "edgetam_video": (5, 20)}
 
 
 class SamSegmenter:
@@ -65,6 +67,12 @@ class SamSegmenter:
         missing = [name for name in TRACKERS[kind] if not hasattr(transformers, name)]
         if missing:
             raise CheckpointError(f"{path}: transformers {transformers.__version__} has no {missing[0]}; update it")
+        needed = _READ_FROM.get(kind, (0, 0))
+        if tuple(int(number) for number in transformers.__version__.split(".")[:2]) < needed:
+            raise CheckpointError(
+                f"{path}: transformers {transformers.__version__} cannot read a folder of {kind}; "
+                f"update it to {needed[0]}.{needed[1]} or later"
+            )
         model_class, processor_class = (getattr(transformers, name) for name in TRACKERS[kind])
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:

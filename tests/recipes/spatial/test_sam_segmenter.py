@@ -115,6 +115,18 @@ def test_odd_folders_are_refused(folders, tmp_path):
         SamSegmenter.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("version", "refused"), [("5.6.0", True), ("5.19.4", True), ("5.20.0", False), ("6.0.0", False)]
+)
+def test_a_transformers_that_cannot_read_the_folder_is_named(tmp_path, monkeypatch, version, refused):
+    monkeypatch.setattr("transformers.__version__", version)
+    for kind in ("sam2_video", "edgetam_video", "sam3_tracker_video"):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+        reason = "cannot be loaded" if not refused or kind.startswith("sam3") else f"transformers {version} cannot read"
+        with pytest.raises(CheckpointError, match=reason):
+            SamSegmenter.from_pretrained(tmp_path)
+
+
 def test_missing_weights_are_refused_and_never_drawn_at_random(folders, tmp_path):
     for path in folders("sam2").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
