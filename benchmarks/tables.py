@@ -18,6 +18,7 @@ TABLES = {
     "aims": speed.aims,
     "attention-cpu": lambda: speed.once("attention-cpu"),
     "attention-gpu": speed.gpu,
+    "encoder-gpu": speed.gpu_encoder,
     "budget": small_models.budget,
     "budget-published": small_models.budget_beside_published,
     "tuning": small_models.tuning,

@@ -79,13 +79,22 @@ def aims() -> str:
 
 
 def gpu() -> str:
-    """Milliseconds of the forward pass on one GPU, by backend."""
-    rows = read_tables("gpu_h200.md")[1]
-    groups: dict[str, dict[str, float]] = {}
-    for row in rows:
-        groups.setdefault(row["groups"], {})[row["way"]] = float(row["forward ms"])
-    shown = [[n, *(_ms(groups[n][way]) for way in _GPU_WAYS.values())] for n in ("4", "16", "32")]
-    return table(["groups", *_GPU_WAYS], shown)
+    """Milliseconds of the forward pass on one GPU, by backend; what `auto` takes in bold."""
+    inputs: dict[str, dict[str, str]] = {}
+    for row in read_tables("gpu_h200.md")[1]:
+        way = row["way"].removesuffix(" *")
+        mark = "**" if way != row["way"] else ""
+        inputs.setdefault(row["input"], {})[way] = f"{mark}{_ms(float(row['forward ms']))}{mark}"
+    names = ("4 groups", "16 groups", "32 groups", "16 mixed", "4 causal")
+    shown = [[name, *(inputs[name].get(way, "") for way in _GPU_WAYS.values())] for name in names]
+    return table(["input", *_GPU_WAYS], shown)
+
+
+def gpu_encoder() -> str:
+    """The encoder on one GPU beside the release's arithmetic in plain torch."""
+    rows = read_tables("gpu_h200.md")[2]
+    cells = ("input", "tokens", "ov2kit ms", "plain ms", "ratio", "ov2kit MiB", "plain MiB")
+    return table(cells, [[row[cell] for cell in cells] for row in rows])
 
 
 def _ms(value: float) -> str:
