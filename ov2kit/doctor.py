@@ -10,7 +10,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 import ov2kit
-from ov2kit.codec.stream import MOTION_CODECS
+from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.encoders import attention_backends
 from ov2kit.encoders.backends.pairs import misfits
 

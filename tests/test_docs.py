@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from ov2kit.codec import CodecTokenizer
-from ov2kit.codec.stream import MOTION_CODECS
 from ov2kit.codec.tokenizers.presets import PRESETS
+from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.doctor import examine
 from tests.pages import python_blocks, run_page
 from tests.paths import ROOT, SAMPLE

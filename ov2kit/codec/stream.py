@@ -24,10 +24,11 @@ from torch import Tensor
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
 from ov2kit.codec.video.counting import count_pictures
-from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs, mark, marked
+from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs
 from ov2kit.codec.video.entry_points import starts_at
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.jobs import plan_jobs
+from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable, read_packets
 from ov2kit.codec.video.pictures import PictureScaler
@@ -42,20 +43,9 @@ from ov2kit.codec.video.source import (
     choose_stream,
     reason,
 )
+from ov2kit.codec.video.vectors import MOTION_CODECS, motion_vectors
 from ov2kit.errors import DamagedVideoWarning, VideoError, check_number
 
-# Decoders of stock FFmpeg that export motion vectors; the others give none, without a word.
-MOTION_CODECS = frozenset(
-    {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "h263", "flv"}
-)
-# AVMotionVector of libavutil/motion_vector.h.
-_VECTOR = np.dtype(
-    [
-        ("source", "i4"), ("w", "u1"), ("h", "u1"), ("src_x", "i2"), ("src_y", "i2"), ("dst_x", "i2"),
-        ("dst_y", "i2"), ("flags", "u8"), ("motion_x", "i4"), ("motion_y", "i4"), ("motion_scale", "u2"),
-    ],
-    align=True,
-)  # fmt: skip
 _KINDS = {1: "I", 2: "P", 3: "B"}
 _MAX_FAILED_SHARE = 0.5
 _LUMAS_KEPT = 16
@@ -231,7 +221,7 @@ class VideoStream:
                 luma=luma_of(index, frame) if luma_size else None,
                 reference=luma_of(decoded.reference_index, before) if small else None,
                 reference_index=decoded.reference_index,
-                motion=_vectors(frame) if motion else None,
+                motion=motion_vectors(frame) if motion else None,
                 coded_size=(frame.height, frame.width),
                 corrupt=bool(frame.is_corrupt),
                 quantizer=quantizer_map(frame) if quantizer else None,
@@ -381,13 +371,6 @@ class VideoStream:
         if table.num_frames == 0:
             raise VideoError(f"{self.label}: none of {len(table)} packet(s) shows a picture; the file is damaged")
         return table, info
-
-
-def _vectors(frame: Any) -> np.ndarray | None:
-    """A copy of a frame's vectors: PyAV's own array would keep the whole picture alive."""
-    data = frame.side_data.get("MOTION_VECTORS")
-    # As bytes: numpy copies an array of records with gaps field by field.
-    return None if data is None else np.frombuffer(data, dtype=np.uint8).copy().view(_VECTOR)
 
 
 def _held_frames(rgb: tuple[int, int], luma: tuple[int, int] | None) -> int:

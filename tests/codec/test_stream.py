@@ -9,8 +9,9 @@ import pytest
 import torch
 from av.stream import Disposition
 
-from ov2kit.codec.stream import MOTION_CODECS, VideoStream
+from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.video.orientation import Orientation
+from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.errors import DamagedVideoWarning, VideoError
 from tests.clips import decoded, encode, picture, shared_clip
 from tests.paths import SAMPLE

@@ -1,10 +1,10 @@
-"""The pictures of a stream by decoding it once, where neither packets nor time stamps tell."""
+"""The pictures of a stream by decoding it once, where neither packets nor time stamps say."""
 
 import contextlib
 
 import av
 
-from ov2kit.codec.video.decode import mark, marked
+from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.source import Source, choose_stream, demux_packets
 
 

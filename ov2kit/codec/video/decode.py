@@ -22,6 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from ov2kit.codec.video.jobs import DecodeJob
+from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.queues import _PacketQueue, _Room, _StopWork
 from ov2kit.codec.video.source import AnyPacket, Source, choose_stream, demux_packets
 
@@ -287,23 +288,6 @@ def _prime(decoder: VideoCodecContext, job: "_Job[T]", known: int) -> int:
     if primers and decoder.is_open:
         decoder.flush_buffers()
     return known
-
-
-def mark(packet: AnyPacket, index: int) -> None:
-    """Write a packet's index where it comes back with its picture: in the time stamp, and in the mark.
-
-    The stamp goes the way of the picture; some decoders put the mark of another packet on it. PyAV
-    finds marks by identity: equal integers would be one mark.
-    """
-    packet.pts = index
-    packet.opaque = [index]
-
-
-def marked(frame: VideoFrame) -> int:
-    """Index of the packet that a frame was made from, -1 where the decoder does not say."""
-    if frame.pts is not None:
-        return int(frame.pts)
-    return int(frame.opaque[0]) if frame.opaque is not None else -1  # type: ignore[index]
 
 
 def _identified(

@@ -7,12 +7,12 @@ import torch
 
 from ov2kit.codec.signals.collect import collect_signals, motion_cell
 from ov2kit.codec.signals.motion_search import estimate_motion
-from ov2kit.codec.stream import _VECTOR
 from ov2kit.codec.video.decode import DecodeLosses, _identified, _References
 from ov2kit.codec.video.entry_points import entry_points
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable
+from ov2kit.codec.video.vectors import VECTOR
 
 CODED = (32, 64)
 
@@ -20,7 +20,7 @@ CODED = (32, 64)
 def frame(index, reference_index=-1, vector=None):
     vectors = None
     if vector is not None:
-        vectors = np.zeros(1, dtype=_VECTOR)
+        vectors = np.zeros(1, dtype=VECTOR)
         for name, value in (("source", -1), ("w", 16), ("h", 16), ("dst_x", 8), ("dst_y", 8), ("motion_scale", 4)):
             vectors[name] = value
         vectors["motion_x"], vectors["motion_y"] = vector

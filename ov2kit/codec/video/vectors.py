@@ -1,0 +1,30 @@
+"""Motion vectors as the decoder exports them with a picture.
+
+Source: AVMotionVector of libavutil/motion_vector.h.
+"""
+
+from typing import Any
+
+import numpy as np
+
+# Decoders of stock FFmpeg that export motion vectors; the others silently give none.
+MOTION_CODECS = frozenset(
+    {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "h263", "flv"}
+)
+VECTOR = np.dtype(
+    [
+        ("source", "i4"), ("w", "u1"), ("h", "u1"), ("src_x", "i2"), ("src_y", "i2"), ("dst_x", "i2"),
+        ("dst_y", "i2"), ("flags", "u8"), ("motion_x", "i4"), ("motion_y", "i4"), ("motion_scale", "u2"),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+def motion_vectors(frame: Any) -> np.ndarray | None:
+    """(N,) records `VECTOR` of a PyAV frame, None where it has none.
+
+    A copy: PyAV's own array would keep the whole picture alive.
+    """
+    data = frame.side_data.get("MOTION_VECTORS")
+    # As bytes: numpy copies an array of records with gaps field by field.
+    return None if data is None else np.frombuffer(data, dtype=np.uint8).copy().view(VECTOR)
