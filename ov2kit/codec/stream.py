@@ -5,45 +5,35 @@ class. Frames are known by their index in display order; times come from the tim
 """
 
 import os
-import re
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import av
 import numpy as np
 import torch
-from av.container import InputContainer
-from av.video.stream import VideoStream as AVStream
 from torch import Tensor
 
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
-from ov2kit.codec.video.counting import count_pictures
 from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs
-from ov2kit.codec.video.entry_points import starts_at
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.jobs import plan_jobs
-from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.orientation import Orientation
-from ov2kit.codec.video.packets import PacketTable, read_packets
+from ov2kit.codec.video.packets import PacketTable
 from ov2kit.codec.video.pictures import PictureScaler
 from ov2kit.codec.video.quantizer import quantizer_map
-from ov2kit.codec.video.shown import PictureCounter
+from ov2kit.codec.video.scan import scan
 from ov2kit.codec.video.source import (
     MAX_SOURCE_PIXELS,
     OPEN_ERRORS,
-    AnyPacket,
     Source,
     VideoSource,
-    choose_stream,
     reason,
 )
-from ov2kit.codec.video.vectors import MOTION_CODECS, motion_vectors
+from ov2kit.codec.video.vectors import motion_vectors
 from ov2kit.errors import DamagedVideoWarning, VideoError, check_number
 
 _KINDS = {1: "I", 2: "P", 3: "B"}
@@ -88,10 +78,9 @@ class VideoStream:
         check_number("threads", threads, low=1, integer=True, optional=True)
         check_number("stream", stream, low=0, integer=True, optional=True)
         self._source = Source(source, max_source_pixels)
-        self._stream_index = stream
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._losses = StreamLosses()
-        self._scan = self._scanned()
+        self._scan = scan(self._source, stream)
 
     @property
     def label(self) -> str:
@@ -321,106 +310,8 @@ class VideoStream:
         if self._losses:
             warnings.warn(f"{self.label}: {self._losses}", DamagedVideoWarning, stacklevel=3)
 
-    def _scanned(self) -> tuple[PacketTable, StreamInfo]:
-        first: list[Any] = []
-        failed = 0
-        with self._source.open() as container:
-            stream = choose_stream(container, self.label, self._stream_index, self._source.max_source_pixels)
-            context = stream.codec_context
-            context.thread_type, context.thread_count = "NONE", 1
-
-            def look(packet: "AnyPacket | None", index: int) -> bool:
-                nonlocal failed
-                if packet is not None:
-                    mark(packet, index)
-                try:
-                    first.extend(context.decode(packet))
-                except av.error.DecoderNotFoundError as error:
-                    raise VideoError(f"{self.label}: this FFmpeg has no decoder for {context.name}") from error
-                except (av.error.FFmpegError, EOFError):
-                    failed += 1
-                return bool(first)
-
-            context.copy_opaque = True
-            counter = PictureCounter(context.codec.canonical_name, context.extradata)
-            starts = starts_at(context.codec.canonical_name, context.extradata)
-            try:
-                table = read_packets(container, stream, starts, counter, look)
-            except OPEN_ERRORS as error:
-                if isinstance(error, VideoError):
-                    raise
-                raise VideoError(f"{self.label}: reading stopped ({reason(error)})") from error
-            if len(table) == 0:
-                raise VideoError(f"{self.label}: the video stream holds no packets")
-            if not first:
-                raise VideoError(
-                    f"{self.label}: no picture could be decoded from {len(table)} packet(s), {failed} of them refused "
-                    f"({context.name}); the file is damaged or encrypted, or its pictures have more than "
-                    f"max_source_pixels={self._source.max_source_pixels}"
-                )
-            is_guessed = container.format.name == "avi" and bool(context.has_b_frames)  # AVI has no pts
-            needs_decode = counter.doubtful or not table.exact or is_guessed
-            if not needs_decode:
-                table = table.starting_with(marked(first[0]))
-            info = _info(container, stream, table, first[0])
-        if needs_decode:
-            table = table.counted(count_pictures(self._source, info.stream_index))
-            start = _start_seconds(table)
-            delay = info.delay_seconds + start - info.start_seconds if table.times_from == "pts" else 0.0
-            info = replace(info, start_seconds=start, delay_seconds=max(0.0, delay))
-        if table.num_frames == 0:
-            raise VideoError(f"{self.label}: none of {len(table)} packet(s) shows a picture; the file is damaged")
-        return table, info
-
 
 def _held_frames(rgb: tuple[int, int], luma: tuple[int, int] | None) -> int:
     """Frames of a job that may be kept back until it is known to be sound."""
     nbytes = 3 * rgb[0] * rgb[1] + (2 * luma[0] * luma[1] if luma else 0)
     return max(2, min(_FRAMES_HELD, _BYTES_HELD // max(1, nbytes)))
-
-
-def _info(container: InputContainer, stream: AVStream, table: PacketTable, frame: Any) -> StreamInfo:
-    orientation = Orientation.from_frame(frame)
-    ratio = float(stream.sample_aspect_ratio or 0) or 1.0
-    ratio = ratio if 0.1 <= ratio <= 10 else 1.0
-    shown = orientation.size(frame.height, max(1, round(frame.width * ratio)))
-    start = _start_seconds(table)
-    origin = (container.start_time or 0) / av.time_base if container.start_time is not None else start
-    name = stream.codec_context.codec.canonical_name
-    return StreamInfo(
-        codec=name,
-        container=container.format.name,
-        stream_index=stream.index,
-        coded_size=(frame.height, frame.width),
-        display_size=shown,
-        orientation=orientation,
-        sample_aspect_ratio=ratio,
-        pix_fmt=frame.format.name,
-        interlaced=bool(frame.interlaced_frame),
-        exports_motion=stream.codec_context.name in MOTION_CODECS,
-        start_seconds=start,
-        delay_seconds=max(0.0, start - origin),
-        header_seconds=_header_seconds(container, stream, start, origin),
-    )
-
-
-def _start_seconds(table: PacketTable) -> float:
-    """Time stamp of the first shown frame."""
-    stamps = table.pts[table.order]
-    return float(np.nanmin(stamps)) if not np.isnan(stamps).all() else 0.0
-
-
-def _header_seconds(container: InputContainer, stream: AVStream, start: float, origin: float) -> float | None:
-    """How long the header says the picture lasts.
-
-    The container's own duration is that of its longest stream, sound included: it counts only where
-    the video is alone.
-    """
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
-    if tag is not None:  # Matroska: the time at which the stream ends
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start
-    if container.duration and len(container.streams) == 1:
-        return container.duration / av.time_base - (start - origin)
-    return None
