@@ -1,50 +1,32 @@
 """VideoStream: a video file as packets, and as frames with the motion the codec already found.
 
-Everything a decoder needs to be told, and everything real and broken files do, stays behind this
-class. Frames are known by their index in display order; times come from the time stamps.
+All that a decoder needs to know, and all that real and broken files do, stays behind this class.
+Frames are known by their index in display order; times come from the time stamps.
 """
 
 import os
-import threading
-import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
-from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs
-from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
-from ov2kit.codec.video.jobs import plan_jobs
-from ov2kit.codec.video.orientation import Orientation
+from ov2kit.codec.video.frame import StreamInfo, StreamLosses
+from ov2kit.codec.video.frame_loop import FrameLoop, FramePass
+from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.packets import PacketTable
-from ov2kit.codec.video.pictures import PictureScaler
-from ov2kit.codec.video.quantizer import quantizer_map
 from ov2kit.codec.video.scan import scan
-from ov2kit.codec.video.source import (
-    MAX_SOURCE_PIXELS,
-    OPEN_ERRORS,
-    Source,
-    VideoSource,
-    reason,
-)
-from ov2kit.codec.video.vectors import motion_vectors
-from ov2kit.errors import DamagedVideoWarning, VideoError, check_number
-
-_KINDS = {1: "I", 2: "P", 3: "B"}
-_MAX_FAILED_SHARE = 0.5
-_LUMAS_KEPT = 16
-_FRAMES_HELD = 90
-_BYTES_HELD = 64 << 20
+from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, Source, VideoSource
+from ov2kit.errors import check_number
 
 
 class VideoStream:
     """A video as packets and frames. Reading never seeks and never holds more than a few frames.
+
+    Opening demuxes the whole stream once and decodes one picture, so that frames, times and bytes are
+    known. A file whose packets do not say what they show (AVI with B-frames, repeated time stamps)
+    is decoded once.
 
     Args:
         source: path, encoded bytes, or a binary file object.
@@ -80,7 +62,7 @@ class VideoStream:
         self._source = Source(source, max_source_pixels)
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._losses = StreamLosses()
-        self._scan = scan(self._source, stream)
+        self._packets, self._info = scan(self._source, stream)
 
     @property
     def label(self) -> str:
@@ -89,7 +71,12 @@ class VideoStream:
 
     @property
     def info(self) -> StreamInfo:
-        return self._scan[1]
+        """What is known of the stream as a whole."""
+        return self._info
+
+    def packets(self) -> PacketTable:
+        """What the file says about each packet and frame; nothing is decoded for it."""
+        return self._packets
 
     @property
     def threads(self) -> int:
@@ -98,28 +85,23 @@ class VideoStream:
 
     @property
     def num_frames(self) -> int:
-        return self.packets().num_frames
+        """Number of shown frames."""
+        return self._packets.num_frames
 
     @property
     def duration_seconds(self) -> float:
-        return self.packets().duration_seconds
+        """From the first shown frame to the end of the last."""
+        return self._packets.duration_seconds
 
     @property
     def fps(self) -> float:
-        return self.packets().fps
+        """Average frames per second over the whole stream."""
+        return self._packets.fps
 
     @property
     def losses(self) -> StreamLosses:
-        """What was lost up to the end of the last `frames` loop."""
+        """What was lost in the last loop over frames that ran to its end; each loop has its own `losses`."""
         return self._losses
-
-    def packets(self) -> PacketTable:
-        """The packet table; read once, by demuxing only."""
-        return self._scan[0]
-
-    @cached_property
-    def _scaler(self) -> PictureScaler:
-        return PictureScaler()
 
     def frames(
         self,
@@ -132,11 +114,12 @@ class VideoStream:
         motion: bool = False,
         quantizer: bool = False,
         as_coded: bool = False,
-    ) -> Iterator[Frame]:
+    ) -> FrameLoop:
         """Decode frames in display order, in one sequential pass.
 
         Only keyframe intervals that hold a wanted frame are decoded, and only up to the last one.
-        In a damaged file the frames that cannot be decoded are left out and counted in `losses`.
+        In a damaged file the frames that cannot be decoded are left out; the iterator counts them in
+        its `losses` when it has come to its end.
 
         Args:
             indices: display indices to give; all frames when omitted. Order and repeats do not
@@ -146,7 +129,7 @@ class VideoStream:
             luma_size: (height, width) of `Frame.luma`; no luma when omitted.
             reference: also give the luma of the frame it is compared with.
             motion: also give motion vectors, where the codec exports them.
-            quantizer: also give the quantiser of each macroblock, where the codec tells it.
+            quantizer: also give the quantizer of each macroblock, where the codec reports it.
             as_coded: luma and reference are neither turned nor mirrored, and `luma_size` is of the
                 picture as coded. RGB is always as shown.
 
@@ -154,96 +137,12 @@ class VideoStream:
             IndexError: an index is outside the video.
             VideoError: not a single wanted frame could be decoded, or most packets failed.
         """
-        table, info = self._scan
-        size = size or info.display_size
-        wanted_frames = self._wanted(indices)
-        count = int(wanted_frames.sum())
-        if count == 0:
-            return
-        rank = table.frame_of_packet
-        wanted = (rank >= 0) & wanted_frames[rank]
-        lost = DecodeLosses()
-        seen = 0
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ov2kit-scale")
-
-        # Pictures are scaled while they are still in the processor's cache: by a thread that no decoder
-        # needs if there is one, else by the thread that decoded them. A backlog of full frames, and
-        # waking a thread for each, cost more than they hide.
-        jobs = plan_jobs(table, wanted)
-        idle = threading.Semaphore(max(0, self._threads - len(jobs)))  # one more with each decoder that is done
-
-        def emit(decoded: DecodedFrame) -> Future[Frame] | Frame | None:
-            if not table.exact and (decoded.index >= table.num_frames or not wanted_frames[decoded.index]):
-                return None
-            if not idle.acquire(blocking=False):
-                return picture(decoded)
-            future = pool.submit(picture, decoded)
-            future.add_done_callback(lambda _: idle.release())
-            return future
-
-        keep = threading.Lock()
-        turn_of_luma = Orientation() if as_coded else info.orientation
-        lumas: dict[int, tuple[Any, Tensor]] = {}  # of the last few: a candidate is often the next one's reference
-
-        def luma_of(index: int, frame: Any) -> Tensor:
-            assert luma_size is not None
-            kept, found = lumas.get(index, (None, None))
-            if found is None or kept is not frame:  # one that was decoded again is another picture
-                found = torch.from_numpy(self._scaler.luma(frame, luma_size, turn_of_luma))
-                with keep:
-                    lumas[index] = (frame, found)
-                    if len(lumas) > _LUMAS_KEPT:
-                        del lumas[next(iter(lumas))]
-            return found
-
-        def picture(decoded: DecodedFrame) -> Frame:
-            index, frame, before = decoded.index, decoded.picture, decoded.reference
-            scaler, turn = self._scaler, info.orientation
-            small = before is not None and reference and luma_size is not None
-            return Frame(
-                index=index,
-                seconds=float(table.frame_seconds[index]),
-                kind=_KINDS.get(frame.pict_type, "?"),  # type: ignore[arg-type]
-                is_key=bool(frame.key_frame),
-                nbytes=int(table.frame_bytes[index]),
-                rgb=torch.from_numpy(scaler.rgb(frame, size, turn)) if rgb else None,
-                luma=luma_of(index, frame) if luma_size else None,
-                reference=luma_of(decoded.reference_index, before) if small else None,
-                reference_index=decoded.reference_index,
-                motion=motion_vectors(frame) if motion else None,
-                coded_size=(frame.height, frame.width),
-                corrupt=bool(frame.is_corrupt),
-                quantizer=quantizer_map(frame) if quantizer else None,
-            )
-
-        decoded = decode_jobs(
-            self._source,
-            info.stream_index,
-            jobs,
-            wanted if table.exact else None,
-            emit,
-            rank=rank if table.exact else None,
-            headers=table.headers.tolist(),
-            hold=_held_frames(size if rgb else (0, 0), luma_size),
-            motion=motion and info.exports_motion,
-            threads=self._threads,
-            losses=lost,
-            frame_threads=1 if info.exports_motion or len(jobs) > 1 or table.is_corrupt.any() else self._threads,
-            on_idle=idle.release,
-            quantizers=quantizer and info.codec == "h264",
-        )
-        try:
-            for frame in decoded:
-                if frame is not None:
-                    seen += 1
-                    yield frame  # type: ignore[misc]
-        except OPEN_ERRORS as error:
-            if isinstance(error, VideoError):
-                raise
-            raise VideoError(f"{self.label}: reading stopped ({reason(error)})") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-        self._account(lost, count - seen, count)
+        request = FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded)
+        one_pass = FramePass(
+            self._source, self._packets, self._info, self._wanted(indices), request,
+            threads=self._threads, on_losses=self._keep_losses,
+        )  # fmt: skip
+        return FrameLoop(one_pass)
 
     def bit_cost_maps(
         self, frames: Iterable[int] | None = None, *, estimate: bool = True
@@ -266,7 +165,7 @@ class VideoStream:
         Raises:
             IndexError, VideoError: as `frames`.
         """
-        info = self.info
+        info = self._info
         model = BitCostMap("vectors" if info.exports_motion else "estimated" if estimate else "difference")
         decoded = self.frames(
             frames, rgb=False, luma_size=macroblock_luma_size(info.coded_size),
@@ -275,6 +174,7 @@ class VideoStream:
         return model.stream(decoded, info.coded_size)
 
     def _wanted(self, indices: Iterable[int] | None) -> np.ndarray:
+        """(F,) bool over frames."""
         total = self.num_frames
         if indices is None:
             return np.ones(total, dtype=bool)
@@ -286,32 +186,5 @@ class VideoStream:
         wanted[chosen] = True
         return wanted
 
-    def _account(self, lost: DecodeLosses, missing: int, asked: int) -> None:
-        table, info = self._scan
-        cut = bool(len(table) and table.is_corrupt[-1])
-        if info.header_seconds is not None and table.exact:
-            cut = cut or table.duration_seconds < 0.95 * info.header_seconds - 1.0
-        self._losses = StreamLosses(
-            packets=len(table),
-            discarded=int(table.is_discard.sum()),
-            corrupt_packets=int(table.is_corrupt.sum()),
-            failed_packets=lost.failed_packets,
-            corrupt_frames=lost.corrupt_frames,
-            missing_frames=missing,
-            cut=cut,
-        )
-        if missing == asked:
-            raise VideoError(
-                f"{self.label}: none of {asked} frame(s) could be decoded ({self._losses}); the file is damaged "
-                "or encrypted"
-            )
-        if lost.failed_packets > _MAX_FAILED_SHARE * (lost.failed_packets + lost.decoded_frames):
-            raise VideoError(f"{self.label}: most packets cannot be decoded ({self._losses}); damaged or encrypted")
-        if self._losses:
-            warnings.warn(f"{self.label}: {self._losses}", DamagedVideoWarning, stacklevel=3)
-
-
-def _held_frames(rgb: tuple[int, int], luma: tuple[int, int] | None) -> int:
-    """Frames of a job that may be kept back until it is known to be sound."""
-    nbytes = 3 * rgb[0] * rgb[1] + (2 * luma[0] * luma[1] if luma else 0)
-    return max(2, min(_FRAMES_HELD, _BYTES_HELD // max(1, nbytes)))
+    def _keep_losses(self, losses: StreamLosses) -> None:
+        self._losses = losses
