@@ -114,7 +114,7 @@ def ratios(request):
 def bench_packet_table(benchmark, clip):
     """Opening, demuxing to the end, and one decoded picture: what `VideoStream(path)` does."""
     stream = benchmark.pedantic(VideoStream, args=(clip,), rounds=5, warmup_rounds=1)
-    table = stream.packets()
+    table = stream.packets
     benchmark.extra_info.update(run_info(), packets=len(table), seconds=table.duration_seconds)
     assert table.num_frames == BareDecode().run(str(clip), 0)["frames"]
     assert (np.diff(table.frame_seconds) >= 0).all()

@@ -5,20 +5,22 @@ Frames are known by their index in display order; times come from the time stamp
 """
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator
+from types import TracebackType
 
 import numpy as np
 from torch import Tensor
 
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.signals.macroblocks import macroblock_luma_size
-from ov2kit.codec.video.frame import StreamInfo, StreamLosses
+from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.frame_loop import FrameLoop, FramePass
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.packets import PacketTable
 from ov2kit.codec.video.scan import scan
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, Source, VideoSource
-from ov2kit.errors import check_number
+from ov2kit.errors import OptionError, check_number, deprecated
 
 
 class VideoStream:
@@ -26,7 +28,7 @@ class VideoStream:
 
     Opening demuxes the whole stream once and decodes one picture, so that frames, times and bytes are
     known. A file whose packets do not say what they show (AVI with B-frames, repeated time stamps)
-    is decoded once.
+    is decoded once. Use it in `with` to release everything at a known moment.
 
     Args:
         source: path, encoded bytes, or a binary file object.
@@ -39,11 +41,13 @@ class VideoStream:
         VideoError: the input is missing, empty, no video, or holds no picture that decodes.
 
     Example:
-        >>> stream = VideoStream("clip.mp4")
-        >>> stream.packets().display("nbytes")[:3].tolist()  # bytes per frame, nothing decoded
-        [40776, 348, 697]
-        >>> for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True):
-        ...     print(frame.index, tuple(frame.rgb.shape), frame.motion is not None)
+        >>> with VideoStream("clip.mp4") as stream:
+        ...     print(len(stream), stream.packets.display("nbytes")[:3].tolist())  # nothing decoded
+        ...     print(tuple(stream.frame_at(2.5).rgb.shape))  # the picture on screen at 2.5 s
+        ...     for frame in stream.frames([0, 10, 20], size=(280, 504), motion=True):
+        ...         print(frame.index, tuple(frame.rgb.shape), frame.motion is not None)
+        132 [40776, 348, 697]
+        (3, 360, 640)
         0 (3, 280, 504) False
         10 (3, 280, 504) True
         20 (3, 280, 504) True
@@ -62,7 +66,27 @@ class VideoStream:
         self._source = Source(source, max_source_pixels)
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._losses = StreamLosses()
+        self._loops: weakref.WeakSet[FrameLoop] = weakref.WeakSet()
         self._packets, self._info = scan(self._source, stream)
+
+    def __len__(self) -> int:
+        """Number of shown frames."""
+        return self._packets.num_frames
+
+    def __enter__(self) -> "VideoStream":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the loops that are under way and release the input; packets and info stay, frames do not.
+
+        A file object that was given stays open.
+        """
+        for loop in list(self._loops):
+            loop.close()
+        self._source.close()
 
     @property
     def label(self) -> str:
@@ -74,6 +98,7 @@ class VideoStream:
         """What is known of the stream as a whole."""
         return self._info
 
+    @property
     def packets(self) -> PacketTable:
         """What the file says about each packet and frame; nothing is decoded for it."""
         return self._packets
@@ -142,10 +167,25 @@ class VideoStream:
             self._source, self._packets, self._info, self._wanted(indices), request,
             threads=self._threads, on_losses=self._keep_losses,
         )  # fmt: skip
-        return FrameLoop(one_pass)
+        loop = FrameLoop(one_pass)
+        self._loops.add(loop)
+        return loop
+
+    def frame_at(self, seconds: float, *, size: tuple[int, int] | None = None) -> Frame:
+        """The frame on screen at a time, with RGB.
+
+        Args:
+            seconds: from the first shown frame; at least 0 and below `duration_seconds`.
+            size: (height, width) of `Frame.rgb` in pixels; the display size by default.
+
+        Raises:
+            OptionError: the time is outside the video.
+            VideoError: that frame could not be decoded.
+        """
+        return next(self.frames([self._packets.index_at(seconds)], size=size))
 
     def bit_cost_maps(
-        self, frames: Iterable[int] | None = None, *, estimate: bool = True
+        self, indices: Iterable[int] | None = None, *, estimate: bool = True, frames: Iterable[int] | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """Estimate the bits that each macroblock cost, in display order, a few frames at a time.
 
@@ -153,9 +193,10 @@ class VideoStream:
         the bits really spent.
 
         Args:
-            frames: display indices; all frames when omitted. Order and repeats do not matter.
+            indices: display indices; all frames when omitted. Order and repeats do not matter.
             estimate: whether to search for motion where the codec gives no vectors; False takes the
                 plain difference between frames: less exact, several times quicker.
+            frames: the old name of `indices`.
 
         Yields:
             Frame index and (rows, cols) float32 bits on the 16-pixel grid of the coded picture (not
@@ -165,17 +206,22 @@ class VideoStream:
         Raises:
             IndexError, VideoError: as `frames`.
         """
+        if frames is not None:
+            deprecated("VideoStream.bit_cost_maps(frames=...)", "bit_cost_maps(indices=...)", "0.2")
+            if indices is not None:
+                raise OptionError("indices and frames are the same; give indices alone")
+            indices = frames
         info = self._info
         model = BitCostMap("vectors" if info.exports_motion else "estimated" if estimate else "difference")
         decoded = self.frames(
-            frames, rgb=False, luma_size=macroblock_luma_size(info.coded_size),
+            indices, rgb=False, luma_size=macroblock_luma_size(info.coded_size),
             reference=True, motion=True, quantizer=True, as_coded=True,
         )  # fmt: skip
         return model.stream(decoded, info.coded_size)
 
     def _wanted(self, indices: Iterable[int] | None) -> np.ndarray:
         """(F,) bool over frames."""
-        total = self.num_frames
+        total = len(self)
         if indices is None:
             return np.ones(total, dtype=bool)
         chosen = np.array(sorted({int(i) for i in indices}), dtype=np.int64)

@@ -1,6 +1,7 @@
 """VideoStream against independent decoding, on real clips and on every codec and container we can write."""
 
 import io
+import threading
 import warnings
 
 import av
@@ -12,7 +13,7 @@ from av.stream import Disposition
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.vectors import MOTION_CODECS
-from ov2kit.errors import DamagedVideoWarning, VideoError
+from ov2kit.errors import DamagedVideoWarning, OptionError, VideoError
 from tests.clips import decoded, encode, picture, shared_clip
 from tests.paths import SAMPLE
 
@@ -78,7 +79,7 @@ class TestEveryCodec:
         assert_frames_match(VideoStream(encoded, threads=2), pictures, [len(pictures) - 1, 3, 3, 7, 13])
 
     def test_frame_times_follow_the_frame_rate_that_was_written(self, encoded):
-        seconds = VideoStream(encoded).packets().frame_seconds
+        seconds = VideoStream(encoded).packets.frame_seconds
         assert np.allclose(seconds, np.arange(len(seconds)) / 25, atol=2e-3)
 
     def test_motion_is_there_exactly_where_the_decoder_exports_it(self, encoded):
@@ -115,7 +116,7 @@ def test_skipping_unwanted_frames_changes_no_vector_and_no_pixel():
 
 
 def test_packet_table_says_what_the_demuxer_says():
-    table = VideoStream(SAMPLE).packets()
+    table = VideoStream(SAMPLE).packets
     with av.open(str(SAMPLE)) as container:
         stream = container.streams.video[0]
         packets = [p for p in container.demux(stream) if p.size]
@@ -134,7 +135,7 @@ def test_reference_is_the_last_i_or_p_frame_shown_before():
     video = VideoStream(SAMPLE)
     kinds = {f.index: f.kind for f in video.frames(rgb=False)}
     lumas = {f.index: f.luma for f in video.frames(rgb=False, luma_size=(36, 64))}
-    entries = set(np.flatnonzero(video.packets().display("is_entry")).tolist())
+    entries = set(np.flatnonzero(video.packets.display("is_entry")).tolist())
     for frame in video.frames(rgb=False, luma_size=(36, 64), reference=True):
         if frame.index in entries:
             assert frame.reference is None
@@ -149,20 +150,20 @@ class TestTimes:
         times = [0, 40, 45, 300, 310, 900, 1000, 1003, 2500, 2540, 4000, 9000]
         for suffix in ("mp4", "mkv"):
             path = encode(tmp_path / f"vfr.{suffix}", frames=len(times), times_ms=times)
-            assert np.allclose(VideoStream(path).packets().frame_seconds, np.array(times) / 1000, atol=1e-3)
+            assert np.allclose(VideoStream(path).packets.frame_seconds, np.array(times) / 1000, atol=1e-3)
 
     def test_times_count_from_the_first_shown_frame(self, tmp_path):
         path = encode(tmp_path / "late.mkv", frames=10, times_ms=[10_000 + 40 * i for i in range(10)])
         video = VideoStream(path)
         assert video.info.start_seconds == pytest.approx(10, abs=0.1)
-        assert np.allclose(video.packets().frame_seconds, np.arange(10) * 0.04, atol=1e-3)
+        assert np.allclose(video.packets.frame_seconds, np.arange(10) * 0.04, atol=1e-3)
 
     @pytest.mark.filterwarnings("ignore::ov2kit.errors.DamagedVideoWarning")  # the seam
     def test_transport_stream_that_jumps_back_goes_on(self, tmp_path):
         part = encode(tmp_path / "part.ts", frames=20).read_bytes()
         (tmp_path / "twice.ts").write_bytes(part + part)
         video = VideoStream(tmp_path / "twice.ts")
-        seconds = video.packets().frame_seconds
+        seconds = video.packets.frame_seconds
         assert len(seconds) == 40
         assert np.allclose(seconds, np.arange(40) * 0.04, atol=2e-3)
         assert_frames_match(video, decoded(tmp_path / "twice.ts"), [0, 19, 20, 39])
@@ -170,8 +171,8 @@ class TestTimes:
     def test_decode_times_in_the_place_of_pts_do_not_shuffle_pictures(self, tmp_path):
         path = encode(tmp_path / "clip.avi", bframes=3)  # AVI has no pts: FFmpeg writes decode times
         video = VideoStream(path)
-        assert video.packets().times_from == "sorted pts"
-        assert np.allclose(video.packets().frame_seconds, np.arange(30) / 25)
+        assert video.packets.times_from == "sorted pts"
+        assert np.allclose(video.packets.frame_seconds, np.arange(30) / 25)
         assert_frames_match(video, decoded(path), None)
         assert_frames_match(video, decoded(path), [3, 14, 29])
 
@@ -260,7 +261,7 @@ class TestInputs:
         with av.open(str(plain)) as source, av.open(str(path), "w", options=options) as out:
             stream = source.streams.video[0]
             remux(source, stream, out, out.add_stream_from_template(stream), shift=-7 * 512)
-        table = VideoStream(path).packets()
+        table = VideoStream(path).packets
         assert (len(table), table.num_frames, int(table.is_discard.sum())) == (30, 23, 7)
         assert np.allclose(table.frame_seconds, np.arange(23) / 25)
         assert_frames_match(VideoStream(path), decoded(plain)[7:], None)
@@ -390,9 +391,88 @@ class TestBadInput:
             pass
 
 
-def test_leaving_a_loop_early_leaves_nothing_running():
-    import threading
+@pytest.fixture(scope="module")
+def pictures():
+    """The bundled clip, small."""
+    return decoded(SAMPLE, (28, 56))
 
+
+class TestFace:
+    def test_length_is_what_a_plain_decode_gives(self, pictures):
+        assert len(VideoStream(SAMPLE)) == VideoStream(SAMPLE).num_frames == len(pictures) == 132
+
+    @pytest.mark.parametrize(
+        ("seconds", "index"),
+        [(0, 0), (0.02, 0), (0.04, 1), (0.0799, 1), (0.08, 2), (2.5, 62), (5.2399, 130), (5.24, 131), (5.279, 131)],
+    )
+    def test_frame_at_is_the_picture_on_screen(self, pictures, seconds, index):
+        """25 frames a second: frame k is on screen from k / 25 to (k + 1) / 25."""
+        frame = VideoStream(SAMPLE).frame_at(seconds, size=(28, 56))
+        assert frame.index == index
+        assert np.array_equal(rgb_of(frame), pictures[index])
+
+    @pytest.mark.parametrize("seconds", [-0.001, 5.28, 100, float("nan")])
+    def test_a_time_outside_the_video_is_refused(self, seconds):
+        with pytest.raises(OptionError, match="seconds"):
+            VideoStream(SAMPLE).frame_at(seconds)
+
+    def test_frame_at_follows_the_time_stamps(self, tmp_path):
+        path = encode(tmp_path / "vfr.mp4", frames=5, times_ms=[0, 40, 1000, 1010, 5000])
+        video = VideoStream(path)
+        assert [video.frame_at(s).index for s in (0.039, 0.999, 1.005, 1.02, 4.9, 5.0)] == [0, 1, 2, 3, 3, 4]
+
+    def test_the_old_spelling_of_packets_works_with_a_warning(self):
+        video = VideoStream(SAMPLE)
+        with pytest.warns(DeprecationWarning, match=r"VideoStream\.packets\(\)") as caught:
+            assert video.packets() is video.packets
+        assert caught[0].filename == __file__
+
+    def test_the_old_spelling_of_indices_works_with_a_warning(self):
+        video = VideoStream(SAMPLE)
+        with pytest.warns(DeprecationWarning, match="indices") as caught:
+            old = list(video.bit_cost_maps(frames=[3, 7]))
+        assert caught[0].filename == __file__
+        new = list(video.bit_cost_maps(indices=[3, 7]))
+        assert [index for index, _ in old] == [index for index, _ in new] == [3, 7]
+        assert all(torch.equal(a, b) for (_, a), (_, b) in zip(old, new, strict=True))
+        with pytest.warns(DeprecationWarning, match="indices"), pytest.raises(OptionError, match="alone"):
+            video.bit_cost_maps([1], frames=[2])
+
+    def test_a_closed_video_keeps_its_facts_and_gives_no_frames(self):
+        with VideoStream(SAMPLE, threads=2) as video:
+            loop = video.frames(size=(28, 56))
+            assert next(loop).index == 0
+            running = threading.active_count()
+        assert threading.active_count() < running
+        assert list(loop) == []
+        assert len(video) == len(video.packets.frame_seconds) == 132
+        with pytest.raises(VideoError, match="closed"):
+            next(video.frames())
+
+    def test_a_given_file_object_stays_open(self):
+        with SAMPLE.open("rb") as file:
+            with VideoStream(file) as video:
+                next(video.frames(size=(28, 56)))
+            assert not file.closed
+            assert len(VideoStream(file)) == 132
+
+    def test_losses_belong_to_their_loop(self, tmp_path):
+        data = SAMPLE.read_bytes()
+        (tmp_path / "cut.mp4").write_bytes(data[: int(len(data) * 0.6)])
+        video = VideoStream(tmp_path / "cut.mp4", threads=1)
+        wanted = range(len(video) - 20, len(video))
+        late, early = video.frames(wanted, size=(28, 56)), video.frames(range(10), size=(28, 56))
+        assert late.losses is None
+        with pytest.warns(DamagedVideoWarning):
+            frames = list(late)
+        with pytest.warns(DamagedVideoWarning):
+            assert len(list(early)) == 10
+        assert late.losses.missing_frames == len(wanted) - len(frames) > 0
+        assert early.losses.missing_frames == early.losses.failed_packets == 0
+        assert video.losses == early.losses  # of the last loop that ended
+
+
+def test_leaving_a_loop_early_leaves_nothing_running():
     before = threading.active_count()
     for _ in range(5):
         for frame in VideoStream(SAMPLE, threads=2).frames(size=(28, 56)):

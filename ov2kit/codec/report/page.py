@@ -55,7 +55,7 @@ def write_report(
     """
     refuse_overwriting_inputs(path_out, [video.label if isinstance(video, VideoStream) else video])
     stream = video if isinstance(video, VideoStream) else VideoStream(video)
-    facts = Facts(canvases.to("cpu"), stream.packets())
+    facts = Facts(canvases.to("cpu"), stream.packets)
     page = _page(facts, stream, title if title is not None else Path(stream.label).name or stream.label)
     target = Path(path_out).expanduser()
     write_text(target, page)

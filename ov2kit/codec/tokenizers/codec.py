@@ -326,7 +326,7 @@ class _Run:
 
     def _plan(self) -> list[GroupPlan]:
         """Groups and candidates from the packet table alone."""
-        table, options = self.stream.packets(), self.tokenizer
+        table, options = self.stream.packets, self.tokenizer
         most = max(1, self.budget.canvases // options.canvases_per_group)
         grouping = options.grouping
         if grouping is None and options._by_budget == "fixed":
@@ -399,7 +399,7 @@ class _Run:
 
     def _group_by_scores(self, grouping: ReadinessGrouping) -> Iterator[_Scored]:
         """Readiness: sample, decode and score first, then cut where enough was seen."""
-        table, options = self.stream.packets(), self.tokenizer
+        table, options = self.stream.packets, self.tokenizer
         count = max(1, self.budget.canvases * options.candidates_per_canvas)
         sampled = uniform_off_keyframes(table, count)
         if self.score_maps is not None:
@@ -473,7 +473,7 @@ class _Run:
         )
         used = {anchor, *blocks[:, 0].tolist()}
         self.times |= {frames[t].index: frames[t].seconds for t in sorted(used)}
-        seconds = self.stream.packets().frame_seconds
+        seconds = self.stream.packets.frame_seconds
         self.groups.append(
             {
                 "frames": [scored.plan.start, scored.plan.stop],

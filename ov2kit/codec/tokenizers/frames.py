@@ -163,7 +163,7 @@ class FrameTokenizer:
         if self.target_fps is None:
             indices = select_frame_indices(stream.num_frames, count)
         else:
-            indices = select_frames_by_time(stream.packets().frame_seconds, count)
+            indices = select_frames_by_time(stream.packets.frame_seconds, count)
         with clock("decode"):
             frames = list(stream.frames(indices, size=(budget.height, budget.width)))
         images = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])

@@ -46,7 +46,7 @@ def describe(
     stream: VideoStream, *, preset: str, signal: dict[str, Any], options: dict[str, Any], clock: StageClock, **more: Any
 ) -> dict[str, Any]:
     """A JSON-able record for `Canvases.provenance`."""
-    info, table = stream.info, stream.packets()
+    info, table = stream.info, stream.packets
     return {
         "preset": preset,
         "signal": signal,

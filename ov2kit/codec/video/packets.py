@@ -17,6 +17,7 @@ from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.video.headers import HeaderChanges
 from ov2kit.codec.video.source import AnyPacket, demux_packets
+from ov2kit.errors import check_number, deprecated
 
 TimesFrom = Literal["pts", "sorted pts", "frame rate"]
 
@@ -65,6 +66,11 @@ class PacketTable:
     def __len__(self) -> int:
         return len(self.nbytes)
 
+    def __call__(self) -> "PacketTable":
+        """The table itself: `VideoStream.packets` was a method once."""
+        deprecated("VideoStream.packets()", "VideoStream.packets", "0.2")
+        return self
+
     @property
     def num_frames(self) -> int:
         return len(self.order)
@@ -109,6 +115,17 @@ class PacketTable:
             return self.frame_bytes
         column: np.ndarray = getattr(self, name)[self.order]
         return column
+
+    def index_at(self, seconds: float) -> int:
+        """Index of the frame on screen at a time, which counts from the first shown frame.
+
+        Times within a microsecond before a frame count as that frame's.
+
+        Raises:
+            OptionError: the time is negative, or not before the end of the last frame.
+        """
+        check_number("seconds", seconds, low=0, below=self.duration_seconds)
+        return int(np.searchsorted(self.frame_seconds, seconds + 1e-6, side="right")) - 1
 
     def starting_with(self, packet: int) -> "PacketTable":
         """Without the frames shown before that of `packet`, the first one a decoder gives.

@@ -53,6 +53,8 @@ class Source:
         self._bytes: bytes | None = None
         self._file: BinaryIO | None = None
         self._busy = False
+        self._closed = False
+        self._spool: BinaryIO | None = None
         if (held := data_address(source)) is not None:
             source = held
         if isinstance(source, str | os.PathLike):
@@ -68,7 +70,9 @@ class Source:
             self._bytes = bytes(source)
         elif hasattr(source, "read"):
             self.label = f"<{getattr(source, 'name', type(source).__name__)}>"
-            self._file = source if _can_seek(source) else _spooled(source)
+            if not _can_seek(source):
+                source = self._spool = _spooled(source)
+            self._file = source
         else:
             raise VideoError(f"expected a path, bytes or a binary file object, got {type(source).__name__}")
 
@@ -77,13 +81,21 @@ class Source:
         """Whether it can be open more than once at a time (paths and bytes can, file objects cannot)."""
         return self._file is None
 
+    def close(self) -> None:
+        """Release the input: nothing can be opened from it again."""
+        self._closed = True
+        if self._spool is not None:
+            self._spool.close()
+
     @contextmanager
     def open(self) -> Iterator[InputContainer]:
         """The container, positioned at its start; closed on exit.
 
         Raises:
-            VideoError: the input is not a video FFmpeg can open, or a file object is already open.
+            VideoError: the input is not a video FFmpeg can open, a file object is already open, or `close` was called.
         """
+        if self._closed:
+            raise VideoError(f"{self.label}: this video was closed; open it again")
         target: str | BinaryIO
         if self._path is not None:
             target = self._path

@@ -55,7 +55,7 @@ class VideoFrames:
         check_number("fps", fps, above=0, optional=True)
         check_number("keep", keep, low=1, integer=True)
         self._stream = video if isinstance(video, VideoStream) else VideoStream(video)
-        shown = [float(at) for at in self._stream.packets().frame_seconds]
+        shown = [float(at) for at in self._stream.packets.frame_seconds]
         if fps is None:
             self._source = list(range(len(shown)))
             self.seconds: Sequence[float] = shown

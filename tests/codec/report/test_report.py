@@ -44,7 +44,7 @@ def stream() -> VideoStream:
 @pytest.fixture(scope="module")
 def canvases(stream) -> Canvases:
     """The bundled clip in groups by bit cost, blocks by plain luma difference; 4 canvases a group."""
-    table = stream.packets()
+    table = stream.packets
     columns = [
         torch.from_numpy(table.frame_seconds),
         *(torch.from_numpy(table.display(n)) for n in ("nbytes", "is_key")),
@@ -274,7 +274,7 @@ def test_page_of_the_tokenizer_itself(tmp_path, stream, preset):
     path = write_report(tmp_path / "page.html", stream, made)
     found = read(path)
     assert found.texts["h2"] == SECTIONS
-    facts = Facts(made, stream.packets())
+    facts = Facts(made, stream.packets)
     assert len(facts.group_spans) == len(made.provenance["groups"])
     assert bool(facts.bit_cost.triggers) == (preset == "paper")
     assert f"preset {preset}" in path.read_text()
@@ -326,7 +326,7 @@ def test_same_input_gives_the_same_page(tmp_path, stream, canvases, page):
 
 
 def test_counts_against_loops(stream, canvases):
-    facts = Facts(canvases, stream.packets())
+    facts = Facts(canvases, stream.packets)
     moving, whole, heat = {}, {}, np.zeros((7, 12), int)
     for k in range(len(canvases)):
         for row in range(0, 14, 2):
@@ -349,7 +349,7 @@ def test_counts_against_loops(stream, canvases):
 
 
 def test_uniform_frames_cost_as_much(stream, canvases):
-    facts = Facts(canvases, stream.packets())
+    facts = Facts(canvases, stream.packets)
     spent = len(facts.uniform.frames) * facts.uniform.tokens_per_frame
     assert canvases.num_tokens - facts.uniform.tokens_per_frame < spent <= canvases.num_tokens
     assert facts.uniform.frames[0] == 0
@@ -360,12 +360,12 @@ def test_uniform_frames_cost_as_much(stream, canvases):
 
 
 def test_bit_cost_as_told_or_counted(stream, canvases):
-    told = Facts(canvases, stream.packets()).bit_cost
+    told = Facts(canvases, stream.packets).bit_cost
     record = canvases.provenance["bit_cost"]
     assert told.energy.tolist() == record["energy"]
     assert told.cuts == [(cut + 1) * record["bin_seconds"] for cut in record["cuts"]]
-    counted = Facts(replace(canvases, provenance={}), stream.packets()).bit_cost
-    table = stream.packets()
+    counted = Facts(replace(canvases, provenance={}), stream.packets).bit_cost
+    table = stream.packets
     assert counted.energy.sum() == table.nbytes[~table.is_key].sum()
     assert counted.energy[0] == sum(
         n for n, s, key in zip(table.nbytes, table.seconds, table.is_key, strict=True) if s < 0.5 and not key
@@ -374,7 +374,7 @@ def test_bit_cost_as_told_or_counted(stream, canvases):
 
 
 def test_telling_frames_are_spread_and_gave_blocks(stream, canvases):
-    facts = Facts(canvases, stream.packets())
+    facts = Facts(canvases, stream.packets)
     frames = facts.telling_frames(6)
     moving = dict(zip(facts.frames.tolist(), facts.tokens_of_frame[0].tolist(), strict=True))
     assert len(frames) == len(set(frames)) == 6

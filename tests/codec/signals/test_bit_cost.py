@@ -67,7 +67,7 @@ def best(bits, share=0.1):
 
 
 def test_map_sums_to_packet_exactly(maps):
-    nbytes = VideoStream(SAMPLE).packets().display("nbytes")
+    nbytes = VideoStream(SAMPLE).packets.display("nbytes")
     for index, bits in maps.items():
         assert bits.dtype == torch.float32
         assert bits.shape == (23, 40)  # 360 x 640: the last row of macroblocks is half outside
@@ -82,7 +82,7 @@ def test_every_codec_and_odd_size_sums_to_its_packets(tmp_path, codec):
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     encode(name, codec=codec, frames=10, size=(70, 134), options=options, pix_fmt=pix_fmt)
     stream = VideoStream(name)
-    nbytes = stream.packets().display("nbytes")
+    nbytes = stream.packets.display("nbytes")
     found = dict(stream.bit_cost_maps())
     assert list(found) == list(range(10))
     for index, bits in found.items():
@@ -122,7 +122,7 @@ def test_agrees_with_the_bits_really_spent(maps, truth):
     bits, packet_bits, kinds = truth
     mine = torch.stack([maps[i] for i in range(FRAMES)]).numpy()
     assert bits.shape == mine.shape
-    nbytes = VideoStream(SAMPLE).packets().display("nbytes")[:FRAMES]
+    nbytes = VideoStream(SAMPLE).packets.display("nbytes")[:FRAMES]
     assert (8 * nbytes == packet_bits).all()
     assert "".join(kinds) == "".join(frame.kind for frame in decoded(SAMPLE, range(FRAMES))[1])
     moving = kinds != "I"
@@ -227,7 +227,7 @@ def test_hevc_agrees_with_the_bits_really_spent():
 
 def test_vp8_clip():
     stream = VideoStream(shared_clip("bbb_vp8.webm"))
-    nbytes = stream.packets().display("nbytes")
+    nbytes = stream.packets.display("nbytes")
     for index, bits in stream.bit_cost_maps(range(0, 24, 6)):
         assert bits.shape == (45, 80)
         assert bits.double().sum().item() == 8 * int(nbytes[index])

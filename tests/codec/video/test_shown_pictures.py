@@ -54,7 +54,7 @@ def assert_like_a_plain_decode(path, threads, samples=3):
 def test_odd_files_are_what_a_plain_decode_shows(name):
     path = shared_clip(f"odd/{name}")
     count, last = ODD[name]
-    seconds = VideoStream(path).packets().frame_seconds
+    seconds = VideoStream(path).packets.frame_seconds
     assert len(seconds) == count
     assert seconds[-1] == pytest.approx(last, abs=2e-3)
     if name != "rate_changes.mp4":
@@ -79,7 +79,7 @@ def test_frames_of_other_headers_are_right_too():
 def test_two_fields_are_one_frame(tmp_path, mixed):
     greys = odd_streams.field_pictures(tmp_path / "fields.ts", mixed=mixed)
     pictures = assert_like_a_plain_decode(tmp_path / "fields.ts", (1, 2))
-    table = VideoStream(tmp_path / "fields.ts").packets()
+    table = VideoStream(tmp_path / "fields.ts").packets
     assert len(table) == (34 if mixed else 40)
     assert np.allclose(table.frame_seconds, np.arange(20) / 25)
     assert table.display("nbytes").sum() == table.nbytes.sum()
@@ -90,7 +90,7 @@ def test_two_fields_are_one_frame(tmp_path, mixed):
 
 def test_hidden_packets_show_nothing(tmp_path):
     times = odd_streams.hidden(tmp_path / "hidden.webm")
-    table = VideoStream(tmp_path / "hidden.webm").packets()
+    table = VideoStream(tmp_path / "hidden.webm").packets
     assert (len(table), table.num_frames) == (40, 32)
     assert np.allclose(table.frame_seconds, np.array(times) / 1000, atol=2e-3)
     assert table.display("nbytes")[4] == table.nbytes[4] + table.nbytes[5]  # with the hidden one before it
@@ -100,7 +100,7 @@ def test_hidden_packets_show_nothing(tmp_path):
 def test_a_picture_shown_again_is_a_picture_of_its_own(tmp_path):
     count = odd_streams.shown_again(tmp_path / "again.webm")
     assert count == 30
-    table = VideoStream(tmp_path / "again.webm").packets()
+    table = VideoStream(tmp_path / "again.webm").packets
     assert np.allclose(table.frame_seconds, np.arange(30) / 25, atol=2e-3)
     assert_like_a_plain_decode(tmp_path / "again.webm", (1, 2, 4))
 
@@ -147,7 +147,7 @@ def test_a_recording_that_begins_in_mid_stream_starts_with_its_first_picture(tmp
                 out.mux(packet)
     assert data
     pictures = decoded(tmp_path / "late.ts")
-    table = VideoStream(tmp_path / "late.ts").packets()
+    table = VideoStream(tmp_path / "late.ts").packets
     assert table.num_frames == len(pictures) < 50
     assert table.frame_seconds[0] == 0
     assert_like_a_plain_decode(tmp_path / "late.ts", (1, 2))
@@ -163,7 +163,7 @@ def test_a_late_picture_says_by_how_much(tmp_path):
     path = odd_streams.with_sound(tmp_path / "late.mkv", frames=50, late_ms=3000, sound_seconds=5)
     video = VideoStream(path)
     assert video.info.delay_seconds == pytest.approx(3)
-    assert video.packets().frame_seconds[-1] == pytest.approx(49 / 25)
+    assert video.packets.frame_seconds[-1] == pytest.approx(49 / 25)
     assert FrameTokenizer(4)(path).provenance["source"]["delay_seconds"] == pytest.approx(3)
 
 
