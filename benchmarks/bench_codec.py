@@ -13,6 +13,7 @@ run on one torch thread, as they do within the tokenizer beside its decoders.
 import math
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from benchmarks.measure import synchronised
 from benchmarks.run_info import run_info
 from ov2kit.codec import (
     BitCostGrouping,
+    ByteShareSaliency,
     CanvasPacker,
     CodecTokenizer,
     FrameTokenizer,
@@ -65,9 +67,9 @@ WAYS = {
 }
 SALIENCY = {
     "paper": PRESETS["paper"]["saliency"],
-    "paper, nearest": {**PRESETS["paper"]["saliency"], "sampling": "nearest"},
-    "paper, affine": {**PRESETS["paper"]["saliency"], "compensation": "affine"},
-    "paper, literal": {"weights": (1, 1), "normalize": "frame"},
+    "paper, nearest": partial(PRESETS["paper"]["saliency"], sampling="nearest"),
+    "paper, affine": partial(PRESETS["paper"]["saliency"], compensation="affine"),
+    "paper, literal": partial(MotionResidualSaliency, weights=(1, 1), normalize="frame"),
     "release": PRESETS["release"]["saliency"],
 }
 SELECTORS = {"stratified": SaliencyBlockSelector, "topk": TopKBlockSelector}
@@ -216,14 +218,16 @@ def bench_readiness(benchmark, frames):
 @pytest.mark.parametrize("name", SALIENCY)
 def bench_saliency(benchmark, name, size, device):
     inputs = saliency_inputs(size, device)
-    saliency = MotionResidualSaliency(**SALIENCY[name])
+    saliency = SALIENCY[name]()
+    if isinstance(saliency, ByteShareSaliency):
+        del inputs["distance"]
     scores = benchmark(synchronised(lambda: saliency(grid=GRID, **inputs)))
     benchmark.extra_info.update(run_info(device), options=repr(saliency))
     assert scores.shape == (FRAMES, *GRID)
     assert scores.isfinite().all()
     assert not scores[0].any()  # no reference
     assert (scores[1:].flatten(1).sum(1) > 0).all()
-    if saliency.normalize == "bytes":
+    if isinstance(saliency, ByteShareSaliency):
         torch.testing.assert_close(scores[1:].flatten(1).sum(1), inputs["nbytes"][1:], rtol=1e-4, atol=0)
     else:
         most = size[0] * size[1] / (GRID[0] * GRID[1])  # pixels of a block, each at most 1

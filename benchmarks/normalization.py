@@ -4,8 +4,9 @@
 
 Truth: bits of each H.264 macroblock, from the patched decoder of codec-video-prep (in its own
 environment, see `peers.py`). Measured: the best 10 % of the canvas blocks of every 32 frames by each
-option of `MotionResidualSaliency`, and how many of them are among the true best 10 %; chance gives
-0.10. I-frames do not take part: there bits tell texture, and the pipeline shows them as anchors.
+option of `MotionResidualSaliency` and by `ByteShareSaliency`, and how many of them are among the true
+best 10 %; chance gives 0.10. I-frames do not take part: there bits tell texture, and the pipeline
+shows them as anchors.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from torch import Tensor
 from benchmarks._peers.environments import PeerUnavailableError, prepare
 from benchmarks._peers.tables import markdown
 from benchmarks._peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
+
+from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.signals.collect import FrameSignals, collect_signals
 from ov2kit.codec.stream import VideoStream
@@ -129,15 +132,14 @@ def pipeline_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, T
             }
             for weight in (0.1, 0.25, 0.5, 1.0) for prior in (1.0, 4.0)
         },
-        "bytes shared out": {"normalize": "bytes"},
     }  # fmt: skip
     found = {}
     for sampling in ("nearest", "bilinear"):
         for name, options in presets.items():
             found[f"scoring size, {sampling}: {name}"] = module_scores(signals, grid, sampling=sampling, **options)
-    found["scoring size, luma difference: bytes shared out"] = module_scores(
-        signals, grid, use_motion=False, normalize="bytes"
-    )
+        shared = ByteShareSaliency(sampling).of_signals(signals, signals.motion, grid)
+        found[f"scoring size, {sampling}: bytes shared out"] = shared
+    found["scoring size, luma difference: bytes shared out"] = ByteShareSaliency().of_signals(signals, None, grid)
     return found
 
 

@@ -70,10 +70,11 @@ def _row(title: str) -> list[str]:
 def test_the_table_of_presets_names_what_they_choose(preset):
     cells = {title: _row(title)[1 + list(PRESETS).index(preset)] for title in ("option", "saliency")}
     assert cells["option"] == f'`preset="{preset}"`'
-    made = CodecTokenizer(preset=preset)
+    made = CodecTokenizer(preset=preset, scores="saliency")
+    assert f"`{type(made.scorer.saliency).__name__}`" in cells["saliency"]
     for title in ("grouping", "candidates", "selection"):
         assert f'`"{PRESETS[preset][title]}"`' in _row(title)[1 + list(PRESETS).index(preset)]
-    for name, value in PRESETS[preset]["saliency"].items():
+    for name, value in PRESETS[preset]["saliency"].keywords.items():
         assert getattr(made.scorer.saliency, name) == value
         assert f"`{name}={value!r}`".replace("'", '"') in cells["saliency"]
 

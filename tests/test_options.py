@@ -25,7 +25,7 @@ from torch import nn
 
 import ov2kit
 from ov2kit import Canvases, Segments
-from ov2kit.codec import MotionResidualSaliency, save_assets
+from ov2kit.codec import MotionResidualSaliency, RandomSaliency, save_assets
 from ov2kit.errors import Ov2kitError
 from ov2kit.positional.pairing import mark
 from ov2kit.recipes import VisualLayout, build, small_tokenizer
@@ -120,7 +120,9 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "Canvases": one_canvas,
     "Segments": lambda: {"lengths": (2,), "cu_seqlens": torch.tensor([0, 2], dtype=torch.int32)},
     "BitCostGrouping": lambda: {"target_groups": 2},
-    "BlockScorer": lambda: {"saliency": MotionResidualSaliency()},
+    "SaliencyScorer": lambda: {"saliency": MotionResidualSaliency()},
+    "RandomScorer": lambda: {"saliency": RandomSaliency()},
+    "ExternalMapScorer": lambda: {"score_maps": {}},
     "FixedGrouping": lambda: {"groups": 2},
     "VideoStream": lambda: {"source": SAMPLE},
     "LearnedPositions": lambda: {"width": 8},

@@ -56,10 +56,7 @@ def agreement(choice: dict[str, np.ndarray], clip: Path, model: BitCostMap | Non
         frames = list(stream.frames(wanted.tolist(), rgb=False, **how))
         if len(frames) != len(wanted):
             raise NoTruthError(f"{len(frames)} of {len(wanted)} frames decoded")
-        if model is None:
-            scores, _ = scorer(frames, info.orientation, grid)
-        else:
-            scores, _ = scorer.estimated_bits(frames, info, grid)
+        scores = scorer.scores(frames, info, grid).values
         theirs = choice[f"blocks_{number}"]
         blocks = TopKBlockSelector(1)(scores, len(theirs), anchor=0)
         mine = np.stack([wanted[blocks[:, 0].numpy()], blocks[:, 1].numpy(), blocks[:, 2].numpy()], axis=1)

@@ -2,9 +2,14 @@
 
 from ov2kit.codec.assets.folder import load_assets, save_assets
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
-from ov2kit.codec.scoring.random_saliency import RandomSaliency
+from ov2kit.codec.scoring.block_scorer import BlockScorer as BlockScorer  # deprecated, so not in __all__
+from ov2kit.codec.scoring.byte_share import ByteShareSaliency
+from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
+from ov2kit.codec.scoring.external_maps import ExternalMapScorer
+from ov2kit.codec.scoring.random_saliency import RandomSaliency, RandomScorer
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
-from ov2kit.codec.scoring.scorer import BlockScorer
+from ov2kit.codec.scoring.saliency_scorer import SaliencyScorer
+from ov2kit.codec.scoring.scorer import Scorer
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.selection.plan import packet_columns
@@ -19,10 +24,12 @@ from ov2kit.codec.video.packets import PacketTable
 __all__ = [
     "BitCostGrouping",
     "BitCostMap",
-    "BlockScorer",
+    "ByteShareSaliency",
     "CanvasPacker",
     "CodecTokenizer",
     "ContainerGrouping",
+    "EstimatedBitsScorer",
+    "ExternalMapScorer",
     "FixedGrouping",
     "Frame",
     "FrameTokenizer",
@@ -30,8 +37,11 @@ __all__ = [
     "MotionResidualSaliency",
     "PacketTable",
     "RandomSaliency",
+    "RandomScorer",
     "ReadinessGrouping",
     "SaliencyBlockSelector",
+    "SaliencyScorer",
+    "Scorer",
     "TopKBlockSelector",
     "VideoStream",
     "load_assets",

@@ -13,6 +13,9 @@ from torch import Tensor
 from ov2kit.codec.signals.resample import upsample_index
 
 Fusion = Literal["mean", "sum", "max", "geomean"]
+MAP_PIXELS = 28  # pixels per block edge that a map of bits is spread over before it is summed
+MAP_PERCENTILE = 99.0
+LEAST_BITS = 8.0  # decoders count whole bytes: a frame whose blocks all cost less is not lifted to the scale of others
 
 
 def percentile(values: Tensor, q: float, counted: Tensor | None = None) -> Tensor:

@@ -9,20 +9,20 @@ Letters: B clips or groups, T frames, h x w luma pixels, gh x gw motion cells, h
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.camera_motion import Compensation, remove_global_motion
 from ov2kit.codec.scoring.maps import Fusion, cell_sums, fuse, percentile
-from ov2kit.codec.signals.compensate import Sampling, residual_of
+from ov2kit.codec.scoring.residual import check_pictures, clipped_sums, residuals, sum_blocks
+from ov2kit.codec.signals.collect import FrameSignals
+from ov2kit.codec.signals.compensate import Sampling
 from ov2kit.codec.signals.resample import upsample
-from ov2kit.errors import check_choice, check_number, check_numbers
+from ov2kit.errors import check_choice, check_number, check_numbers, deprecated
 
-Normalize = Literal["frame", "group", "clip", "bytes"]
-_LEAST_RESIDUAL = 1.0  # grey levels
+Normalize = Literal["frame", "group", "clip"]
+_LEAST_RESIDUAL = 1.0  # gray levels
 _LEAST_MOTION = 1e-6  # pixels
-_PIXELS_AT_ONCE = 150_000
-_UNCODED_GREY = 2.0  # mean grey levels that an encoder hardly spends bits on
 
 
 class MotionResidualSaliency(nn.Module):
@@ -32,7 +32,7 @@ class MotionResidualSaliency(nn.Module):
     percentile, cut at 1. Residual: |luma - reference moved along the vectors| over its percentile,
     cut at 1. Both are fused pixel by pixel and summed over each block.
 
-    What is exact: the prediction is sampled at eighths of a pixel and rounded to whole grey levels,
+    What is exact: the prediction is sampled at eighths of a pixel and rounded to whole gray levels,
     so the percentile of the residual is an exact one over those; motion percentiles are exact; the
     median of global motion looks at up to 300 cells. ``"mean"`` sums motion and residual apart,
     which is equal but for rounding.
@@ -45,9 +45,8 @@ class MotionResidualSaliency(nn.Module):
         q: percentile that maps to 1.
         normalize: which frames the percentile is over: ``"frame"`` each on its own (the paper's
             form, which lifts frames where nothing moves), ``"group"`` all valid frames of the
-            call, ``"clip"`` scales that the caller gives. ``"bytes"`` has no percentile: it deals
-            each packet's bytes out to its blocks by log(1 + mean residual / 2 grey levels), an
-            estimate of what the encoder spent on each; motion then serves the compensation alone.
+            call, ``"clip"`` scales that the caller gives. ``"bytes"`` is the deprecated spelling of
+            `ByteShareSaliency`.
         bit_cost_weight: a; scores are multiplied by 1 + a * bytes / 99th percentile of bytes.
         sampling: of the reference picture, ``"bilinear"`` or ``"nearest"``.
 
@@ -62,14 +61,17 @@ class MotionResidualSaliency(nn.Module):
         *,
         weights: tuple[float, float] = (1.0, 1.0),
         q: float = 95.0,
-        normalize: Normalize = "group",
+        normalize: Normalize | Literal["bytes"] = "group",
         bit_cost_weight: float = 0.0,
         sampling: Sampling = "bilinear",
     ) -> None:
         super().__init__()
         check_choice("compensation", compensation, get_args(Compensation))
         check_choice("fusion", fusion, get_args(Fusion))
-        check_choice("normalize", normalize, get_args(Normalize))
+        if normalize == "bytes":
+            deprecated("MotionResidualSaliency(normalize='bytes')", "ByteShareSaliency()", "0.3")
+        else:
+            check_choice("normalize", normalize, get_args(Normalize))
         check_choice("sampling", sampling, get_args(Sampling))
         check_number("q", q, above=0, high=100)
         check_numbers("weights", weights, length=2, low=0)
@@ -111,7 +113,7 @@ class MotionResidualSaliency(nn.Module):
             nbytes: (T,) bytes of each frame's packet, for `bit_cost_weight`.
             valid: (T,) bool; False has no reference, scores 0 and counts in no percentile.
             distance: (T,) frames from the reference; magnitudes are divided by it.
-            scale: (2,) or (B, 2) pixels and grey levels that map to 1, see `scales`; needed by
+            scale: (2,) or (B, 2) pixels and gray levels that map to 1, see `scales`; needed by
                 ``normalize="clip"``, and used instead of the percentiles wherever given.
             nbytes_scale: bytes that count as 1; the 99th percentile of the valid frames of the
                 call when omitted.
@@ -120,7 +122,7 @@ class MotionResidualSaliency(nn.Module):
 
         Returns:
             (T, hb, wb) float32, each the sum over h / hb * w / wb pixels of a value in [0, 1],
-            before the bit-cost factor; bytes with ``normalize="bytes"``.
+            before the bit-cost factor.
 
         Raises:
             ValueError: shapes do not fit, or something that the options need is missing.
@@ -133,16 +135,15 @@ class MotionResidualSaliency(nn.Module):
                 distance=distance, scale=scale, nbytes_scale=nbytes_scale, external=external,
             )  # fmt: skip
             return scores[0]
-        valid = self._check(luma, reference, motion, grid, valid)
+        valid = check_pictures(luma, reference, motion, grid, valid)
         if self.normalize == "clip" and scale is None:
-            raise ValueError("normalize='clip' needs scale=(pixels, grey levels); get it from scales(...)")
-        if (self.bit_cost_weight or self.normalize == "bytes") and nbytes is None:
-            raise ValueError("bit_cost_weight and normalize='bytes' need nbytes, the size of each frame's packet")
-        magnitude, residual = self._signals(luma, reference, motion, valid, distance)
-        if self.normalize == "bytes":
-            assert nbytes is not None
-            scores = _shared_bytes(residual, nbytes, grid)
+            raise ValueError("normalize='clip' needs scale=(pixels, gray levels); get it from scales(...)")
+        if nbytes is None and (self.bit_cost_weight or self.normalize == "bytes"):
+            raise ValueError("bit_cost_weight needs nbytes, the size of each frame's packet")
+        if self.normalize == "bytes" and nbytes is not None:
+            scores = ByteShareSaliency(self.sampling)(luma, reference, motion, grid, nbytes, valid)
         else:
+            magnitude, residual = self._signals(luma, reference, motion, valid, distance)
             if scale is None:
                 scale = self._scales(magnitude, residual, valid, self.normalize == "frame")
             else:
@@ -160,6 +161,20 @@ class MotionResidualSaliency(nn.Module):
             scores = scores * (1 + self.bit_cost_weight * spent / nbytes_scale)[..., None, None]
         return scores
 
+    @property
+    def needs_whole_clip(self) -> bool:
+        """Scores are scaled over the clip, so no group can be scored before all are decoded."""
+        return self.normalize == "clip"
+
+    def of_signals(self, signals: FrameSignals, motion: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        """As `forward`, of collected signals with the motion that is to count; ``"clip"`` scales over them all."""
+        pictures = (signals.luma, signals.reference, motion)
+        scale = None
+        if self.needs_whole_clip:
+            scale = self.scales(*pictures, signals.valid, distance=signals.distance)
+        scores: Tensor = self(*pictures, grid, signals.nbytes, signals.valid, distance=signals.distance, scale=scale)
+        return scores
+
     def scales(
         self,
         luma: Tensor,
@@ -169,30 +184,23 @@ class MotionResidualSaliency(nn.Module):
         *,
         distance: Tensor | None = None,
     ) -> Tensor:
-        """(2,) pixels and grey levels that map to 1: the percentiles over all valid frames of the call.
+        """(2,) pixels and gray levels that map to 1: the percentiles over all valid frames of the call.
 
         Take them from a sample of a clip and pass them to `forward` as `scale`, to measure all of
         it by one measure. Arguments as there.
         """
         optional = (None if x is None else x[None] for x in (motion, valid, distance))
         motion, valid, distance = optional
-        known = self._check(luma[None], reference[None], motion, (1, 1), valid)
+        known = check_pictures(luma[None], reference[None], motion, (1, 1), valid)
         magnitude, residual = self._signals(luma[None], reference[None], motion, known, distance)
         return self._scales(magnitude, residual, known, False)[0, 0]
 
     def _signals(
         self, luma: Tensor, reference: Tensor, motion: Tensor | None, valid: Tensor, distance: Tensor | None
     ) -> tuple[Tensor | None, Tensor]:
-        """(B, T, gh, gw) float32 pixels of motion, 0 in holes, and (B, T, h, w) uint8 grey levels of residual."""
+        """(B, T, gh, gw) float32 pixels of motion, 0 in holes, and (B, T, h, w) uint8 gray levels of residual."""
+        residual = residuals(luma, reference, motion, valid, self.sampling)
         if motion is None:
-            predicted = reference
-            residual = torch.maximum(luma, predicted) - torch.minimum(luma, predicted)
-            return None, residual.mul_(valid[..., None, None])
-        now, before, moved = luma.flatten(0, 1), reference.flatten(0, 1), motion.flatten(0, 1)
-        parts = _parts(now)
-        flat = [residual_of(now[part], before[part], moved[part], self.sampling) for part in parts]
-        residual = torch.cat(flat).view_as(luma).mul_(valid[..., None, None])
-        if self.normalize == "bytes":  # nothing below is used
             return None, residual
         if distance is not None:
             motion = motion / distance.to(motion).clamp(min=1e-6)[..., None, None, None]
@@ -218,63 +226,13 @@ class MotionResidualSaliency(nn.Module):
         height, width = residual.shape[2:]
         full = scale[..., 1, None, None]
         if magnitude is None:
-            return _clipped_sums(residual, full, grid)
+            return clipped_sums(residual, full, grid)
         motion = (magnitude / scale[..., 0, None, None]).clamp_(max=1)
         if self.fusion == "mean":
             sums = cell_sums(motion, (height, width), grid)
-            return fuse(sums, _clipped_sums(residual, full, grid), "mean", self.weights)
+            return fuse(sums, clipped_sums(residual, full, grid), "mean", self.weights)
         both = fuse(upsample(motion, height, width), (residual / full).clamp_(max=1), self.fusion, self.weights)
-        return _sum_blocks(both, grid)
-
-    def _check(
-        self, luma: Tensor, reference: Tensor, motion: Tensor | None, grid: tuple[int, int], valid: Tensor | None
-    ) -> Tensor:
-        if luma.ndim != 4 or luma.dtype != torch.uint8 or reference.dtype != torch.uint8:
-            raise ValueError(f"luma and reference must be (T, h, w) uint8, got {tuple(luma.shape)} {luma.dtype}")
-        if reference.shape != luma.shape:
-            raise ValueError(f"reference must be as luma {tuple(luma.shape)}, got {tuple(reference.shape)}")
-        if luma.shape[2] % grid[0] or luma.shape[3] % grid[1]:
-            raise ValueError(f"luma of {luma.shape[2]} x {luma.shape[3]} does not divide into a grid of {grid}")
-        if motion is not None and (motion.shape[:2] != luma.shape[:2] or motion.ndim != 5 or motion.shape[4] != 2):
-            raise ValueError(f"motion must be (T, gh, gw, 2) with T={luma.shape[1]}, got {tuple(motion.shape[1:])}")
-        if valid is None:
-            return torch.ones(luma.shape[:2], dtype=torch.bool, device=luma.device)
-        if valid.shape != luma.shape[:2]:
-            raise ValueError(f"valid must be ({luma.shape[1]},), got {tuple(valid.shape[1:])}")
-        return valid.to(luma.device, torch.bool)
-
-
-def _parts(pictures: Tensor) -> list[slice]:
-    """A few pictures (T, h, w) at a time on a CPU, so that its cache holds what is in between; else all at once."""
-    count = len(pictures)
-    step = max(1, _PIXELS_AT_ONCE // max(1, pictures[0].numel())) if count and not pictures.is_cuda else max(1, count)
-    return [slice(i, min(i + step, count)) for i in range(0, count, step)]
-
-
-def _shared_bytes(residual: Tensor, nbytes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, T, h, w) uint8 and (B, T) bytes -> (B, T, hb, wb) bytes; a frame's blocks sum to its bytes or to 0."""
-    flat = residual.flatten(0, 1)
-    sums = torch.cat([_sum_blocks(flat[part].float(), grid) for part in _parts(flat)])
-    pixels = residual.shape[2] * residual.shape[3] / (grid[0] * grid[1])
-    cost = (sums / (pixels * _UNCODED_GREY)).log1p_().view(*residual.shape[:2], *grid)
-    total = cost.sum((2, 3), keepdim=True)
-    return cost / total.clamp(min=1e-12) * nbytes.to(cost)[..., None, None]
-
-
-def _clipped_sums(residual: Tensor, full: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, T, h, w) uint8 -> (B, T, hb, wb) float32 block sums of min(residual / full, 1)."""
-    flat, tops = residual.flatten(0, 1), full.flatten(0, 1)
-    sums = [_sum_blocks(flat[part].float().minimum(tops[part]), grid) for part in _parts(flat)]
-    return torch.cat(sums).view(*residual.shape[:2], *grid) / full
-
-
-def _sum_blocks(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(..., h, w) float32 -> (..., hb, wb): columns by a matrix product, which is quicker than strided sums."""
-    height, width = maps.shape[-2:]
-    own = torch.arange(width, device=maps.device) * grid[1] // width
-    columns = F.one_hot(own, grid[1]).to(maps.dtype)
-    lines = maps.reshape(-1, width) @ columns
-    return lines.view(*maps.shape[:-2], grid[0], height // grid[0], grid[1]).sum(-2)
+        return sum_blocks(both, grid)
 
 
 def _uint8_percentile(values: Tensor, valid: Tensor, q: float, per_frame: bool) -> Tensor:

@@ -7,7 +7,7 @@ Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), C(V) = (X, U, G).
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from ov2kit.canvases import Canvases
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.grouping.energy import Cost
-from ov2kit.codec.scoring.external_maps import MapKind, ScoreMaps, mapped_frames
-from ov2kit.codec.scoring.saliency import MotionResidualSaliency
-from ov2kit.codec.scoring.scorer import BlockScorer, Motion, Saliency, describe_signal
+from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
+from ov2kit.codec.scoring.external_maps import ExternalMapScorer, MapKind, ScoreMaps
+from ov2kit.codec.scoring.saliency_scorer import Saliency, scorer_of
+from ov2kit.codec.scoring.scorer import Motion, Scorer, describe_signal, luma_size
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.selection.candidates import Anchor, Candidates, choose_anchor, uniform_off_keyframes
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.selection.plan import GroupPlan, frame_spans, packet_columns, plan_groups, share_canvases
-from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.macroblocks import Moved
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.budget import CanvasBudget, check_canvas_options, plan_budget
 from ov2kit.codec.tokenizers.presets import PRESETS, Grouping, Preset, Scores, Selection
@@ -33,10 +34,6 @@ from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import OptionError, check_choice, check_number, check_order
-
-# Blocks are scored on 10 pixels in the place of 28: nearly as many of the blocks that cost most bits
-# are found as at canvas size, on an eighth of the pixels (docs/saliency.md).
-_SCORING_SHARE = 5 / 14
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,10 @@ class CodecTokenizer(nn.Module):
             (FFmpeg's motion search where the stream gives no vectors) or "none" (luma only).
         scores: "saliency" (motion and residual) or "bit-cost" (the bits of each macroblock, estimated
             by `BitCostMap`).
-        saliency: module that scores blocks; a `MotionResidualSaliency` as the preset has it by default.
-            A `RandomSaliency` chooses blocks at random, to compare with. Passing one implies
-            ``scores="saliency"``.
-        map_kind: what external score maps hold, "bits" or "scores"; see `BlockScorer`.
+        saliency: module that scores blocks: a `MotionResidualSaliency`, a `ByteShareSaliency`, or a
+            `RandomSaliency`, which chooses blocks at random, to compare with; by default the one of
+            the preset. Passing one implies ``scores="saliency"``.
+        map_kind: what external score maps hold, "bits" or "scores"; see `ExternalMapScorer`.
         rank_damping: lambda of the stratified selection.
         peak_weight: alpha of the stratified selection.
         bin_seconds: width of a bit-cost bin.
@@ -173,9 +170,13 @@ class CodecTokenizer(nn.Module):
         if saliency is not None and scores == "bit-cost":
             raise OptionError("scores='bit-cost' takes no saliency module; leave one of the two out")
         self.scores: Scores = scores or ("saliency" if saliency is not None else choices["scores"])
-        if saliency is None:
-            saliency = MotionResidualSaliency(**choices["saliency"])
-        self.scorer = BlockScorer(saliency, motion, map_kind, bit_cost=self.scores == "bit-cost")
+        self.motion: Motion = check_choice("motion", motion, get_args(Motion))
+        self.map_kind: MapKind = check_choice("map_kind", map_kind, get_args(MapKind))
+        self.scorer: Scorer
+        if self.scores == "bit-cost":
+            self.scorer = EstimatedBitsScorer(motion)
+        else:
+            self.scorer = scorer_of(choices["saliency"]() if saliency is None else saliency, motion)
         self.packer = CanvasPacker(patch, merge)
 
     def _built(self, name: Grouping) -> nn.Module | None:
@@ -256,15 +257,13 @@ class CodecTokenizer(nn.Module):
             "budget_canvases", "budget_tokens", "selection", "candidates", "candidates_per_canvas",
             "canvases_per_group", "anchor", "patch", "merge", "block", "min_pixels", "max_pixels", "canvas_size",
             "resize_rule", "rank_damping", "peak_weight", "bin_seconds", "min_seconds", "max_seconds", "smooth_bins",
-            "cost",
+            "cost", "motion", "map_kind", "scores",
         )  # fmt: skip
         options = {name: getattr(self, name) for name in names}
-        options["motion"], options["map_kind"] = self.scorer.motion, self.scorer.map_kind
         if isinstance(self.grouping, ReadinessGrouping):  # it samples evenly: it cannot know groups before scores
             options["candidates"] = "uniform"
         options["grouping"] = self._by_budget if self.grouping is None else repr(self.grouping)
-        options["scores"] = self.scores
-        options["saliency"] = "none" if self.scorer.bit_cost else repr(self.scorer.saliency)
+        options["saliency"] = repr(getattr(self.scorer, "saliency", None)) if self.scores == "saliency" else "none"
         return options
 
 
@@ -282,14 +281,11 @@ class _Run:
     ) -> None:
         self.progress = progress or (lambda done, total: None)
         self.tokenizer, self.stream, self.budget = tokenizer, stream, budget
-        self.score_maps, self.clock = score_maps, clock
+        self.clock = clock
         side = tokenizer._side
         self.grid = (budget.height // side, budget.width // side)
-        scoring = max(4, round(side * _SCORING_SHARE))
-        self.by_bits = tokenizer.scorer.bit_cost and score_maps is None
-        self.luma_size = (self.grid[0] * scoring, self.grid[1] * scoring)
-        if self.by_bits:
-            self.luma_size = macroblock_luma_size(stream.info.coded_size)
+        self.scorer = tokenizer.scorer if score_maps is None else ExternalMapScorer(score_maps, tokenizer.map_kind)
+        self.bits_from: Moved | None = None
         self.times: dict[int, float] = {}
         self.signals: Counter[str] = Counter()
         self.trace: GroupTrace | None = None
@@ -311,7 +307,7 @@ class _Run:
         with self.clock("group"):
             plans = self._plan()
         held = self._decoded_by_group(plans)
-        if self.tokenizer.scorer.needs_whole_clip:
+        if self.scorer.needs_whole_clip:
             everything = list(held)
             scores = self._score([frame for _, frames in everything for frame in frames], None)
             at = 0
@@ -340,7 +336,6 @@ class _Run:
             seconds = self.trace.seconds()
         else:
             seconds = grouping(*packet_columns(table), max_groups=most)
-        maps = self.score_maps
         plans = plan_groups(
             table,
             frame_spans(seconds, table.frame_seconds),
@@ -349,33 +344,27 @@ class _Run:
             options.candidates_per_canvas,
             options.candidates,
             options.anchor,
-            allowed=None if maps is None else lambda frames: mapped_frames(maps, frames),
+            allowed=self.scorer.covered,
         )
-        if maps is not None:
-            filled = sum(min(plan.canvases, len(plan.candidates)) for plan in plans)
-            self._check_cover(np.arange(table.num_frames), filled, sum(plan.canvases for plan in plans))
+        filled = sum(min(plan.canvases, len(plan.candidates)) for plan in plans)
+        self._check_cover(np.arange(table.num_frames), filled, sum(plan.canvases for plan in plans))
         return plans
 
     def _check_cover(self, frames: np.ndarray, filled: int, wanted: int) -> None:
         """Refuse score maps of so few of the frames that canvases would be left out."""
-        assert self.score_maps is not None
-        if filled < wanted:
-            covered = len(mapped_frames(self.score_maps, frames))
+        covered = len(self.scorer.covered(frames))
+        if filled < wanted and covered < len(frames):
             raise OptionError(
                 f"score_maps cover {covered} of {len(frames)} frames, which fills {filled} of {wanted} canvases; "
                 "pass a map for every frame"
             )
 
     def _decoded(self, indices: np.ndarray) -> Iterator[Frame]:
-        frames = self.stream.frames(
-            indices.tolist(),
-            size=(self.budget.height, self.budget.width),
-            luma_size=self.luma_size,
-            reference=self.score_maps is None,
-            motion=self.score_maps is None and self.tokenizer.scorer.motion != "none",
-            quantizer=self.by_bits and self.tokenizer.scorer.motion != "none",
-            as_coded=self.by_bits,
-        )
+        size = (self.budget.height, self.budget.width)
+        request = self.scorer.request(self.stream.info, size, self.grid)
+        if self.tokenizer.anchor == "sharpest" and request.luma_size is None:
+            request = replace(request, luma_size=luma_size(size, self.grid))
+        frames = self.stream.frames(indices.tolist(), **asdict(request))
         for done in range(1, len(indices) + 2):
             with self.clock("decode"):
                 frame = next(frames, None)
@@ -402,17 +391,15 @@ class _Run:
         table, options = self.stream.packets, self.tokenizer
         count = max(1, self.budget.canvases * options.candidates_per_canvas)
         sampled = uniform_off_keyframes(table, count)
-        if self.score_maps is not None:
-            mapped = mapped_frames(self.score_maps, sampled)
-            if len(mapped) == 0:
-                raise OptionError(
-                    f"readiness grouping needs score_maps of the frames it samples, {count} evenly over the video; "
-                    f"none of them has one. Pass a map for every frame, or grouping='bitcost'"
-                )
-            most = min(self.budget.canvases, len(sampled))
-            self._check_cover(sampled, min(most, len(mapped)), most)
-            sampled = mapped
-        frames = list(self._decoded(sampled))
+        covered = self.scorer.covered(sampled)
+        if len(covered) == 0:
+            raise OptionError(
+                f"readiness grouping needs score_maps of the frames it samples, {count} evenly over the video; "
+                f"none of them has one. Pass a map for every frame, or grouping='bitcost'"
+            )
+        most = min(self.budget.canvases, len(sampled))
+        self._check_cover(sampled, min(most, len(covered)), most)
+        frames = list(self._decoded(covered))
         indices = np.array([frame.index for frame in frames])
         scores = self._score(frames, None)
         with self.clock("group"):
@@ -433,16 +420,10 @@ class _Run:
 
     def _score(self, frames: list[Frame], before: Frame | None) -> Tensor:
         with self.clock("score"):
-            scores: Tensor
-            scorer = self.tokenizer.scorer
-            if self.by_bits:
-                scores, signal = scorer.estimated_bits(frames, self.stream.info, self.grid, threads=self.stream.threads)
-            else:
-                scores, signal = scorer(
-                    frames, self.stream.info.orientation, self.grid, before=before, score_maps=self.score_maps
-                )
-        self.signals[signal] += len(frames)
-        return scores
+            found = self.scorer.scores(frames, self.stream.info, self.grid, before=before, threads=self.stream.threads)
+        self.signals[found.signal] += len(frames)
+        self.bits_from = found.bits_from
+        return found.values
 
     def _select(self, scored: _Scored) -> tuple[int, Tensor, Tensor, int]:
         """Anchor (place among the frames), chosen merge-blocks, their P-canvas, and how many there are."""
@@ -493,9 +474,9 @@ class _Run:
             preset=options.preset,
             signal=describe_signal(
                 self.signals,
-                options.scorer.motion,
+                options.motion,
                 self.stream.info.exports_motion,
-                options.scorer.moved(self.stream.info.exports_motion) if self.by_bits else None,
+                self.bits_from,
             ),
             options=options.options(),
             clock=self.clock,

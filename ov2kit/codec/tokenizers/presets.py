@@ -1,14 +1,15 @@
 """The two public algorithms, as choices of the tokenizer's options.
 
 `"paper"` is what LLaVA-OneVision-2 describes (arXiv 2605.25979, section 2.2); `"release"` is what its
-public front end (codec-video-prep 0.2.5) runs. docs/paper_and_release.md tells them apart.
+public front end (codec-video-prep 0.2.5) runs; see docs/paper_and_release.md for the differences.
 """
 
+from functools import partial
 from typing import Literal, TypedDict
 
-from ov2kit.codec.scoring.saliency import Normalize
+from ov2kit.codec.scoring.byte_share import ByteShareSaliency
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.selection.candidates import Candidates
-from ov2kit.codec.signals.compensate import Sampling
 from ov2kit.geometry import ResizeRule
 
 Preset = Literal["paper", "release"]
@@ -17,27 +18,18 @@ Selection = Literal["stratified", "topk"]
 Scores = Literal["saliency", "bit-cost"]
 
 
-class SaliencyChoices(TypedDict, total=False):
-    """Arguments of `MotionResidualSaliency`."""
-
-    weights: tuple[float, float]
-    normalize: Normalize
-    bit_cost_weight: float
-    sampling: Sampling
-
-
 class PresetChoices(TypedDict):
     """What a preset decides where the caller does not.
 
     The saliency of ``"paper"`` keeps its signals (motion, residual, bit-cost prior); their weights and
     the scale over the group are chosen by what agrees with the bits really spent, see
-    docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not tell:
+    docs/saliency.md. ``"release"`` scores by bits per block, which stock FFmpeg does not report:
     `BitCostMap` estimates them, see docs/bitcost.md; the saliency is what it scores by with
     ``scores="saliency"``. Both sample the nearest pixel of the reference, at half the work of four.
     """
 
     scores: Scores
-    saliency: SaliencyChoices
+    saliency: partial[MotionResidualSaliency] | partial[ByteShareSaliency]
     grouping: Grouping
     selection: Selection
     candidates: Candidates
@@ -47,7 +39,9 @@ class PresetChoices(TypedDict):
 PRESETS: dict[Preset, PresetChoices] = {
     "paper": {
         "scores": "saliency",
-        "saliency": {"weights": (0.5, 1.0), "normalize": "group", "bit_cost_weight": 4.0, "sampling": "nearest"},
+        "saliency": partial(
+            MotionResidualSaliency, weights=(0.5, 1.0), normalize="group", bit_cost_weight=4.0, sampling="nearest"
+        ),
         "grouping": "bitcost",
         "selection": "stratified",
         "candidates": "bitcost",
@@ -55,7 +49,7 @@ PRESETS: dict[Preset, PresetChoices] = {
     },
     "release": {
         "scores": "bit-cost",
-        "saliency": {"normalize": "bytes", "sampling": "nearest"},
+        "saliency": partial(ByteShareSaliency, sampling="nearest"),
         "grouping": "readiness",
         "selection": "topk",
         "candidates": "uniform",

@@ -29,13 +29,13 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
     if name == "random":
         return {"saliency": RandomSaliency(seed)}
     choices = PRESETS[preset]["saliency"]
-    if choices.get("normalize") == "bytes":
+    if choices.func is not MotionResidualSaliency:
         raise OptionError(
             f"saliency {name!r}: preset {preset!r} shares out bytes by the residual and weighs no signals; "
             "use preset 'paper'"
         )
     weights = (1.0, 0.0) if name == "motion" else (0.0, 1.0)
-    return {"saliency": MotionResidualSaliency(**(choices | {"weights": weights}))}
+    return {"saliency": choices(weights=weights)}
 
 
 def build_tokenizers(

@@ -1,6 +1,6 @@
 """Options of the three visual tokenizers as plain JSON, and the tokenizers back from them.
 
-What a constructor takes as a number, a word or a pair is written; a module of one's own (a grouping,
+What a constructor takes as a number, a word or a pair is written; a custom module (a grouping,
 a saliency) cannot be, and is remembered by name, so that reading says what is missing.
 """
 
@@ -26,10 +26,9 @@ def describe_tokenizer(tokenizer: VisualTokenizer) -> dict[str, Any]:
     parameters = inspect.signature(type(tokenizer).__init__).parameters
     if not isinstance(tokenizer, CodecTokenizer):
         return {name: found[name] for name in parameters if name in found}
-    found |= {"motion": tokenizer.scorer.motion}
     # what the preset decides is compared with a tokenizer of that preset
     plain = CodecTokenizer(preset=tokenizer.preset, canvases_per_group=tokenizer.canvases_per_group)
-    usual = plain.options() | {"motion": plain.scorer.motion, "canvases_per_group": 4}
+    usual = plain.options() | {"canvases_per_group": 4}
     modules = ("grouping", "saliency")
     different = {name: found[name] for name in parameters if name in found and found[name] != usual[name]}
     wanted = {"preset": tokenizer.preset} | {k: v for k, v in different.items() if k not in modules}
@@ -52,7 +51,7 @@ def build_tokenizer(kind: type[Any], given: Any, saved: Mapping[str, Any], where
         where: how the argument is called, for errors.
 
     Raises:
-        CheckpointError: an option is unknown or out of range, or a module of one's own is missing.
+        CheckpointError: an option is unknown or out of range, or a custom module is missing.
     """
     if isinstance(given, kind):
         return given

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ov2kit.codec import BitCostMap, CodecTokenizer, VideoStream
+from ov2kit.codec import BitCostMap, CodecTokenizer, ExternalMapScorer, VideoStream
 from ov2kit.codec.signals.bit_cost import COEFFICIENTS, bits_on_grid, mean_on_grid
 from ov2kit.codec.signals.macroblocks import (
     NUM_FRAME_FEATURES,
@@ -279,10 +279,9 @@ def test_release_preset_chooses_what_the_truth_would(truth):
     bits = truth[0]
     frames = np.arange(4, FRAMES)
     stream, held = decoded(SAMPLE, frames)
-    scorer = CodecTokenizer(preset="release").scorer
     grid = (10, 18)
-    mine, _ = scorer.estimated_bits(held, stream.info, grid)
-    theirs, _ = scorer(held, stream.info.orientation, grid, score_maps=dict(enumerate(bits)))
+    scorers = (CodecTokenizer(preset="release").scorer, ExternalMapScorer(dict(enumerate(bits))))
+    mine, theirs = (scorer.scores(held, stream.info, grid).values for scorer in scorers)
     count = round(0.1 * mine.numel())
     chosen = [set(x.flatten().argsort(descending=True, stable=True)[:count].tolist()) for x in (mine, theirs)]
     assert len(chosen[0] & chosen[1]) / count > 0.6
@@ -294,7 +293,7 @@ def test_turned_clip_is_scored_as_shown():
     assert not stream.info.orientation.is_upright
     grid = (18, 10) if stream.info.orientation.transpose else (10, 18)
     scorer = CodecTokenizer(preset="release").scorer
-    scores, _ = scorer.estimated_bits(frames, stream.info, grid)
+    scores = scorer.scores(frames, stream.info, grid).values
     plain = mean_on_grid(BitCostMap().of_frames(frames, stream.info.coded_size), stream.info.coded_size, (10, 18))
     turned = stream.info.orientation.picture(plain.numpy())
     assert scores.shape == (5, *grid)
