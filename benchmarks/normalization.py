@@ -23,7 +23,6 @@ from torch import Tensor
 from benchmarks._peers.environments import PeerUnavailableError, prepare
 from benchmarks._peers.tables import markdown
 from benchmarks._peers.truth import TruthError, block_bits, check_against_packets, load_truth, overlap_of_best
-
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.signals.collect import FrameSignals, collect_signals
