@@ -4,10 +4,12 @@ import re
 import shlex
 
 import pytest
-import torch
 
 from tests.paths import ROOT
 from tests.runs import Runs, curve
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 README = ROOT / "README.md"
 #: what else a comment offers, with what it needs beside it
@@ -28,14 +30,6 @@ def commands() -> list[list[str]]:
 
 COMMANDS = commands()
 VALUES = [[*command[:-1], value] for command in COMMANDS for value in OFFERED.get(command[-2], [])]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def test_saliency_says_what_is_wrong():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("normalize", ["frame", "group"])
 def test_saliency_on_a_gpu_is_close_to_the_cpu(normalize):
     luma, reference, field, nbytes, valid = clip(frames=9)

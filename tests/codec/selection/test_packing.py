@@ -171,7 +171,7 @@ def test_packer_says_what_is_wrong():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda")
 def test_packing_on_a_gpu_equals_the_cpu():
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (8, 3, 280, 504), generator=generator, dtype=torch.uint8)

@@ -237,7 +237,7 @@ def test_no_canvas_asks_for_no_block(selector):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("selector", SELECTORS, ids=names)
 def test_selection_on_a_gpu_equals_the_cpu(selector):
     scores = torch.rand(4, 32, 10, 18, generator=torch.Generator().manual_seed(0))

@@ -17,19 +17,13 @@ from ov2kit.recipes.spatial.sam_segmenter import SamSegmenter
 from tests.paths import SAMPLE
 from tests.recipes.spatial import tiny_sam
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 PROMPTS = {
     3: {0: [(100.0, 100.0)]},
     6: {0: [(120.0, 100.0), (140.0, 90.0)], 3: [(300.0, 200.0)]},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other cost more than they bring at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

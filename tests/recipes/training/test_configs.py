@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 import yaml
 from jsonargparse import ArgumentError
 from PIL import Image
@@ -20,6 +19,9 @@ from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.paths import SAMPLE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))
 STAGES = [path for path in CONFIG_FILES if path.name.startswith("stage")]
 # what a config names that only its user has, made small enough for any machine
@@ -31,15 +33,6 @@ SMALL = {
 
 def flags(options):
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tiny matrices gain nothing from threads, which on a busy machine wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

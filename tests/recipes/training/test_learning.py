@@ -12,17 +12,11 @@ from ov2kit.recipes import ConversationData, LitLlavaOneVision2
 from tests.clips import decoded
 from tests.paths import SAMPLE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 QUESTION = "<video>\nWhat is this?"
 ANSWERS = ("A rabbit stretches its arms.", "The same, upside down.", "It looks to the other side.", "At first, a hill.")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small only wait for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_clip(path, pictures):

@@ -30,16 +30,10 @@ from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 from ov2kit.recipes.training.lit import kind_of, samples_of
 from tests.paths import SAMPLE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 RATES = {"encoder": 1e-3, "connector": 1e-3, "language_model": 1e-3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tiny matrices gain nothing from threads, which on a busy machine wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from ov2kit.cli import run
 from ov2kit.recipes.commands.train import RecipeCLI
@@ -13,13 +12,7 @@ from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
 from tests.paths import SAMPLE
 from tests.runs import FLAT, Runs, curve, last
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

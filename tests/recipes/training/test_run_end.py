@@ -1,7 +1,6 @@
 """The end of a run is always in last.ckpt, and a run resumed from it goes on as if it had not ended."""
 
 import pytest
-import torch
 from lightning.pytorch.callbacks import Callback, Timer
 
 from ov2kit.cli import run
@@ -10,16 +9,11 @@ from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.training.run_checkpoint import is_ending
 from tests.runs import FLAT, Runs, curve, last
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 STEPS = 8  # three batches an epoch
 VALIDATED = ["--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "1.0"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
