@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -115,7 +114,6 @@ class TestTokenize:
         )
         assert process.stdout is not None
         process.stdout.readline()  # the first video is done, the next is under way
-        time.sleep(0.2)
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130

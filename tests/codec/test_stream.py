@@ -358,7 +358,9 @@ class TestBadInput:
             frames = list(video.frames())
         assert video.losses
         assert 0 < len(frames) <= len(pictures) + 1
-        for frame, expected in list(zip(frames, pictures, strict=False))[:-3]:
+        whole = list(zip(frames, pictures, strict=False))[:-3]
+        assert len(whole) >= len(pictures) - 4 > 25  # most of them, as a plain decode counts
+        for frame, expected in whole:
             assert np.array_equal(rgb_of(frame), expected)
 
     def test_damage_never_crashes_and_is_counted(self, tmp_path):

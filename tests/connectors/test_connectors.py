@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ov2kit import Segments
 from ov2kit.connectors import (
@@ -20,6 +19,7 @@ from ov2kit.connectors import (
     QueryTransformer,
     TokenMerger,
 )
+from tests.dispatched import Dispatched
 
 WIDTH, OUT = 32, 24
 BUILD = {
@@ -217,25 +217,9 @@ def test_attention_runs_once_per_length_without_a_mask(monkeypatch, name, calls)
     assert [k for q, k in seen if k != q] == [24 + own, 8 + own] * calls
 
 
-class LargestTensor(TorchDispatchMode):
-    """Elements of the largest tensor that any operation returns, and how many operations ran."""
-
-    def __init__(self):
-        super().__init__()
-        self.elements = self.operations = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for x in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(x, torch.Tensor):
-                self.elements = max(self.elements, x.numel())
-        self.operations += 1
-        return out
-
-
 def test_memory_grows_with_rows_and_work_with_lengths(connector):
     """64 items of 64 rows: nothing of N * N elements, and no more operations than for 4 items."""
-    few, many = LargestTensor(), LargestTensor()
+    few, many = Dispatched(), Dispatched()
     with torch.no_grad():
         with few:
             connector(rows(4 * 64), grids=[(1, 8, 8)] * 4)

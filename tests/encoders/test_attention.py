@@ -25,6 +25,7 @@ from ov2kit.encoders.backends.backend import trial
 from ov2kit.encoders.backends.compiled import attend_opaque
 from ov2kit.encoders.backends.flex import _BLOCK, _block_flags
 from ov2kit.positional import RoPE3D, from_block_layout, to_block_layout
+from tests.dispatched import Dispatched
 
 EAGER = next(b for b in BACKENDS if b.name == "eager")
 SDPA = next(b for b in BACKENDS if b.name == "sdpa")
@@ -136,20 +137,6 @@ def test_sdpa_matches_eager_for_any_lengths(items, causal):
     )
 
 
-class Largest(TorchDispatchMode):
-    """The largest tensor that any operation makes, and how many attention calls there are."""
-
-    numbers, calls = 0, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        self.calls += "attention" in str(func)
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, torch.Tensor):
-                self.numbers = max(self.numbers, tensor.numel())
-        return out
-
-
 @pytest.mark.parametrize(
     ("segments", "calls"),
     [
@@ -161,10 +148,10 @@ class Largest(TorchDispatchMode):
 )
 def test_one_call_per_length_and_nothing_of_n_squared(segments, calls):
     q, k, v = random_qkv(segments.num_tokens, heads=1, head_dim=8)
-    with Largest() as seen:
+    with Dispatched() as seen:
         attend(q, k, v, segments)
-    assert seen.calls == calls
-    assert seen.numbers <= 4 * q.numel() < segments.num_tokens**2 / 8
+    assert seen.attention_calls == calls
+    assert seen.elements <= 4 * q.numel() < segments.num_tokens**2 / 8
 
 
 class Work(TorchDispatchMode):
@@ -230,9 +217,9 @@ def test_windows_cost_what_their_canvases_do():
 
 def test_equal_lengths_are_not_copied():
     q, k, v = random_qkv(256)
-    with Largest() as seen:
+    with Dispatched() as seen:
         attend(q, k, v, Segments.from_lengths([64] * 4))
-    assert seen.numbers <= q.numel()
+    assert seen.elements <= q.numel()
 
 
 def test_auto_reports_what_it_passed_over():

@@ -297,15 +297,22 @@ def test_interrupt_ends_workers_without_their_tracebacks(folder: Path) -> None:
     )  # fmt: skip
     assert run.stdout is not None
     assert run.stdout.readline() == "batch\n"
-    began = time.monotonic()
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: workers get it too
     out, err = run.communicate(timeout=60)
-    print("seconds", time.monotonic() - began)
     assert out.endswith("stopped\n")
     assert "Traceback" not in err
-    time.sleep(0.2)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(run.pid, 0)
+    assert gone(run.pid)
+
+
+def gone(group: int) -> bool:
+    """Whether no process of a group is left; the system may take a moment to forget the last of them."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_ranks_share_an_epoch(folder: Path, tmp_path: Path) -> None:

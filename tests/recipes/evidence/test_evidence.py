@@ -189,14 +189,16 @@ def test_encodings_are_what_they_are_called_and_repeat(tmp_path, encoding, kinds
     paths = [tmp_path / f"{name}.mp4" for name in "ab"]
     for path in paths:
         write_video(path, clip.frames, 25, encoding)
-    assert paths[0].read_bytes() == paths[1].read_bytes() or encoding == "hevc"  # x265 is not repeatable
-    with av.open(str(paths[0])) as container:
-        frames = list(container.decode(video=0))
-        assert container.streams.video[0].codec_context.name == ("hevc" if encoding == "hevc" else "h264")
-    assert {"?IPB"[int(frame.pict_type)] for frame in frames} == set(kinds)
-    assert [round(frame.time * 25) for frame in frames] == list(range(len(clip.frames)))
-    error = frames[10].to_ndarray(format="rgb24").astype(float) - clip.frames[10]
-    assert np.sqrt((error**2).mean()) < 12  # grey levels; chroma is halved and noise is thrown away
+    if encoding != "hevc":  # x265 makes another file each time: there both have to be right
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    for path in paths:
+        with av.open(str(path)) as container:
+            frames = list(container.decode(video=0))
+            assert container.streams.video[0].codec_context.name == ("hevc" if encoding == "hevc" else "h264")
+        assert {"?IPB"[int(frame.pict_type)] for frame in frames} == set(kinds)
+        assert [round(frame.time * 25) for frame in frames] == list(range(len(clip.frames)))
+        error = frames[10].to_ndarray(format="rgb24").astype(float) - clip.frames[10]
+        assert np.sqrt((error**2).mean()) < 12  # gray levels; chroma is halved and noise is thrown away
 
 
 def test_set_has_the_jumpscore_layout(jumpset):

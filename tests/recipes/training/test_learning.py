@@ -126,3 +126,5 @@ def test_gradients_reach_what_learns_and_nothing_else_moves(clips, tmp_path, fro
     assert gradients.reached == learning
     moved = {name for name, old in before.items() if not torch.equal(old, dict(model.model.named_parameters())[name])}
     assert moved == learning
+    for name, part in model.model.named_children():  # a frozen part draws no dropout either
+        assert part.training == (name != frozen)
