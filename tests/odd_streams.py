@@ -121,6 +121,27 @@ def _copy(packet, data, pts, stream, out, key=None) -> None:
     out.mux(made)
 
 
+def headers_change(path: Path, *, parts: int, frames: int, gop: int) -> Path:
+    """H.264 whose parameter sets change from part to part and come with the first picture of a part alone."""
+    tools = ("cabac=1:ref=1", "cabac=0:ref=4")
+    with av.open(str(path), "w") as out:
+        copy = None
+        for part in range(parts):
+            whole = encode(
+                path.with_suffix(f".{part}.ts"), frames=frames, gop=gop, bframes=0,
+                options={"x264-params": f"{tools[part % 2]}:scenecut=0"},
+            )  # fmt: skip
+            with av.open(str(whole)) as source:
+                stream = source.streams.video[0]
+                copy = copy or out.add_stream_from_template(stream)
+                for place, packet in enumerate(p for p in source.demux(stream) if p.size):
+                    units = [unit.rstrip(b"\0") for unit in bytes(packet).split(b"\0\0\1")[1:]]
+                    kept = [unit for unit in units if place == 0 or unit[0] & 31 not in (7, 8)]
+                    data = b"".join(b"\0\0\0\1" + unit for unit in kept)
+                    _copy(packet, data, 40 * (part * frames + place), copy, out)
+    return path
+
+
 def packed(path: Path, frames: int = 31) -> Path:
     """MPEG-4 part 2 with packed B-frames, as DivX wrote them: I, P and B in one packet, an empty one."""
     whole = encode(path.with_suffix(".mp4"), codec="mpeg4", frames=frames, gop=12, bframes=1)
@@ -147,15 +168,15 @@ def packed(path: Path, frames: int = 31) -> Path:
 
 
 def with_sound(path: Path, *, frames: int, late_ms: int = 0, sound_seconds: float) -> Path:
-    """Matroska with sound from 0 s on and pictures from `late_ms` on."""
+    """Matroska or FLV with sound from 0 s on and pictures from `late_ms` on. FLV has no duration per stream."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=25)
         video.height, video.width, video.pix_fmt = 64, 96, "yuv420p"
         video.codec_context.time_base = TIME_BASE
-        sound = out.add_stream("pcm_s16le", rate=8000, layout="mono")
-        for start in range(0, int(8000 * sound_seconds), 800):
-            wave = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-            wave.pts, wave.sample_rate, wave.time_base = start, 8000, Fraction(1, 8000)
+        sound = out.add_stream("pcm_s16le", rate=11025, layout="mono")
+        for start in range(0, int(11025 * sound_seconds), 1000):
+            wave = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), format="s16", layout="mono")
+            wave.pts, wave.sample_rate, wave.time_base = start, 11025, Fraction(1, 11025)
             out.mux(sound.encode(wave))
         for index in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(index, 64, 96), format="rgb24").reformat(format="yuv420p")

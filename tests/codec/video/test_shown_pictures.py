@@ -10,6 +10,7 @@ import pytest
 from ov2kit.codec import FrameTokenizer, VideoStream
 from ov2kit.codec.tokenizers.frames import select_frame_indices, select_frames_by_time
 from ov2kit.codec.video import decode
+from ov2kit.codec.video.jobs import plan_jobs
 from tests import odd_streams
 from tests.clips import decoded, encode, shared_clip
 
@@ -75,6 +76,22 @@ def test_frames_of_other_headers_are_right_too():
                 assert np.abs(frame.luma.numpy().astype(int) - greys[frame.index]).max() <= 20
 
 
+def test_jobs_do_not_reach_across_headers(tmp_path):
+    """Coding tools change every 20 frames, keyframes come every 5: a job is decoded by the headers of its start."""
+    path = odd_streams.headers_change(tmp_path / "change.nut", parts=6, frames=20, gop=5)
+    video = VideoStream(path)
+    table = video.packets
+    assert table.headers.tolist() == [20, 40, 60, 80, 100]
+    for wanted in (np.ones(120, bool), np.arange(120) % 5 == 0, np.arange(120) % 7 == 3):
+        jobs = plan_jobs(table, wanted)
+        assert {len({start // 20 for start, _ in job.ranges}) for job in jobs} == {1}
+        covered = np.zeros(120, bool)
+        for start, stop in (span for job in jobs for span in job.ranges):
+            covered[start:stop] = True
+        assert covered[wanted].all()
+    assert_like_a_plain_decode(path, (1, 2, 4))
+
+
 @pytest.mark.parametrize("mixed", [False, True])
 def test_two_fields_are_one_frame(tmp_path, mixed):
     greys = odd_streams.field_pictures(tmp_path / "fields.ts", mixed=mixed)
@@ -111,6 +128,10 @@ def test_packed_pictures_come_in_their_order(tmp_path):
     originals = decoded(tmp_path / "packed.mp4")
     assert len(pictures) == len(originals) == 31
     assert all(np.array_equal(a, b) for a, b in zip(pictures, originals, strict=True))
+    with av.open(str(tmp_path / "packed.mp4")) as container:
+        sizes = {p.pts: p.size for p in container.demux(video=0) if p.size}
+    nbytes = VideoStream(path).packets.display("nbytes")  # of each picture, not of the packet it was packed into
+    assert nbytes.tolist() == [sizes[pts] for pts in sorted(sizes)]
 
 
 def test_an_interval_that_reports_damage_is_decoded_again_from_the_start(monkeypatch):
@@ -157,6 +178,17 @@ def test_sound_that_lasts_longer_cuts_nothing(tmp_path):
     path = odd_streams.with_sound(tmp_path / "long.mkv", frames=50, sound_seconds=9)
     assert_like_a_plain_decode(path, (1,))
     assert VideoStream(path).info.header_seconds == pytest.approx(2, abs=0.05)
+
+
+def test_the_length_of_the_file_is_not_that_of_a_picture_with_sound(tmp_path):
+    """FLV has one duration, of its longest stream: 9 s of sound say nothing of 2 s of pictures."""
+    path = odd_streams.with_sound(tmp_path / "long.flv", frames=50, sound_seconds=9)
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        assert container.duration / av.time_base == pytest.approx(9, abs=0.2)
+        assert (video.duration, video.metadata.get("DURATION")) == (None, None)
+    assert_like_a_plain_decode(path, (1,))  # any warning fails it
+    assert VideoStream(path).info.header_seconds is None
 
 
 def test_a_late_picture_says_by_how_much(tmp_path):

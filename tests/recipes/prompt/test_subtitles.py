@@ -1,5 +1,8 @@
 """Subtitles: files as they are found, and where a line stands between the pictures."""
 
+import re
+
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +11,7 @@ from ov2kit.errors import DataError
 from ov2kit.recipes import read_subtitles
 from ov2kit.recipes.prompt.prompts import Run, timestamp
 from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
+from tests.clips import shared_clip
 from tests.odd_streams import with_sound
 from tests.recipes.prompt.test_processor import CODEC, FRAMES, dots, processor, user, video
 from tests.test_canvases import build
@@ -294,3 +298,23 @@ def test_subtitles_are_on_the_clock_of_the_file_and_stamps_on_that_of_the_pictur
     assert [
         shown.count(line) for line in ("<0.0 seconds> at 1.0\n", "<1.0 seconds> at 4.0\n", "<3.5 seconds> at 6.5")
     ] == [1] * 3
+
+
+def test_subtitles_of_the_shared_file_whose_picture_is_late():
+    """Its picture starts 3.023 s after its sound: 4.0 s of the file are 0.977 s of the picture, 8.5 s are 5.477 s."""
+    path = shared_clip("odd/picture_late.mkv")
+    with av.open(str(path)) as container:
+        stamps = sorted(float(p.pts * p.time_base) for p in container.demux(container.streams.video[0]) if p.size)
+        begins = (container.start_time or 0) / av.time_base
+    assert stamps[0] - begins == pytest.approx(3.023, abs=1e-3)
+    spoken = [{"start": s, "end": s + 0.2, "text": f"at {s}"} for s in (2.0, 4.0, 8.5)]
+    part = {"type": "video", "video": str(path), "source": "frames", "subtitles": spoken}
+    real = processor(source="frames", decimals=3)
+    prompt = real.text([{"role": "user", "content": [part]}])
+    times = {text: float(s) for s, text in re.findall(r"<([\d.]+) seconds> (at [\d.]+)\n", prompt)}
+    assert times == pytest.approx({"at 2.0": 0.0, "at 4.0": 0.977, "at 8.5": 5.477}, abs=1e-3)
+    # Between the pictures shown before it and those shown after it, by their own time stamps.
+    shown = [stamps[index] - stamps[0] for index in sorted(real.frames(str(path)).frame_times)]
+    for text, said in times.items():
+        before = re.findall(r"<([\d.]+) seconds>(?! at )", prompt[: prompt.index(f" {text}\n")].rpartition("<")[0])
+        assert [float(s) for s in before] == pytest.approx([s for s in shown if s <= said], abs=1e-3)
