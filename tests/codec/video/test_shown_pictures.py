@@ -30,11 +30,11 @@ ODD = {  # frames, seconds of the last one
 }
 
 
-def assert_like_a_plain_decode(path, threads, samples=3):
-    """All frames, and random subsets, for each number of threads; nothing lost."""
+def assert_like_a_plain_decode(path, threads, samples=3, more=()):
+    """All frames, random subsets and those of `more`, for each number of threads; nothing lost."""
     pictures = decoded(path)
     rng = random.Random(len(pictures))
-    subsets = [None, *(sorted(rng.sample(range(len(pictures)), min(8, len(pictures)))) for _ in range(samples))]
+    subsets = [None, *more, *(sorted(rng.sample(range(len(pictures)), min(8, len(pictures)))) for _ in range(samples))]
     for count in threads:
         video = VideoStream(path, threads=count)
         assert video.num_frames == len(pictures)
@@ -77,7 +77,7 @@ def test_frames_of_other_headers_are_right_too():
 
 
 def test_jobs_do_not_reach_across_headers(tmp_path):
-    """Coding tools change every 20 frames, keyframes come every 5: a job is decoded by the headers of its start."""
+    """Parameter sets change every 20 frames, keyframes come every 5: a job is decoded by the headers of its start."""
     path = odd_streams.headers_change(tmp_path / "change.nut", parts=6, frames=20, gop=5)
     video = VideoStream(path)
     table = video.packets
@@ -89,7 +89,7 @@ def test_jobs_do_not_reach_across_headers(tmp_path):
         for start, stop in (span for job in jobs for span in job.ranges):
             covered[start:stop] = True
         assert covered[wanted].all()
-    assert_like_a_plain_decode(path, (1, 2, 4))
+    assert_like_a_plain_decode(path, (1, 2, 4), more=[list(range(3, 120, 7))])
 
 
 @pytest.mark.parametrize("mixed", [False, True])
