@@ -18,6 +18,7 @@ from ov2kit.files import check_file, kind_of
 #: command -> (module, what it does)
 COMMANDS = {
     "tokenize": ("ov2kit.codec.commands.tokenize", "videos -> directories of codec canvases"),
+    "dataset": ("ov2kit.recipes.commands.dataset", "any number of videos -> shards of canvases and a manifest"),
     "report": ("ov2kit.codec.commands.report", "a video -> one web page that shows what was chosen"),
     "demo": ("ov2kit.recipes.commands.demo", "all of it on the bundled clip, in a few minutes"),
     "doctor": ("ov2kit.doctor", "what works on this machine"),

@@ -21,7 +21,7 @@ EXTRAS = {
         ("lightning", "torchmetrics", "transformers", "tokenizers", "matplotlib", "pycocotools"), "recipes"
     ),
     "xformers": "gpu",
-    "ray": "scale",
+    **dict.fromkeys(("pyarrow", "ray"), "scale"),
 }
 
 

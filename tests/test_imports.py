@@ -39,6 +39,7 @@ ROOMS = {
         "release": {"architecture"},
         "evaluation": {"metrics", "inputs"},
         "spatial": {"metrics", "evaluation"},
+        "datasets": set(),
         "prompt": {"release", "inputs"},
         "model": {"architecture", "release", "prompt"},
         "data": {"prompt", "inputs"},
@@ -46,7 +47,18 @@ ROOMS = {
         "generate": {"model", "prompt"},
         "paired": {"evaluation", "metrics"},
         "evidence": {"architecture", "metrics", "spatial", "prompt", "data", "training"},
-        "commands": {"data", "evaluation", "evidence", "generate", "model", "paired", "prompt", "spatial", "training"},
+        "commands": {
+            "data",
+            "datasets",
+            "evaluation",
+            "evidence",
+            "generate",
+            "model",
+            "paired",
+            "prompt",
+            "spatial",
+            "training",
+        },
     },
 }
 HEAVY = {"lightning", "transformers", "timm", "xformers", "matplotlib", "ray", "torchvision"}

@@ -1,0 +1,232 @@
+"""A dataset: items -> shards, going on where the last run ended, whatever ended it.
+
+    out/shards/shard-000000.tar ...   WebDataset samples
+    out/manifest.parquet              one row per video; there only while the shards are complete
+    out/timings.parquet               seconds per stage, which no two runs share
+    out/dataset.json                  what decides the bytes of a sample
+    out/state/                        what has been done so far
+
+The content of each shard follows from the sorted items alone: so many per shard, those that gave nothing left out.
+"""
+
+import fcntl
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ov2kit.errors import DataError, OutputError, check_number
+from ov2kit.files import write_text
+from ov2kit.recipes.datasets.inputs import Item, fingerprint
+from ov2kit.recipes.datasets.local_engine import Outcome, run_local
+from ov2kit.recipes.datasets.piece import read_piece
+from ov2kit.recipes.datasets.shards import ShardFolder, is_known_by_content
+from ov2kit.recipes.datasets.work import Recipe
+
+#: made from the shards when they are complete, and gone while they are not
+FINISHED = ("manifest.parquet", "timings.parquet", "summary.html")
+
+
+@dataclass
+class Plan:
+    """What a run has to do.
+
+    Args:
+        groups: (item, fingerprint) of each shard.
+        first: number of the first shard that is not as it should be; it and all after it are put together again,
+            from finished samples where there are any.
+        reasons: item name -> why it is looked at again.
+    """
+
+    groups: list[list[tuple[Item, str]]]
+    first: int
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def plan_run(items: Sequence[Item], shards: ShardFolder, per_shard: int, *, retry_failed: bool = False) -> Plan:
+    """Compare what there is with what there should be."""
+    check_number("videos_per_shard", per_shard, low=1, integer=True)
+    known = [(item, fingerprint(item)) for item in items]
+    groups = [known[start : start + per_shard] for start in range(0, len(known), per_shard)]
+    first, before = len(groups), dict[str, tuple[str, str]]()
+    for number in sorted({*shards.numbers(), *range(len(groups))}):
+        state = shards.load(number)
+        wanted = [(item.name, mark) for item, mark in groups[number]] if number < len(groups) else []
+        failed = retry_failed and state is not None and any(row["status"] == "failed" for row in state.rows)
+        if state is None or state.items != wanted or failed or not all(mark for _, mark in wanted):
+            first = min(first, number)
+        if state is not None:
+            before |= {name: (mark, row["status"]) for (name, mark), row in zip(state.items, state.rows, strict=True)}
+    plan = Plan(groups, first)
+    for group in groups[first:]:
+        for item, mark in group:
+            said, status = before.get(item.name, ("", ""))
+            if not said:
+                plan.reasons[item.name] = "not finished yet" if mark else "cannot be read"
+            elif said != mark:
+                plan.reasons[item.name] = "changed since it was read"
+            elif status == "failed" and retry_failed:
+                plan.reasons[item.name] = "failed, and is tried again"
+            else:
+                plan.reasons[item.name] = "finished; only its shard is put together again"
+    return plan
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One run at a time.
+
+    Raises:
+        OutputError: another one is at work there.
+    """
+    (folder / "state").mkdir(parents=True, exist_ok=True)
+    with open(folder / "state" / "lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: another run is at work there; wait for it, or choose another place"
+            ) from error
+        yield
+
+
+def check_recipe(folder: Path, recipe: Recipe, *, overwrite: bool = False) -> bool:
+    """Whether the folder holds a dataset made in this way.
+
+    Raises:
+        OutputError: it holds something else, or a dataset made with other options and `overwrite` is not given.
+    """
+    path = folder / "dataset.json"
+    if not path.exists():
+        others = sorted(each.name for each in folder.iterdir() if each.name != "state") if folder.exists() else []
+        if others:
+            raise OutputError(
+                f"{folder}: expected an empty folder or a dataset, found {others[0]}; choose another place"
+            )
+        return False
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OutputError(f"{path}: not readable ({error}); choose another place") from error
+    changed = list(_changes(found, recipe.facts()))
+    if changed and not overwrite:
+        raise OutputError(
+            f"{folder}: was made with other options ({'; '.join(changed)}); pass --overwrite to replace it"
+        )
+    return not changed
+
+
+def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _changes(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name} {old} -> {new}"
+
+
+def build_shards(
+    items: Sequence[Item],
+    folder: Path,
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    videos_per_shard: int = 256,
+    attempts: int = 2,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    progress: Callable[[dict[str, int], int, int], None] = lambda counts, done, total: None,
+) -> Counter[str]:
+    """Tokenize all items into shards; what is finished already stays.
+
+    Args:
+        items: from `find_items`.
+        folder: of the dataset.
+        recipe: how each video is treated.
+        workers: processes; no result depends on their number.
+        videos_per_shard: items per shard, whether they give something or not.
+        attempts: how often a video is tried whose worker dies or takes too long.
+        overwrite: replace a dataset that was made with other options.
+        retry_failed: try videos again that failed in an earlier run.
+        progress: called with the counts of this run by kind of outcome, items done and items to do.
+
+    Returns:
+        Rows by status.
+
+    Raises:
+        OutputError: the folder cannot be written, holds something else, or another run is at work there.
+    """
+    check_number("workers", workers, low=1, integer=True)
+    check_number("attempts", attempts, low=1, integer=True)
+    with locked(folder):
+        shards = ShardFolder(folder)
+        if not check_recipe(folder, recipe, overwrite=overwrite):
+            for name in (*FINISHED, "dataset.json"):
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "shards", ignore_errors=True)
+            for number in shards.numbers():
+                (folder / "state" / f"{number:06d}.json").unlink()
+            shutil.rmtree(shards.pieces, ignore_errors=True)
+            write_text(folder / "dataset.json", json.dumps(recipe.facts(), indent=1, sort_keys=True) + "\n")
+        for leftover in folder.rglob(".*.partial*"):  # of a run that was killed; the lock says that nobody writes them
+            leftover.unlink(missing_ok=True)
+        shards.pieces.mkdir(parents=True, exist_ok=True)
+        plan = plan_run(items, shards, videos_per_shard, retry_failed=retry_failed)
+        if plan.first < len(plan.groups) or any(number >= plan.first for number in shards.numbers()):
+            for name in FINISHED:
+                (folder / name).unlink(missing_ok=True)
+        for number in shards.numbers():
+            if number >= plan.first:
+                shards.take_apart(number, recipe, failures=not retry_failed)
+        if retry_failed:
+            for path in list(shards.pieces.iterdir()):
+                if (piece := read_piece(path)) is not None and piece.facts["status"] == "failed":
+                    path.unlink()
+        _run(plan, shards, recipe, workers, attempts, progress)
+        shutil.rmtree(shards.pieces, ignore_errors=True)
+        return Counter(row["status"] for row in shards.rows())
+
+
+def _run(
+    plan: Plan,
+    shards: ShardFolder,
+    recipe: Recipe,
+    workers: int,
+    attempts: int,
+    progress: Callable[[dict[str, int], int, int], None],
+) -> None:
+    seen = {row["sha256"]: row["name"] for row in shards.rows() if is_known_by_content(row)}
+    finished = {recipe.key(sha256) for sha256 in seen}
+
+    def is_done(key: str) -> bool:
+        return key in finished or read_piece(shards.pieces / key) is not None
+
+    jobs = [(number, item) for number, group in enumerate(plan.groups[plan.first :]) for item, _ in group]
+    left = [len(group) for group in plan.groups[plan.first :]]
+    outcomes: dict[int, Outcome] = {}
+    counts: Counter[str] = Counter()
+    at = 0  # of the shards to be made: the first that is not
+    numbered = [(place, item) for place, (_, item) in enumerate(jobs)]
+    for outcome in run_local(numbered, recipe, shards.pieces, workers=workers, attempts=attempts, is_done=is_done):
+        outcomes[outcome.number] = outcome
+        left[jobs[outcome.number][0]] -= 1
+        counts[outcome.kind or "done"] += 1
+        progress(counts, len(outcomes), len(jobs))
+        while at < len(left) and left[at] == 0:
+            group = plan.groups[plan.first + at]
+            begin = sum(len(each) for each in plan.groups[plan.first : plan.first + at])
+            mine = [outcomes[begin + place] for place in range(len(group))]
+            shards.put_together(
+                plan.first + at,
+                [(item.name, mark) for item, mark in group],
+                [(each.sha256, each.kind, each.reason) for each in mine],
+                seen,
+                recipe,
+            )
+            finished.update(recipe.key(each.sha256) for each in mine if each.sha256)
+            at += 1
+    if at < len(left):
+        raise DataError(f"{shards.folder}: {sum(left)} videos have no outcome; run the command again")

@@ -1,0 +1,108 @@
+"""Which videos: every kind of input, one order, clear errors."""
+
+import json
+
+import fsspec
+import pytest
+
+from ov2kit.errors import DataError
+from ov2kit.recipes.datasets.inputs import Item, find_items, fingerprint
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.mp4", "a.MKV", "deep/er/c.webm", "notes.md", "deep/picture.png"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "videos"
+
+
+def test_a_folder_gives_its_videos_by_their_paths_below_it(folder):
+    assert find_items([str(folder)]) == [
+        Item("a.MKV", f"{folder}/a.MKV"),
+        Item("b.mp4", f"{folder}/b.mp4"),
+        Item("deep/er/c.webm", f"{folder}/deep/er/c.webm"),
+    ]
+
+
+def test_lists_globs_and_videos_in_any_order(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("videos/b.mp4\n\nvideos/a.MKV\n")
+    conversations = [{"video": "videos/b.mp4"}, {"image": "x.png"}, {"video": ["videos/a.MKV", "videos/b.mp4"]}]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in conversations))
+    (tmp_path / "records.json").write_text(json.dumps(conversations))
+    wanted = ["videos/a.MKV", "videos/b.mp4"]
+    for given in (["list.txt"], ["records.jsonl"], ["records.json"], ["list.txt", "records.json"]):
+        found = find_items(given)
+        assert [item.name for item in found] == wanted
+        assert [item.url for item in found] == wanted  # relative to the folder of the list, which is here
+    assert [item.name for item in find_items(["videos/*.[mM][pK]*"])] == wanted
+    assert [item.name for item in find_items(["videos/b.mp4", "videos/a.MKV"])] == wanted
+    assert find_items(["list.txt"], media_root="/m")[0] == Item("videos/a.MKV", "/m/videos/a.MKV")
+
+
+def test_a_parquet_column(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"path": ["b.mp4", None, "s3://bucket/a.mp4"]}), tmp_path / "t.parquet")
+    assert find_items([str(tmp_path / "t.parquet")], "path") == [
+        Item("b.mp4", f"{tmp_path}/b.mp4"),
+        Item("s3://bucket/a.mp4", "s3://bucket/a.mp4"),
+    ]
+    with pytest.raises(DataError, match=r"no column 'video' can be read"):
+        find_items([str(tmp_path / "t.parquet")])
+
+
+def test_urls_are_listed_by_fsspec():
+    system = fsspec.filesystem("memory")
+    for name in ("/set/b.mp4", "/set/in/a.mkv", "/set/readme.txt"):
+        system.pipe(name, b"x")
+    names = ["memory:///set/b.mp4", "memory:///set/in/a.mkv"]
+    assert [item.url for item in find_items(["memory://set"])] == names
+    assert [item.url for item in find_items(["memory://set/*.mp4"])] == names[:1]
+    assert [item.url for item in find_items(["memory://set/in/a.mkv"])] == names[1:]
+    with pytest.raises(DataError, match="no video found"):
+        find_items(["memory://elsewhere"])
+    with pytest.raises(DataError, match="cannot be listed"):
+        find_items(["nowhere://x/y.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("x.json", "{", "not readable"),
+        ("x.json", '{"video": "a.mp4"}', "expected a list of records"),
+        ("x.jsonl", '{"video": 3}\n', r"record 1: expected a path in 'video', got 3"),
+        ("x.jsonl", '{"clip": "a.mp4"}\n', "no video found"),
+        ("x.txt", "\n", "no video found"),
+    ],
+)
+def test_malformed_lists_are_named(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name}.*{reason}"):
+        find_items([str(tmp_path / name)])
+
+
+def test_two_videos_may_not_have_one_name(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"two/a\.mp4: is called 'a\.mp4', as .*one/a\.mp4 is"):
+        find_items([str(tmp_path / "one"), str(tmp_path / "two")])
+    assert len(find_items([str(tmp_path)])) == 2
+    with pytest.raises(DataError, match="no such file"):
+        find_items([str(tmp_path / "three")])
+
+
+def test_a_fingerprint_changes_with_the_file(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"one")
+    item = Item("a.mp4", str(path))
+    before = fingerprint(item)
+    assert before == fingerprint(item)
+    path.write_bytes(b"two")
+    assert fingerprint(item) != before
+    path.unlink()
+    assert fingerprint(item) == ""

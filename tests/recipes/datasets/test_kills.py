@@ -1,0 +1,102 @@
+"""Killed at any moment and started again: in the end the dataset is the one of a run that nobody disturbed.
+
+Parents and workers are really killed, at random moments; OV2KIT_KILLS says how often (20 by default).
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ov2kit.recipes.datasets.build import build_shards
+from ov2kit.recipes.datasets.inputs import find_items
+from ov2kit.recipes.datasets.shards import ShardFolder
+from ov2kit.recipes.datasets.work import Recipe
+from tests.clips import encode
+from tests.paths import ROOT
+from tests.recipes.datasets.tokenizers import Slow
+
+KILLS = int(os.environ.get("OV2KIT_KILLS", "20"))
+RUN = """
+import sys
+from tests.recipes.datasets.test_kills import build
+if __name__ == "__main__":
+    build(*sys.argv[1:], workers=2)
+"""
+
+
+def build(videos, out, workers=1):
+    """Workers that are killed do not use up the attempts of their video."""
+    items = find_items([str(videos)])
+    return build_shards(items, Path(out), Recipe(Slow()), workers=workers, videos_per_shard=4, attempts=1000)
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
+
+
+def workers_of(parent):
+    """Processes below the parent, without the server that forks them."""
+    table = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            table.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+        except OSError:
+            continue
+    return [worker for child in table.get(parent, []) for worker in table.get(child, [])]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds its victims in /proc")
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for number in range(16):
+        encode(tmp_path / "videos" / f"{number:02d}.mp4", frames=6 + number, gop=4)
+    (tmp_path / "videos" / "copy.mp4").write_bytes((tmp_path / "videos" / "03.mp4").read_bytes())
+    build(tmp_path / "videos", tmp_path / "undisturbed")
+    wanted = content(tmp_path / "undisturbed")
+    generator = random.Random(0)
+    killed = {"parent": 0, "worker": 0}
+    out = tmp_path / "out"
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, str(tmp_path / "videos"), str(out)], cwd=ROOT, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    process = start()
+    while sum(killed.values()) < KILLS:
+        begin = time.monotonic()
+        while not (victims := workers_of(process.pid)) and process.poll() is None and time.monotonic() - begin < 60:
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, 0.3))
+        if process.poll() is not None:
+            assert process.returncode == 0, process.communicate()[0]
+            for path in out.glob("state/0*.json"):  # too quick: some of it is to be made again
+                path.unlink()
+            process = start()
+        elif sum(killed.values()) % 8 == 7:  # a parent takes seconds to start, a worker does not
+            process.kill()
+            process.communicate()
+            killed["parent"] += 1
+            process = start()
+        elif victims := workers_of(process.pid):
+            try:
+                os.kill(generator.choice(victims), generator.choice([signal.SIGKILL, signal.SIGSEGV]))
+            except ProcessLookupError:
+                continue
+            killed["worker"] += 1
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert min(killed.values()) > 0
+    assert content(out) == wanted
+    assert list(ShardFolder(out).rows()) == list(ShardFolder(tmp_path / "undisturbed").rows())
+    assert sorted(path.name for path in out.iterdir()) == ["dataset.json", "shards", "state"]
+    assert not list(out.rglob(".*.partial*"))
+    assert not (out / "state" / "pieces").exists()
