@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -62,13 +62,14 @@ class Canvases:
         positions: (K, H/p, W/p, 3) int32 source (frame, patch row, patch col); -1 is padding.
         groups: (K,) int32 group of each canvas, not decreasing within a clip.
         is_anchor: (K,) bool, True for whole frames (I-canvases, sampled frames, images).
-        frame_times: frame index -> seconds; after `cat` of several clips a tuple, one per clip.
+        frame_times: frame index -> seconds; of several clips a tuple, one per clip. `clip_times` is always a tuple.
         patch: patch edge in pixels.
         merge: patches per block edge (the connector merges merge x merge patches).
         signal: what the blocks were chosen by: "motion+residual", "luma", "none" (nothing was
             chosen), or the name of an external map.
-        fps: average frames per second of the source, for information: times rule. One number for
-            all clips, or a tuple with one per clip.
+        fps: average frames per second of the source, 0 if unknown; informative only, `frame_times` is
+            authoritative. Of several clips a tuple, one per clip (one number given is that of all).
+            `clip_fps` is always a tuple.
         clips: (K,) int32 which input each canvas came from; all 0 when omitted.
         provenance: how this was made (preset, signal, codec, options, versions, seconds per
             stage, what was lost).
@@ -86,8 +87,10 @@ class Canvases:
     merge: int = 2
     signal: str = "none"
     fps: float | tuple[float, ...] = 0.0
-    clips: Tensor | None = None
+    clips: Tensor = None  # type: ignore[assignment]  # filled below
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
+    _times: tuple[FrameTimes, ...] = field(init=False, repr=False)
+    _rates: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("images", "positions", "groups", "is_anchor", "clips"):
@@ -96,19 +99,14 @@ class Canvases:
             check_number(name, getattr(self, name), low=1, integer=True, error=CanvasError)
         check_type("signal", self.signal, str, "a string", error=CanvasError)
         check_type("provenance", self.provenance, dict, "a dict", error=CanvasError)
-        for times in self.clip_times():
-            check_type("frame_times", times, Mapping, "a mapping, or a tuple of one per clip", error=CanvasError)
-        if isinstance(self.fps, tuple):
-            check_numbers("fps", self.fps, low=0, error=CanvasError)
-        else:
-            check_number("fps", self.fps, low=0, error=CanvasError)
+        self._store_clip_facts()
         if self.images.ndim != 4 or self.images.shape[1] != 3 or self.images.dtype != torch.uint8:
             raise CanvasError(f"images must be (K, 3, H, W) uint8, got {_shape(self.images)}")
         k, _, height, width = self.images.shape
         side = self.patch * self.merge
         if height % side or width % side:
             raise CanvasError(f"canvas sides must be multiples of patch * merge = {side}, got {height} x {width}")
-        if self.clips is None:
+        if cast(Tensor | None, self.clips) is None:
             clips = torch.zeros(k, dtype=torch.int32, device=self.images.device)
             object.__setattr__(self, "clips", clips)
         grid = (k, height // self.patch, width // self.patch, 3)
@@ -116,14 +114,30 @@ class Canvases:
             ("positions", self.positions, grid, torch.int32),
             ("groups", self.groups, (k,), torch.int32),
             ("is_anchor", self.is_anchor, (k,), torch.bool),
-            ("clips", self._clips, (k,), torch.int32),
+            ("clips", self.clips, (k,), torch.int32),
         ):
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise CanvasError(f"{name} must be {shape} {dtype}, got {_shape(tensor)}")
             if tensor.device != self.images.device:
                 raise CanvasError(f"{name} is on {tensor.device}, images are on {self.images.device}; use .to(device)")
-        if isinstance(self.fps, tuple) and len(self.fps) != len(self.clip_times()):
-            raise CanvasError(f"fps must hold one number per clip: {len(self.clip_times())}, got {len(self.fps)}")
+
+    def _store_clip_facts(self) -> None:
+        """Times and rates as tuples with one entry per clip, and the fields as they are read of one clip."""
+        times = self.frame_times if isinstance(self.frame_times, tuple) else (self.frame_times,)
+        if not times:
+            raise CanvasError("frame_times must hold one mapping per clip, got an empty tuple")
+        for each in times:
+            check_type("frame_times", each, Mapping, "a mapping, or a tuple of one per clip", error=CanvasError)
+        if isinstance(self.fps, tuple):
+            rates = check_numbers("fps", self.fps, low=0, error=CanvasError)
+        else:
+            rates = (check_number("fps", self.fps, low=0, error=CanvasError),) * len(times)
+        if len(rates) != len(times):
+            raise CanvasError(f"fps must hold one number per clip: {len(times)}, got {len(rates)}")
+        for name, values in (("frame_times", times), ("fps", rates)):
+            object.__setattr__(self, name, values if len(values) > 1 else values[0])
+        object.__setattr__(self, "_times", times)
+        object.__setattr__(self, "_rates", rates)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -131,7 +145,7 @@ class Canvases:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Canvases):
             return NotImplemented
-        mine, theirs = ((c.patch, c.merge, c.signal, c._clip_fps()) for c in (self, other))
+        mine, theirs = ((c.patch, c.merge, c.signal, c.clip_fps()) for c in (self, other))
         times, other_times = ([dict(t) for t in c.clip_times()] for c in (self, other))
         tensors = ((getattr(self, name), getattr(other, name)) for name in _TENSORS)
         return (
@@ -151,11 +165,6 @@ class Canvases:
         )
 
     @property
-    def _clips(self) -> Tensor:
-        assert self.clips is not None  # set in __post_init__
-        return self.clips
-
-    @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches of one canvas."""
         return self.positions.shape[1], self.positions.shape[2]
@@ -170,13 +179,14 @@ class Canvases:
 
     def clip_times(self) -> tuple[FrameTimes, ...]:
         """Frame index -> seconds, one mapping per clip."""
-        return self.frame_times if isinstance(self.frame_times, tuple) else (self.frame_times,)
+        return self._times
 
-    def _clip_fps(self) -> tuple[float, ...]:
-        return self.fps if isinstance(self.fps, tuple) else (self.fps,) * len(self.clip_times())
+    def clip_fps(self) -> tuple[float, ...]:
+        """Average frames per second, one number per clip; 0 if unknown."""
+        return self._rates
 
     def _canvases_per_clip(self) -> list[int]:
-        return torch.bincount(self._clips.long(), minlength=len(self.clip_times())).tolist()
+        return torch.bincount(self.clips.long(), minlength=len(self.clip_times())).tolist()
 
     def pixel_values(self, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:
         """(N, 3*p*p) float32 normalised patches in block layout; a row is (3, p, p) flattened.
@@ -213,7 +223,7 @@ class Canvases:
         check_number("window", window, low=1, integer=True, optional=True)
         per_canvas = self.grid[0] * self.grid[1]
         if window is None:
-            keys = torch.stack([self._clips, self.groups], dim=1).cpu()
+            keys = torch.stack([self.clips, self.groups], dim=1).cpu()
             runs = torch.unique_consecutive(keys, dim=0, return_counts=True)[1].tolist() if len(self) else []
         else:
             runs = [min(window, n - s) for n in self._canvases_per_clip() for s in range(0, n, window)]
@@ -265,7 +275,7 @@ class Canvases:
         m = self.merge
         offsets = torch.cartesian_prod(torch.arange(m), torch.arange(m)).int().reshape(-1, 2)
         previous = (0, 0)
-        for k, key in enumerate(zip(self._clips.tolist(), self.groups.tolist(), strict=True)):
+        for k, key in enumerate(zip(self.clips.tolist(), self.groups.tolist(), strict=True)):
             if min(key) < 0 or key[0] >= len(times):
                 raise CanvasError(
                     f"canvas {k}: (clip, group) {key} is negative or beyond the {len(times)} clips with times"
@@ -319,23 +329,23 @@ class Canvases:
         groups, clips, first_group, first_clip = [], [], 0, 0
         for c in parts:
             groups.append(c.groups + first_group)
-            clips.append(c._clips + first_clip)
+            clips.append(c.clips + first_clip)
             first_group += int(c.groups.max()) + 1 if len(c) else 0
             first_clip += len(c.clip_times())
         signals = {c.signal for c in parts}
         times = tuple(t for c in parts for t in c.clip_times())
-        fps = tuple(f for c in parts for f in c._clip_fps())
+        fps = tuple(f for c in parts for f in c.clip_fps())
         origins = [origin for c in parts for origin in c._origins()]
         return cls(
             images=torch.cat([c.images for c in parts]),
             positions=torch.cat([c.positions for c in parts]),
             groups=torch.cat(groups),
             is_anchor=torch.cat([c.is_anchor for c in parts]),
-            frame_times=times if len(times) > 1 else times[0],
+            frame_times=times,
             patch=parts[0].patch,
             merge=parts[0].merge,
             signal=signals.pop() if len(signals) == 1 else "mixed",
-            fps=fps if len(fps) > 1 else fps[0],
+            fps=fps,
             clips=torch.cat(clips),
             provenance=origins[0]["provenance"] if len(origins) == 1 else {"clips": origins},
         )
@@ -352,10 +362,10 @@ class Canvases:
         times = self.clip_times()
         if len(times) == 1:
             return [self]
-        fps = self._clip_fps()
+        fps = self.clip_fps()
         parts = []
         for clip, (clip_times, origin) in enumerate(zip(times, self._origins(), strict=True)):
-            mine = self._clips == clip
+            mine = self.clips == clip
             groups = self.groups[mine]
             part = replace(
                 self,
@@ -365,7 +375,7 @@ class Canvases:
                 is_anchor=self.is_anchor[mine],
                 frame_times=clip_times,
                 fps=fps[clip],
-                clips=None,
+                clips=torch.zeros_like(groups),
                 **origin,
             )
             parts.append(part)
@@ -420,10 +430,10 @@ class Canvases:
                 raise ValueError("damaged: its content has changed since")
             tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
             times = tuple({int(f): float(s) for f, s in clip} for clip in header["frame_times"])
-            fps = header["fps"]
+            fps = header["fps"]  # a list of several clips
             return cls(
                 **tensors,
-                frame_times=times if len(times) > 1 else times[0],
+                frame_times=times,
                 patch=header["patch"],
                 merge=header["merge"],
                 signal=header["signal"],

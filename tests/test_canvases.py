@@ -377,6 +377,25 @@ def test_cat_of_one_is_the_same():
     assert Canvases.cat([make()]).provenance == make().provenance
 
 
+def test_facts_of_clips_are_tuples_however_they_were_given():
+    one, times = build([1, 2]), {1: 0.1, 2: 0.2}
+    assert (one.clip_times(), one.clip_fps(), one.clips.tolist()) == ((times,), (10.0,), [0, 0])
+    listed = build([1, 2], frame_times=(times,), fps=(10.0,))  # a tuple of one is read as what it holds
+    assert (listed.frame_times, listed.fps) == (times, 10.0)
+    assert listed == one
+    clips = torch.tensor([0, 1], dtype=torch.int32)
+    two = build([1, 2], clips=clips, frame_times=({1: 0.1}, {2: 0.2}))  # one rate for both
+    assert (two.fps, two.clip_fps(), two.clip_times()) == ((10.0, 10.0), (10.0, 10.0), ({1: 0.1}, {2: 0.2}))
+    assert [(part.frame_times, part.fps, part.clips.tolist()) for part in two.split()] == [
+        ({1: 0.1}, 10.0, [0]),
+        ({2: 0.2}, 10.0, [0]),
+    ]
+    with pytest.raises(ValueError, match="frame_times must hold one mapping per clip, got an empty tuple"):
+        build([1], frame_times=())
+    with pytest.raises(ValueError, match="fps must hold one number per clip: 2, got 1"):
+        build([1, 2], clips=clips, frame_times=({1: 0.1}, {2: 0.2}), fps=(10.0,))
+
+
 def test_cat_refuses():
     with pytest.raises(CanvasError, match="at least one"):
         Canvases.cat([])

@@ -230,8 +230,7 @@ def _frame_ids(canvases: Canvases) -> list[int]:
 
 
 def _meta(canvases: Canvases, names: list[str], order: Order) -> dict[str, Any]:
-    times = canvases.clip_times()[0]
-    fps = canvases.fps[0] if isinstance(canvases.fps, tuple) else canvases.fps
+    (times,), (fps,) = canvases.clip_times(), canvases.clip_fps()
     h, w = canvases.grid
     # Public readers know no times: they show frame index / fps. Say how far off that is.
     error = max(abs(frame / (fps or 30.0) - times[frame]) for frame in times)

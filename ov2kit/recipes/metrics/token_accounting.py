@@ -46,10 +46,11 @@ def _seconds(clip: Canvases) -> float | None:
     noted = source.get("seconds") if isinstance(source, dict) else None
     if noted:
         return float(noted)
-    times = list(clip.clip_times()[0].values())
+    (times_of_frames,) = clip.clip_times()
+    times = list(times_of_frames.values())
     if len(times) < 2:
         return None
-    fps = clip.fps[0] if isinstance(clip.fps, tuple) else clip.fps
+    (fps,) = clip.clip_fps()
     return max(times) - min(times) + (1 / fps if fps > 0 else 0.0)
 
 

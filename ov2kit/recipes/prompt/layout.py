@@ -55,8 +55,8 @@ class VisualLayout:
     @classmethod
     def from_canvases(cls, canvases: Canvases) -> "VisualLayout":
         """The layout of `canvases.pixel_values()`."""
-        clips = [0] * len(canvases) if canvases.clips is None else canvases.clips.tolist()
-        return cls((canvases.grid,) * len(canvases), tuple(canvases.groups.tolist()), tuple(clips))
+        groups, clips = canvases.groups.tolist(), canvases.clips.tolist()
+        return cls((canvases.grid,) * len(canvases), tuple(groups), tuple(clips))
 
     @classmethod
     def cat(cls, parts: Iterable["VisualLayout"]) -> "VisualLayout":
