@@ -72,7 +72,7 @@ class Canvases:
             `clip_fps` is always a tuple.
         clips: (K,) int32 which input each canvas came from; all 0 when omitted.
         provenance: how this was made (preset, signal, codec, options, versions, seconds per
-            stage, what was lost).
+            stage, what was lost), as plain data; `ov2kit.codec.Provenance` gives it names and types.
 
     Raises:
         CanvasError: shapes, dtypes or devices do not fit together.
@@ -352,9 +352,9 @@ class Canvases:
 
     def _origins(self) -> list[dict[str, Any]]:
         """Signal and provenance of each clip, as `cat` keeps them for `split`."""
-        clips = self.provenance.get("clips")
-        if isinstance(clips, list) and len(clips) == len(self.clip_times()):
-            return clips
+        match self.provenance:
+            case {"clips": [*clips]} if len(clips) == len(self.clip_times()):
+                return clips
         return [{"signal": self.signal, "provenance": self.provenance} for _ in self.clip_times()]
 
     def split(self) -> list["Canvases"]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ov2kit import Canvases
-from ov2kit.codec import load_assets
+from ov2kit.codec import Provenance, load_assets
 from ov2kit.errors import AssetError, CheckpointError, DataError, OptionError
 from ov2kit.files import check_format, format_name
 from tests.paths import ROOT
@@ -37,6 +37,16 @@ def test_assets_of_version_1_are_the_canvases():
     assets, canvases = load_assets(STORED / "v1" / "assets"), Canvases.load(STORED / "v1" / "canvases")
     assert torch.equal(assets.images, canvases.images)
     assert torch.equal(assets.positions, canvases.positions)
+
+
+def test_provenance_of_version_1_and_from_before():
+    plain = json.loads((STORED / "v1" / "provenance.json").read_text(encoding="utf-8"))
+    made = Provenance.from_dict(plain)
+    assert made.to_dict() == plain
+    assert (made.source.name, made.source.frames, made.lost.packets) == ("bbb_360p.mp4", 132, 132)
+    before = Provenance.of(Canvases.load(STORED / "v1" / "canvases"))  # names no version
+    assert (before.preset, before.seconds) == ("paper", {"decode": 0.1})
+    assert dict(before.other) == {"signal": "motion+residual"}  # text once, kept as it is
 
 
 def test_the_canvas_store_of_version_1():

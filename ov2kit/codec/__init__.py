@@ -2,6 +2,7 @@
 
 from ov2kit.codec.assets.folder import load_assets, save_assets
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
+from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.codec.scoring.block_scorer import BlockScorer as BlockScorer  # deprecated, so not in __all__
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
@@ -36,6 +37,7 @@ __all__ = [
     "ImageTokenizer",
     "MotionResidualSaliency",
     "PacketTable",
+    "Provenance",
     "RandomSaliency",
     "RandomScorer",
     "ReadinessGrouping",

@@ -19,6 +19,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.assets import files
 from ov2kit.codec.assets.facts import anchors, frame_times, group_ids, patch_edge, row_order, whole_number
 from ov2kit.codec.assets.order import Order, Positions, broken_canvas, from_raster, to_raster
+from ov2kit.codec.provenance.provenance import AssetsRecord, Provenance
 from ov2kit.errors import (
     AssetError,
     CanvasError,
@@ -172,18 +173,23 @@ def load_assets(
     if lossy:  # padding is black by contract; jpeg lets the neighbours bleed in
         pad = np.repeat(np.repeat(positions[..., 0] < 0, patch, 1), patch, 2)
         pictures[pad] = 0
-    provenance = dict(meta["provenance"]) if isinstance(meta.get("provenance"), dict) else {"preset": "external"}
-    if not is_ours and meta.get("codec_name"):
-        provenance["codec"] = str(meta["codec_name"])
+    provenance = meta["provenance"] if isinstance(meta.get("provenance"), dict) else {"preset": "external"}
     if not is_ours or lossy or not keep.all() or order != "auto" or canvases_per_group:
-        provenance["assets"] = {
-            "directory": folder.name,
-            "order": found if order == "auto" else f"{order} (as asked)",
-            "groups": groups_from,
-            "times": times_from,
-            "dropped_canvases": int((~keep).sum()),
-            "lossy": lossy,
-        }
+        try:
+            made = Provenance.from_dict(provenance)
+        except CanvasError as error:
+            raise AssetError(f"{folder / files.META}: {error}") from error
+        if not is_ours and meta.get("codec_name"):
+            made = replace(made, codec=str(meta["codec_name"]))
+        inferred = AssetsRecord(
+            directory=folder.name,
+            order=found if order == "auto" else f"{order} (as asked)",
+            groups=groups_from,
+            times=times_from,
+            dropped_canvases=int((~keep).sum()),
+            lossy=lossy,
+        )
+        provenance = replace(made, assets=inferred).to_dict()
     return Canvases(
         images=torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).to(device),
         positions=torch.from_numpy(np.ascontiguousarray(positions)).to(device),

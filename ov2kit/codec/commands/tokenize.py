@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -10,6 +11,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.assets.folder import save_assets
 from ov2kit.codec.commands.options import add_tokenizer_options, tokenizer_of
 from ov2kit.codec.commands.progress import tokenized
+from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.errors import OutputError, Ov2kitError, print_error
 from ov2kit.files import refuse_overwriting_inputs, safe_name
 
@@ -91,9 +93,10 @@ def _made_of(folder: Path) -> str | None:
 
             with safe_open(folder / "canvases.safetensors", "pt") as file:
                 facts = json.loads(file.metadata()["ov2kit"])
-        return str(facts["provenance"]["source"]["name"])
+        source = Provenance.from_dict(facts["provenance"]).source
     except Exception:  # whatever lies there, it does not say
         return None
+    return None if source is None else source.name
 
 
 def save(canvases: Canvases, target: Path, kind: str, overwrite: bool) -> None:
@@ -106,7 +109,8 @@ def save(canvases: Canvases, target: Path, kind: str, overwrite: bool) -> None:
 
 def summary(video: str, target: Path, canvases: Canvases, *, as_json: bool) -> str:
     """What was made of a video, as one line of text or of JSON."""
-    made = canvases.provenance
+    made = Provenance.of(canvases)
+    seconds = dict(made.seconds or {})
     facts = {
         "video": video,
         "out": str(target),
@@ -114,17 +118,16 @@ def summary(video: str, target: Path, canvases: Canvases, *, as_json: bool) -> s
         "tokens": canvases.num_tokens,
         "canvas_size": list(canvases.images.shape[2:]),
         "groups": len(canvases.segments().lengths),
-        "preset": made["preset"],
+        "preset": made.preset,
         "signal": canvases.signal,
-        "codec": made["codec"],
-        "lost": made["lost"],
-        "seconds": made["seconds"],
+        "codec": made.codec,
+        "lost": None if made.lost is None else asdict(made.lost),
+        "seconds": seconds,
     }
     if as_json:
         return json.dumps(facts)
     height, width = canvases.images.shape[2:]
-    total = sum(made["seconds"].values())
     return (
         f"{video}: {len(canvases)} canvases of {width}x{height} in {facts['groups']} groups, "
-        f"{canvases.num_tokens} tokens, {made['codec']} by {canvases.signal}, {total:.2f} s -> {target}"
+        f"{canvases.num_tokens} tokens, {made.codec} by {canvases.signal}, {sum(seconds.values()):.2f} s -> {target}"
     )

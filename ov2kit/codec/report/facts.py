@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.canvases import Canvases
+from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.codec.video.packets import PacketTable
 from ov2kit.errors import CanvasError
 
@@ -70,7 +71,8 @@ class Facts:
         self.blocks: Ints = np.where(blocks[..., :1] >= 0, blocks, -1)  # (K, hb, wb, 3) frame, block row, block col
         self.anchor: NDArray[np.bool_] = canvases.is_anchor.cpu().numpy()
         self.groups: Ints = canvases.groups.cpu().numpy().astype(np.int64)
-        self.times = canvases.clip_times()[0]
+        (self.times,) = canvases.clip_times()
+        self.made = Provenance.of(canvases)
         if int(self.blocks[..., 0].max()) >= table.num_frames:
             raise CanvasError(
                 f"the canvases show frame {int(self.blocks[..., 0].max())}, the video has {table.num_frames} frames; "
@@ -120,12 +122,10 @@ class Facts:
 
     @cached_property
     def group_spans(self) -> list[tuple[float, float]]:
-        """Seconds of each group: as provenance tells, else from the first to the last frame shown."""
-        told = self.canvases.provenance.get("groups")
-        if isinstance(told, list) and len(told) == len(self.group_ids):
-            spans = [entry.get("seconds") if isinstance(entry, dict) else None for entry in told]
-            if all(isinstance(span, list | tuple) and len(span) == 2 for span in spans):
-                return [(float(a), float(b)) for a, b in spans]  # type: ignore[misc]
+        """Seconds of each group: as provenance has them, else from the first to the last frame shown."""
+        spans = [group.seconds for group in self.made.groups or () if group.seconds is not None]
+        if len(spans) == len(self.made.groups or ()) == len(self.group_ids):
+            return spans
         shown = [self.blocks[self.groups == group][..., 0] for group in self.group_ids]
         seconds = [self.seconds(np.unique(frames[frames >= 0])) for frames in shown]
         return [(float(s.min()), float(s.max())) for s in seconds]
@@ -155,15 +155,13 @@ class Facts:
 
     @cached_property
     def bit_cost(self) -> BitCost:
-        """As the grouping saw it, if provenance tells; else bytes of packets that are no keyframes, in bins."""
-        told = self.canvases.provenance.get("bit_cost")
-        if isinstance(told, dict) and told.get("energy"):
-            width, start = float(told["bin_seconds"]), float(told.get("start_seconds", 0.0))
-            options = self.canvases.provenance.get("options")
-            in_bytes = not isinstance(options, dict) or options.get("cost", "bytes") == "bytes"
-            at = [[start + (bin + 1) * width for bin in told.get(name) or []] for name in ("triggers", "cuts")]
-            energy = np.asarray(told["energy"], dtype=np.float64)
-            return BitCost(energy, width, start, "bytes" if in_bytes else "log1p(bytes)", at[0], at[1])
+        """As the grouping saw it, if provenance has it; else bytes of packets that are no keyframes, in bins."""
+        seen = self.made.bit_cost
+        if seen is not None and seen.energy and seen.bin_seconds:
+            width, start = seen.bin_seconds, seen.start_seconds or 0.0
+            triggers, cuts = ([start + (bin + 1) * width for bin in bins or ()] for bins in (seen.triggers, seen.cuts))
+            unit = "bytes" if self.made.cost == "bytes" else "log1p(bytes)"
+            return BitCost(np.asarray(seen.energy, dtype=np.float64), width, start, unit, triggers, cuts)
         seconds = self.table.frame_seconds
         start = float(seconds.min())
         nbytes = np.where(self.table.display("is_key"), 0, self.table.display("nbytes"))

@@ -101,7 +101,7 @@ def _number(value: float) -> str:
 
 
 def _head(facts: Facts, stream: VideoStream, title: str) -> str:
-    info, canvases, provenance = stream.info, facts.canvases, facts.canvases.provenance
+    info, canvases, made = stream.info, facts.canvases, facts.made
     height, width = info.display_size
     about = [
         clock_text(facts.duration, 1),
@@ -110,8 +110,8 @@ def _head(facts: Facts, stream: VideoStream, title: str) -> str:
         f"{facts.table.fps:.4g} frames/s",
         f"{_number(facts.table.num_frames)} frames",
     ]
-    made = [f"preset {provenance['preset']}"] if "preset" in provenance else []
-    made.append(f"chosen by {canvases.signal}" if canvases.signal != "none" else "whole frames, nothing chosen")
+    how = [f"preset {made.preset}"] if made.preset is not None else []
+    how.append(f"chosen by {canvases.signal}" if canvases.signal != "none" else "whole frames, nothing chosen")
     whole = int(facts.anchor.sum())
     tiles = [
         (str(len(canvases)), "canvases", f"{whole} whole, {len(canvases) - whole} of blocks"),
@@ -119,33 +119,21 @@ def _head(facts: Facts, stream: VideoStream, title: str) -> str:
         (str(len(facts.group_ids)), "groups", f"{facts.duration / len(facts.group_ids):.1f} s on average"),
         (_number(len(facts.frames)), "frames seen", f"uniform: {len(facts.uniform.frames)} for as many tokens"),
     ]
-    seconds = _seconds(provenance)
-    if seconds:
-        total = sum(seconds.values())
+    if made.seconds:
+        total = sum(made.seconds.values())
         tiles.append((f"{total:.2f} s", "to make", f"{facts.duration / max(total, 1e-9):.3g} s of video per second"))
     cells = "".join(
         f"<li><b>{escape(a)}</b><span>{escape(b)}</span><small>{escape(c)}</small></li>" for a, b, c in tiles
     )
     return (
         f"<header><h1>{escape(title)}</h1><p>{escape(' · '.join(about))}</p>"
-        f'<p class="muted">{escape(" · ".join(made))}</p></header><ul class="tiles">{cells}</ul>'
+        f'<p class="muted">{escape(" · ".join(how))}</p></header><ul class="tiles">{cells}</ul>'
     )
 
 
 def _losses(facts: Facts) -> str:
-    lost = facts.canvases.provenance.get("lost")
-    if not isinstance(lost, dict):
-        return ""
-    names = {
-        "failed_packets": "packets could not be decoded",
-        "corrupt_packets": "packets damaged",
-        "corrupt_frames": "frames with concealed damage",
-        "missing_frames": "frames missing",
-    }
-    parts = [f"{lost[key]} {text}" for key, text in names.items() if lost.get(key)]
-    if lost.get("cut"):
-        parts.append("the file ends early")
-    return f'<p class="warning">Damaged video: {escape(", ".join(parts))}.</p>' if parts else ""
+    lost = facts.made.lost
+    return f'<p class="warning">Damaged video: {escape(str(lost))}.</p>' if lost else ""
 
 
 def _group_texts(facts: Facts) -> list[str]:
@@ -358,15 +346,8 @@ def _source_frames(facts: Facts, stream: VideoStream) -> str:
     return f'<p class="hint">{hint}</p><div class="grid four">{"".join(figures)}</div>'
 
 
-def _seconds(provenance: dict[str, Any]) -> dict[str, float]:
-    told = provenance.get("seconds")
-    if not isinstance(told, dict):
-        return {}
-    return {str(name): float(value) for name, value in told.items() if isinstance(value, int | float)}
-
-
 def _stages(facts: Facts) -> str:
-    seconds = _seconds(facts.canvases.provenance)
+    seconds = facts.made.seconds
     if not seconds:
         return ""
     total = sum(seconds.values())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ov2kit.canvases import Canvases
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, GroupTrace, ReadinessGrouping
 from ov2kit.codec.grouping.energy import Cost
+from ov2kit.codec.provenance.provenance import BitCostRecord, GroupRecord, Provenance
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
 from ov2kit.codec.scoring.external_maps import ExternalMapScorer, MapKind, ScoreMaps
 from ov2kit.codec.scoring.saliency_scorer import Saliency, scorer_of
@@ -240,7 +241,7 @@ class CodecTokenizer(nn.Module):
                 merge=self.merge,
                 signal=max(run.signals, key=lambda name: run.signals[name]) if run.signals else "none",
                 fps=stream.fps,
-                provenance=run.provenance(),
+                provenance=run.provenance().to_dict(),
             )
 
     def _opened(self, video: VideoSource) -> VideoStream:
@@ -289,7 +290,7 @@ class _Run:
         self.times: dict[int, float] = {}
         self.signals: Counter[str] = Counter()
         self.trace: GroupTrace | None = None
-        self.groups: list[dict[str, Any]] = []
+        self.groups: list[GroupRecord] = []
 
     def canvases(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Images, positions and anchor flags of each group."""
@@ -456,17 +457,17 @@ class _Run:
         self.times |= {frames[t].index: frames[t].seconds for t in sorted(used)}
         seconds = self.stream.packets.frame_seconds
         self.groups.append(
-            {
-                "frames": [scored.plan.start, scored.plan.stop],
-                "seconds": [float(seconds[scored.plan.start]), float(seconds[scored.plan.stop - 1])],
-                "canvases": 1 + p_canvases,
-                "anchor": frames[anchor].index,
-                "candidates": len(frames),
-            }
+            GroupRecord(
+                frames=(scored.plan.start, scored.plan.stop),
+                seconds=(float(seconds[scored.plan.start]), float(seconds[scored.plan.stop - 1])),
+                canvases=1 + p_canvases,
+                anchor=frames[anchor].index,
+                candidates=len(frames),
+            )
         )
         return packed
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Provenance:
         options = self.tokenizer
         trace = self.trace
         return describe(
@@ -480,18 +481,18 @@ class _Run:
             ),
             options=options.options(),
             clock=self.clock,
-            groups=self.groups,
+            groups=tuple(self.groups),
             bit_cost=None
             if trace is None
-            else {
-                "bin_seconds": trace.bin_seconds,
-                "start_seconds": trace.start_seconds,
-                "stretch": trace.stretch,
-                "threshold": trace.threshold,
-                "energy": [round(e, 1) for e in trace.energy.tolist()],
-                "triggers": list(trace.triggers),
-                "cuts": list(trace.cuts),
-            },
+            else BitCostRecord(
+                bin_seconds=trace.bin_seconds,
+                start_seconds=trace.start_seconds,
+                stretch=trace.stretch,
+                threshold=trace.threshold,
+                energy=tuple(round(e, 1) for e in trace.energy.tolist()),
+                triggers=tuple(trace.triggers),
+                cuts=tuple(trace.cuts),
+            ),
         )
 
 

@@ -167,13 +167,9 @@ class FrameTokenizer:
         with clock("decode"):
             frames = list(stream.frames(indices, size=(budget.height, budget.width)))
         images = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])
-        provenance = describe(
-            stream,
-            preset="frames",
-            signal={"used": "none"},
-            options=self.options(),
-            clock=clock,
-            frames={"chosen": [frame.index for frame in frames]},
+        chosen = {"chosen": [frame.index for frame in frames]}
+        made = describe(
+            stream, preset="frames", signal={"used": "none"}, options=self.options(), clock=clock, frames=chosen
         )
         return Canvases(
             images=images,
@@ -185,7 +181,7 @@ class FrameTokenizer:
             merge=self.merge,
             signal="none",
             fps=stream.fps,
-            provenance=provenance,
+            provenance=made.to_dict(),
         )
 
     def options(self) -> dict[str, Any]:

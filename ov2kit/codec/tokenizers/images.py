@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from ov2kit.canvases import Canvases
+from ov2kit.codec.provenance.provenance import Provenance, SignalRecord, SourceRecord
 from ov2kit.codec.tokenizers.budget import check_canvas_options, fit_grid, plan_budget
 from ov2kit.codec.tokenizers.frames import whole_frame_positions
 from ov2kit.codec.tokenizers.provenance import StageClock, versions
@@ -96,15 +97,15 @@ class ImageTokenizer:
             patch=self.patch,
             merge=self.merge,
             signal="none",
-            provenance={
-                "preset": "image",
-                "signal": {"used": "none"},
-                "codec": kind,
-                "source": {"display_size": [picture.height, picture.width]},
-                "options": self.options(),
-                "seconds": clock.seconds,
-                "versions": versions(),
-            },
+            provenance=Provenance(
+                preset="image",
+                signal=SignalRecord(used="none"),
+                codec=kind,
+                source=SourceRecord(display_size=(picture.height, picture.width)),
+                options=self.options(),
+                seconds=clock.seconds,
+                versions=versions(),
+            ).to_dict(),
         )
 
     def options(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import ov2kit
+from ov2kit.codec.provenance.provenance import Provenance, SignalRecord, SourceRecord
 from ov2kit.codec.stream import VideoStream
 
 
@@ -44,31 +45,31 @@ def versions() -> dict[str, str]:
 
 def describe(
     stream: VideoStream, *, preset: str, signal: dict[str, Any], options: dict[str, Any], clock: StageClock, **more: Any
-) -> dict[str, Any]:
-    """A JSON-able record for `Canvases.provenance`."""
+) -> Provenance:
+    """How canvases of a video were made; `more` are further entries of `Provenance`."""
     info, table = stream.info, stream.packets
-    return {
-        "preset": preset,
-        "signal": signal,
-        "codec": info.codec,
-        "source": {
-            "name": stream.label,
-            "container": info.container,
-            "stream": info.stream_index,
-            "frames": table.num_frames,
-            "seconds": table.duration_seconds,
-            "start_seconds": info.start_seconds,
-            "delay_seconds": info.delay_seconds,
-            "fps": table.fps,
-            "coded_size": list(info.coded_size),
-            "display_size": list(info.display_size),
-            "pix_fmt": info.pix_fmt,
-            "interlaced": info.interlaced,
-            "times_from": table.times_from,
-        },
-        "options": options,
+    return Provenance(
+        preset=preset,
+        signal=SignalRecord.from_dict(signal),
+        codec=info.codec,
+        source=SourceRecord(
+            name=stream.label,
+            container=info.container,
+            stream=info.stream_index,
+            frames=table.num_frames,
+            seconds=table.duration_seconds,
+            start_seconds=info.start_seconds,
+            delay_seconds=info.delay_seconds,
+            fps=table.fps,
+            coded_size=info.coded_size,
+            display_size=info.display_size,
+            pix_fmt=info.pix_fmt,
+            interlaced=info.interlaced,
+            times_from=table.times_from,
+        ),
+        options=options,
+        lost=stream.losses,
+        seconds={stage: round(value, 6) for stage, value in clock.seconds.items()},
+        versions=versions(),
         **more,
-        "lost": asdict(stream.losses),
-        "seconds": {stage: round(value, 6) for stage, value in clock.seconds.items()},
-        "versions": versions(),
-    }
+    )

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ov2kit.canvases import Canvases
+from ov2kit.codec.provenance.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,9 @@ def count_tokens(canvases: Canvases) -> list[TokenCount]:
 
 
 def _seconds(clip: Canvases) -> float | None:
-    source = clip.provenance.get("source")
-    noted = source.get("seconds") if isinstance(source, dict) else None
-    if noted:
-        return float(noted)
+    source = Provenance.of(clip).source
+    if source is not None and source.seconds:
+        return float(source.seconds)
     (times_of_frames,) = clip.clip_times()
     times = list(times_of_frames.values())
     if len(times) < 2:

@@ -4,7 +4,7 @@ A directory is read as canvases on disk: our own file or the public asset layout
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, load_assets
+from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.errors import DataError, check_choice, check_type
 from ov2kit.recipes.inputs.sources import local_source
 from ov2kit.recipes.prompt.chat import Media
@@ -116,15 +117,12 @@ def part_subtitles(media: Media, clips: Sequence[Clip]) -> list[Subtitle]:
         return []
     if media.kind == "image" or len(clips) != 1:
         raise DataError(f"subtitles need one video to belong to, got {len(clips)} clip(s) of an {media.kind} part")
-    source = clips[0][1].provenance.get("source")
-    delay = source.get("delay_seconds") if isinstance(source, Mapping) else None
-    return on_picture_clock(
-        read_subtitles(local_source(given)), float(delay) if isinstance(delay, int | float) else 0.0
-    )
+    source = Provenance.of(clips[0][1]).source
+    delay = (source.delay_seconds if source is not None else None) or 0.0
+    return on_picture_clock(read_subtitles(local_source(given)), delay)
 
 
 def known_seconds(canvases: Canvases) -> float | None:
     """Length of the video that canvases of one clip came from, None if they do not know it."""
-    source = canvases.provenance.get("source")
-    seconds = source.get("seconds") if isinstance(source, Mapping) else None
-    return float(seconds) if isinstance(seconds, int | float) else None
+    source = Provenance.of(canvases).source
+    return None if source is None else source.seconds

@@ -1,0 +1,1 @@
+"""How canvases were made, as a value with names and types."""
