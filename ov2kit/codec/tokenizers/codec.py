@@ -29,7 +29,7 @@ from ov2kit.codec.selection.plan import GroupPlan, frame_spans, packet_columns, 
 from ov2kit.codec.signals.macroblocks import Moved
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.budget import CanvasBudget, check_canvas_options, plan_budget
-from ov2kit.codec.tokenizers.presets import PRESETS, Grouping, Preset, Scores, Selection
+from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset, Scores, Selection
 from ov2kit.codec.tokenizers.provenance import StageClock, describe
 from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.codec.video.frame import Frame
@@ -100,7 +100,7 @@ class CodecTokenizer(nn.Module):
         *,
         budget_tokens: int | None = None,
         preset: Preset = "paper",
-        grouping: Grouping | nn.Module | None = None,
+        grouping: GroupingName | nn.Module | None = None,
         selection: Selection | None = None,
         candidates: Candidates | None = None,
         candidates_per_canvas: int = 8,
@@ -130,7 +130,7 @@ class CodecTokenizer(nn.Module):
         self._by_budget = ""
         choices = PRESETS[check_choice("preset", preset, PRESETS)]
         if grouping is not None and not isinstance(grouping, nn.Module):
-            check_choice("grouping", grouping, get_args(Grouping))
+            check_choice("grouping", grouping, get_args(GroupingName))
         if selection is not None:
             check_choice("selection", selection, get_args(Selection))
         if candidates is not None:
@@ -180,7 +180,7 @@ class CodecTokenizer(nn.Module):
             self.scorer = scorer_of(choices["saliency"]() if saliency is None else saliency, motion)
         self.packer = CanvasPacker(patch, merge)
 
-    def _built(self, name: Grouping) -> nn.Module | None:
+    def _built(self, name: GroupingName) -> nn.Module | None:
         """A grouping by name; None for those whose size follows from the budget of each video."""
         if name == "readiness":
             return ReadinessGrouping(canvases_per_group=self.canvases_per_group)

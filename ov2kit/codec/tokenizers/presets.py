@@ -13,7 +13,7 @@ from ov2kit.codec.selection.candidates import Candidates
 from ov2kit.geometry import ResizeRule
 
 Preset = Literal["paper", "release"]
-Grouping = Literal["bitcost", "readiness", "fixed", "container"]
+GroupingName = Literal["bitcost", "readiness", "fixed", "container"]
 Selection = Literal["stratified", "topk"]
 Scores = Literal["saliency", "bit-cost"]
 
@@ -30,7 +30,7 @@ class PresetChoices(TypedDict):
 
     scores: Scores
     saliency: partial[MotionResidualSaliency] | partial[ByteShareSaliency]
-    grouping: Grouping
+    grouping: GroupingName
     selection: Selection
     candidates: Candidates
     resize_rule: ResizeRule

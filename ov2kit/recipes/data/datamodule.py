@@ -21,7 +21,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from ov2kit.codec.tokenizers.presets import Grouping, Preset
+from ov2kit.codec.tokenizers.presets import GroupingName, Preset
 from ov2kit.errors import DataError, OptionError, check_choice, check_flag, check_number, check_type
 from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.data.canvas_cache import CanvasCache
@@ -108,7 +108,7 @@ class ConversationData(LightningDataModule):
         source: Source = "codec",
         mix: dict[str, float] | None = None,
         preset: Preset = "paper",
-        grouping: Grouping | None = None,
+        grouping: GroupingName | None = None,
         saliency: SaliencyName = "motion+residual",
         rank_damping: float = 0.35,
         peak_weight: float = 0.35,

@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, MotionResidualSaliency, RandomSaliency
-from ov2kit.codec.tokenizers.presets import PRESETS, Grouping, Preset
+from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset
 from ov2kit.errors import OptionError, check_choice, check_number
 
 SaliencyName = Literal["motion+residual", "motion", "residual", "luma", "random"]
@@ -41,7 +41,7 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
 def build_tokenizers(
     *,
     preset: Preset = "paper",
-    grouping: Grouping | None = None,
+    grouping: GroupingName | None = None,
     saliency: SaliencyName = "motion+residual",
     rank_damping: float = 0.35,
     peak_weight: float = 0.35,

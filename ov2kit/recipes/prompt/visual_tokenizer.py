@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
-from ov2kit.codec.tokenizers.presets import Grouping
+from ov2kit.codec.tokenizers.presets import GroupingName
 from ov2kit.errors import CheckpointError, Ov2kitError
 
 VisualTokenizer = CodecTokenizer | FrameTokenizer | ImageTokenizer
 CUSTOM = "custom"
-GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
+GROUPINGS: tuple[GroupingName, ...] = get_args(GroupingName)
 
 
 def describe_tokenizer(tokenizer: VisualTokenizer) -> dict[str, Any]:

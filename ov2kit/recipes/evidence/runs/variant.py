@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from ov2kit.codec.selection.candidates import Candidates
-from ov2kit.codec.tokenizers.presets import Grouping, Selection
+from ov2kit.codec.tokenizers.presets import GroupingName, Selection
 from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
 from ov2kit.recipes.architecture.parts import Positions
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
@@ -76,7 +76,7 @@ class Variant:
     source: Source = "codec"
     budget: int = 8
     canvas: int = 64
-    grouping: Grouping = "bitcost"
+    grouping: GroupingName = "bitcost"
     candidates: Candidates = "bitcost"
     saliency: SaliencyName = "motion+residual"
     rank_damping: float = 0.35
@@ -156,7 +156,7 @@ class Variant:
 _KNOWN: dict[str, tuple[str, ...]] = {
     "source": get_args(Source),
     "encoding": ("h264-mix", *ENCODINGS),
-    "grouping": get_args(Grouping),
+    "grouping": get_args(GroupingName),
     "candidates": get_args(Candidates),
     "saliency": get_args(SaliencyName),
     "selection": get_args(Selection),
