@@ -81,25 +81,25 @@ MADE = {
     ),
     "AttentionPool": (
         lambda: ov2kit.connectors.AttentionPool(WIDTH, 256, 5, heads=4),
-        lambda m: m(tokens(), COUNTS)[0],
+        lambda m: m(tokens(), COUNTS),
     ),
-    "AveragePool": (lambda: ov2kit.connectors.AveragePool(WIDTH, 256, 5), lambda m: m(tokens(), COUNTS)[0]),
+    "AveragePool": (lambda: ov2kit.connectors.AveragePool(WIDTH, 256, 5), lambda m: m(tokens(), COUNTS)),
     "ConvAbstractor": (
         lambda: ov2kit.connectors.ConvAbstractor(WIDTH, 256, depth=1),
-        lambda m: m(tokens(), grids=GRIDS)[0],
+        lambda m: m(tokens(), grids=GRIDS),
     ),
     "Identity": (lambda: ov2kit.connectors.Identity(WIDTH), lambda m: m(tokens())),
-    "MLPConnector": (lambda: ov2kit.connectors.MLPConnector(WIDTH, 256), lambda m: m(tokens(), COUNTS)[0]),
-    "PatchMerger": (lambda: ov2kit.connectors.PatchMerger(WIDTH, 256), lambda m: m(tokens(), COUNTS)[0]),
+    "MLPConnector": (lambda: ov2kit.connectors.MLPConnector(WIDTH, 256), lambda m: m(tokens(), COUNTS)),
+    "PatchMerger": (lambda: ov2kit.connectors.PatchMerger(WIDTH, 256), lambda m: m(tokens(), COUNTS)),
     "PerceiverResampler": (
         lambda: ov2kit.connectors.PerceiverResampler(WIDTH, 256, 3, depth=1, heads=4),
-        lambda m: m(tokens(), COUNTS)[0],
+        lambda m: m(tokens(), COUNTS),
     ),
     "QueryTransformer": (
         lambda: ov2kit.connectors.QueryTransformer(WIDTH, 256, 3, hidden=256, depth=2, heads=4),
-        lambda m: m(tokens(), COUNTS)[0],
+        lambda m: m(tokens(), COUNTS),
     ),
-    "TokenMerger": (lambda: ov2kit.connectors.TokenMerger(WIDTH, tokens=5), lambda m: m(tokens(), COUNTS)[0]),
+    "TokenMerger": (lambda: ov2kit.connectors.TokenMerger(WIDTH, tokens=5), lambda m: m(tokens(), COUNTS)),
     "LearnedPositions": (
         lambda: LearnedPositions(WIDTH, (9, 9, 9)),
         lambda m: m.embed(tokens(), POSITIONS),

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, map_items
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
 from ov2kit.connectors.runs import split_runs
 
 
@@ -23,6 +23,9 @@ class AveragePool(nn.Module):
         ValueError: `tokens` is below 1.
     """
 
+    rows_per_token = None
+    needs_grids = False
+
     def __init__(self, width: int, out_width: int, tokens: int = 64, *, eps: float = 1e-6) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, tokens=tokens, eps=eps)
@@ -34,7 +37,7 @@ class AveragePool(nn.Module):
         """min(n, tokens)."""
         return min(n, self.tokens)
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) -> (M, out_width), M the sum of min(rows, tokens) over the items.
 
         Args:
@@ -43,14 +46,15 @@ class AveragePool(nn.Module):
             grids: (t, h, w) per item, instead of or beside `counts`.
 
         Returns:
-            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
 
         Raises:
             ValueError: the items do not add up to N.
         """
         lengths = item_lengths(features, self.width, counts, grids)
         pooled = map_items(self._pool, buckets(lengths), self.norm(features))
-        return answer(self, self.proj(pooled), lengths, counts, grids)
+        tokens: Tensor = self.proj(pooled)
+        return tokens
 
     def _pool(self, x: Tensor) -> Tensor:
         """(B, n, C) -> (B, min(n, tokens), C)."""

@@ -14,8 +14,6 @@ from ov2kit.connectors.buckets import buckets, join, take
 from ov2kit.connectors.interface import (
     Counts,
     Grids,
-    Tokens,
-    answer,
     check_sizes,
     host_grids,
     item_lengths,
@@ -42,6 +40,8 @@ class ConvAbstractor(nn.Module):
         eps: of the LayerNorms.
     """
 
+    needs_grids = True
+
     def __init__(
         self,
         width: int,
@@ -66,6 +66,10 @@ class ConvAbstractor(nn.Module):
             nn.LayerNorm(hidden, eps=eps), nn.Linear(hidden, out_width), nn.SiLU(), nn.Linear(out_width, out_width)
         )
 
+    @property
+    def rows_per_token(self) -> int | None:
+        return self.merge**2 if self.out_grid is None else None
+
     def tokens_out(self, n: int) -> int:
         """n / merge**2, or rows * columns of `out_grid`.
 
@@ -75,7 +79,7 @@ class ConvAbstractor(nn.Module):
         blocks = merged_count(n, self.merge)
         return blocks if self.out_grid is None else self.out_grid[0] * self.out_grid[1]
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) in block layout -> (M, out_width), raster order within each canvas.
 
         Args:
@@ -84,7 +88,7 @@ class ConvAbstractor(nn.Module):
             grids: (t, h, w) patches of every item; required.
 
         Returns:
-            ``(tokens, tokens per item)``.
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
 
         Raises:
             ValueError: no grids; h or w is not a multiple of `merge`; t is above 1 with `out_grid`; the
@@ -94,13 +98,13 @@ class ConvAbstractor(nn.Module):
             raise ValueError(
                 "ConvAbstractor convolves over canvases: pass grids=[(t, h, w), ...] in patches, one per item"
             )
-        lengths = item_lengths(features, self.width, counts, grids)
+        item_lengths(features, self.width, counts, grids)
         canvases = [(h, w) for t, h, w in host_grids(grids) for _ in range(self._check(t, h, w))]
         found = buckets(canvases)
         x = self.enter(features)
         parts = [self._abstract(take(x, bucket), *bucket.shape) for bucket in found]
-        tokens = self.leave(join(parts, found) if parts else x)
-        return answer(self, tokens, lengths, counts, grids)
+        tokens: Tensor = self.leave(join(parts, found) if parts else x)
+        return tokens
 
     def _check(self, t: int, h: int, w: int) -> int:
         """t, if canvases of this size can be taken."""

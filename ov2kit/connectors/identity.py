@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_same_width, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, check_same_width, item_lengths
 
 
 class Identity(nn.Module):
@@ -16,6 +16,9 @@ class Identity(nn.Module):
         ValueError: `out_width` is another number than `width`.
     """
 
+    rows_per_token = 1
+    needs_grids = False
+
     def __init__(self, width: int, out_width: int | None = None) -> None:
         super().__init__()
         check_same_width("Identity", width, out_width)
@@ -25,11 +28,11 @@ class Identity(nn.Module):
         """n."""
         return n
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
-        """(N, width) -> the same tensor; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
+        """(N, width) -> the same tensor.
 
         Raises:
             ValueError: the items do not add up to N.
         """
-        lengths = item_lengths(features, self.width, counts, grids)
-        return answer(self, features, lengths, counts, grids)
+        item_lengths(features, self.width, counts, grids)
+        return features

@@ -15,26 +15,41 @@ from ov2kit.segments import Segments
 
 Counts = Sequence[int] | Segments
 Grids = Sequence[Sequence[int]]
-Tokens = Tensor | tuple[Tensor, tuple[int, ...]]
 
 
 @runtime_checkable
 class Connector(Protocol):
     """Vision features to tokens of the language model's width.
 
-    Calling it: ``connector(features)`` takes all rows as one item and returns the tokens (M, out_width).
-    ``connector(features, counts)`` or ``connector(features, grids=...)`` returns ``(tokens, counts_out)``,
-    where ``counts_out[i] == connector.tokens_out(counts[i])``.
+    Calling it: ``connector(features)`` takes all rows as one item, ``connector(features, counts)`` and
+    ``connector(features, grids=...)`` say where items end. The result is always the tokens (M, out_width), item
+    after item. How many each item has is known without it: ``[connector.tokens_out(n) for n in counts]``.
+
+    `rows_per_token` and `needs_grids` are what a model asks instead of a connector's type.
     """
 
     width: int
     out_width: int
 
+    @property
+    def rows_per_token(self) -> int | None:
+        """Feature rows that one token stands for, whatever item they are in; None if an item is read as a whole.
+
+        With a number, items are of no consequence, and the tokens of padding can be dropped afterwards. With None,
+        an item's tokens depend on all of its rows, so padding must be left out before.
+        """
+        ...
+
+    @property
+    def needs_grids(self) -> bool:
+        """Whether it has to know which rows lie next to each other: `grids` is then required."""
+        ...
+
     def tokens_out(self, n: int) -> int:
         """Tokens that an item of n feature rows becomes, known without running anything."""
         ...
 
-    def __call__(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Any: ...
+    def __call__(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor: ...
 
 
 def item_lengths(features: Tensor, width: int, counts: Counts | None, grids: Grids | None) -> tuple[int, ...]:
@@ -81,16 +96,6 @@ def host_grids(grids: Grids) -> list[tuple[int, int, int]]:
             raise ValueError(f"each grid must be (t, h, w) in patches, got {tuple(grid)}")
         rows.append((int(grid[0]), int(grid[1]), int(grid[2])))
     return rows
-
-
-def answer(
-    connector: Connector, tokens: Tensor, lengths: Sequence[int], counts: Counts | None, grids: Grids | None
-) -> Tokens:
-    """Tokens alone if the caller named no items, else tokens and the tokens of each item."""
-    if counts is None and grids is None:
-        return tokens
-    known = {n: connector.tokens_out(n) for n in set(lengths)}
-    return tokens, tuple(known[n] for n in lengths)
 
 
 def merged_count(n: int, merge: int) -> int:

@@ -6,7 +6,7 @@ section 3.1); with merge 1 the two-layer projector of LLaVA-1.5 (arXiv 2310.0374
 
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths, merged_count
+from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths, merged_count
 
 
 class MLPConnector(nn.Module):
@@ -27,6 +27,8 @@ class MLPConnector(nn.Module):
         ValueError: `depth` is below 1.
     """
 
+    needs_grids = False
+
     def __init__(
         self,
         width: int,
@@ -46,11 +48,15 @@ class MLPConnector(nn.Module):
             layers += [nn.GELU()] * (i > 0) + [nn.Linear(sizes[i], sizes[i + 1])]
         self.mlp = nn.Sequential(*layers)
 
+    @property
+    def rows_per_token(self) -> int:
+        return self.merge**2
+
     def tokens_out(self, n: int) -> int:
         """n / merge**2. Raises ValueError when n is not a whole number of blocks."""
         return merged_count(n, self.merge)
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) in block layout -> (N / merge**2, out_width).
 
         Args:
@@ -59,7 +65,7 @@ class MLPConnector(nn.Module):
             grids: (t, h, w) per item, instead of or beside `counts`.
 
         Returns:
-            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
 
         Raises:
             ValueError: an item is not a whole number of blocks, or the items do not add up to N.
@@ -67,8 +73,8 @@ class MLPConnector(nn.Module):
         lengths = item_lengths(features, self.width, counts, grids)
         for n in set(lengths):
             self.tokens_out(n)
-        tokens = self.mlp(features.reshape(-1, self.width * self.merge**2))
-        return answer(self, tokens, lengths, counts, grids)
+        tokens: Tensor = self.mlp(features.reshape(-1, self.width * self.merge**2))
+        return tokens
 
     def extra_repr(self) -> str:
         return f"merge={self.merge}"

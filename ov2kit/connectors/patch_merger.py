@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths, merged_count
+from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths, merged_count
 
 
 class PatchMerger(nn.Module):
@@ -25,6 +25,8 @@ class PatchMerger(nn.Module):
         eps: of the LayerNorm; the vision config's `layer_norm_eps`.
     """
 
+    needs_grids = False
+
     def __init__(self, width: int, out_width: int, merge: int = 2, eps: float = 1e-6) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, merge=merge, eps=eps)
@@ -33,11 +35,15 @@ class PatchMerger(nn.Module):
         self.ln_q = nn.LayerNorm(width, eps=eps)
         self.mlp = nn.Sequential(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, out_width))
 
+    @property
+    def rows_per_token(self) -> int:
+        return self.merge**2
+
     def tokens_out(self, n: int) -> int:
         """n / merge**2. Raises ValueError when n is not a whole number of blocks."""
         return merged_count(n, self.merge)
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) in block layout -> (N / merge**2, out_width).
 
         Args:
@@ -46,7 +52,7 @@ class PatchMerger(nn.Module):
             grids: (t, h, w) per item, instead of or beside `counts`.
 
         Returns:
-            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
 
         Raises:
             ValueError: an item is not a whole number of blocks, or the items do not add up to N.
@@ -55,7 +61,8 @@ class PatchMerger(nn.Module):
         for n in set(lengths):
             self.tokens_out(n)
         blocks = self.ln_q(features).reshape(-1, self.width * self.merge**2)
-        return answer(self, self.mlp(blocks), lengths, counts, grids)
+        tokens: Tensor = self.mlp(blocks)
+        return tokens
 
     def load_release_state_dict(
         self, state_dict: Mapping[str, Tensor], prefix: str = "model.visual.merger."

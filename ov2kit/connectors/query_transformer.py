@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ov2kit.connectors.buckets import Bucket, attend, buckets
-from ov2kit.connectors.interface import Counts, Grids, Tokens, answer, check_sizes, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
 from ov2kit.errors import check_divides, check_number
 
 
@@ -32,6 +32,9 @@ class QueryTransformer(nn.Module):
     Raises:
         ValueError: `heads` does not divide `hidden`, or `tokens` or `cross_every` is below 1.
     """
+
+    rows_per_token = None
+    needs_grids = False
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class QueryTransformer(nn.Module):
         """`tokens`, whatever n is."""
         return self.tokens
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) -> (items * tokens, out_width).
 
         Args:
@@ -78,7 +81,7 @@ class QueryTransformer(nn.Module):
             grids: (t, h, w) per item, instead of or beside `counts`.
 
         Returns:
-            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
 
         Raises:
             ValueError: the items do not add up to N.
@@ -89,8 +92,8 @@ class QueryTransformer(nn.Module):
         queries = self.queries.expand(len(lengths), -1, -1)
         for layer in self.layers:
             queries = layer(queries, x, found)
-        tokens = self.proj(self.norm(queries)).flatten(0, 1)
-        return answer(self, tokens, lengths, counts, grids)
+        tokens: Tensor = self.proj(self.norm(queries)).flatten(0, 1)
+        return tokens
 
     def extra_repr(self) -> str:
         return f"tokens={self.tokens}"

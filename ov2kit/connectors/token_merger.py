@@ -15,8 +15,6 @@ from ov2kit.connectors.buckets import buckets, join, take
 from ov2kit.connectors.interface import (
     Counts,
     Grids,
-    Tokens,
-    answer,
     check_same_width,
     item_lengths,
 )
@@ -45,6 +43,9 @@ class TokenMerger(nn.Module):
         ValueError: `out_width` differs from `width`; `tokens`, `rate` or `split` is out of range.
     """
 
+    rows_per_token = None
+    needs_grids = False
+
     def __init__(
         self,
         width: int,
@@ -66,7 +67,7 @@ class TokenMerger(nn.Module):
         """min(n, tokens)."""
         return min(n, self.tokens)
 
-    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tokens:
+    def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) -> (M, width), M the sum of min(rows, tokens) over the items.
 
         Gradients pass through the means, not through the choice of what to merge. Sums are float32.
@@ -77,7 +78,7 @@ class TokenMerger(nn.Module):
             grids: (t, h, w) per item, instead of or beside `counts`.
 
         Returns:
-            The tokens; with `counts` or `grids` given, ``(tokens, tokens per item)``.
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
 
         Raises:
             ValueError: the items do not add up to N.
@@ -88,7 +89,7 @@ class TokenMerger(nn.Module):
         rows = features.to(torch.promote_types(features.dtype, torch.float32))
         sizes = sum_rows(rows.new_ones(len(rows), 1), owner, total)
         tokens = sum_rows(rows, owner, total) / sizes
-        return answer(self, tokens.to(features.dtype), lengths, counts, grids)
+        return tokens.to(features.dtype)
 
     def owners(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """Which token each row becomes part of: (N,) int64 rows of `forward`'s tokens.

@@ -63,16 +63,21 @@ def connector(name):
     return make(name)
 
 
+def counts_out(connector, lengths=LENGTHS):
+    """Tokens of each item, known ahead."""
+    return [connector.tokens_out(n) for n in lengths]
+
+
 def test_interface(connector):
     assert isinstance(connector, Connector)
     assert connector.width == WIDTH
     assert connector.out_width == (OUT if list(connector.parameters()) else WIDTH)
 
 
-def test_tokens_and_counts_are_as_announced(connector):
-    tokens, counts = connector(rows(N), grids=GRIDS)
-    assert counts == tuple(connector.tokens_out(n) for n in LENGTHS)
-    assert tokens.shape == (sum(counts), connector.out_width)
+def test_tokens_are_as_many_as_announced(connector):
+    tokens = connector(rows(N), grids=GRIDS)
+    assert type(tokens) is torch.Tensor
+    assert tokens.shape == (sum(counts_out(connector)), connector.out_width)
     assert tokens.isfinite().all()
 
 
@@ -86,11 +91,38 @@ def test_tokens_out_by_hand():
     assert {name: tuple(make(name).tokens_out(n) for n in (4, 24, 64)) for name in BUILD} == expected
 
 
+def test_what_a_model_asks_by_hand():
+    """(rows per token, needs grids): blocks of 2 x 2, single rows, or whole items."""
+    expected = {
+        "patch_merger": (4, False), "mlp": (4, False), "mlp_deep": (1, False), "average_pool": (None, False),
+        "attention_pool": (None, False), "perceiver": (None, False), "query_transformer": (None, False),
+        "conv_abstractor": (4, True), "conv_abstractor_grid": (None, True), "identity": (1, False),
+        "token_merger": (None, False), "token_merger_mixed": (None, False),
+    }  # fmt: skip
+    assert {name: (make(name).rows_per_token, make(name).needs_grids) for name in BUILD} == expected
+
+
+def test_rows_per_token_holds_for_items_of_any_length(connector):
+    """A number means as many tokens for every length; None that some length breaks every ratio."""
+    lengths = [64 * k for k in range(1, 9)]
+    ratios = {n / connector.tokens_out(n) for n in lengths}
+    per_token = connector.rows_per_token
+    assert ratios == {per_token} if per_token is not None else len(ratios) > 1
+
+
+def test_rows_without_grids_are_refused_by_those_that_need_them_alone(connector):
+    if connector.needs_grids:
+        with pytest.raises(ValueError, match=r"pass grids=\[\(t, h, w\), ...\] in patches"):
+            connector(rows(N), LENGTHS)
+    else:
+        assert len(connector(rows(N), LENGTHS)) == sum(counts_out(connector))
+
+
 def test_batch_equals_singles(connector):
-    tokens, counts = connector(rows(N), grids=GRIDS)
+    tokens = connector(rows(N), grids=GRIDS)
     singles = [connector(x, grids=[grid]) for x, grid in zip(rows(N).split(LENGTHS), GRIDS, strict=True)]
-    assert tuple(c for _, (c,) in singles) == counts
-    torch.testing.assert_close(tokens, torch.cat([x for x, _ in singles]), rtol=1e-5, atol=2e-6)
+    assert [len(single) for single in singles] == counts_out(connector)
+    torch.testing.assert_close(tokens, torch.cat(singles), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in BUILD if not name.startswith("conv")])
@@ -99,18 +131,18 @@ def test_batch_equals_singles(connector):
 def test_batch_equals_singles_for_any_counts(name, blocks):
     connector, counts = make(name), [4 * b for b in blocks]
     x = rows(sum(counts))
-    tokens, made = connector(x, counts)
+    tokens = connector(x, counts)
     singles = [connector(part) for part in x.split(counts)]
-    assert made == tuple(len(single) for single in singles)
+    assert [len(single) for single in singles] == counts_out(connector, counts)
     torch.testing.assert_close(tokens, torch.cat(singles), rtol=1e-5, atol=2e-6)
 
 
 def test_nothing_crosses_items_and_every_row_counts(connector):
     x = rows(N).requires_grad_()
-    tokens, counts = connector(x, grids=GRIDS)
+    tokens = connector(x, grids=GRIDS)
     weight = rows(len(tokens), seed=3, width=tokens.shape[1])
     for item in (0, 3, 4):
-        loss = (tokens * weight).split(counts)[item].sum()
+        loss = (tokens * weight).split(counts_out(connector))[item].sum()
         (grad,) = torch.autograd.grad(loss, x, retain_graph=True)
         touched = [part.abs().sum(1) for part in grad.split(LENGTHS)]
         assert (touched[item] > 0).all()
@@ -118,7 +150,7 @@ def test_nothing_crosses_items_and_every_row_counts(connector):
 
 
 def test_gradients_reach_every_parameter(name, connector):
-    tokens, _ = connector(rows(N), grids=GRIDS)
+    tokens = connector(rows(N), grids=GRIDS)
     if name not in FREE:
         (tokens * rows(len(tokens), seed=3, width=tokens.shape[1])).sum().backward()
     dead = [key for key, p in connector.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-7]
@@ -128,26 +160,22 @@ def test_gradients_reach_every_parameter(name, connector):
 
 def test_ways_to_name_the_items_agree(name, connector):
     x = rows(N)
-    tokens, counts = connector(x, grids=GRIDS)
+    tokens = connector(x, grids=GRIDS)
     again = [connector(x, grids=torch.tensor(GRIDS)), connector(x, LENGTHS, grids=GRIDS)]
     if not name.startswith("conv"):
         again += [connector(x, given) for given in (LENGTHS, torch.tensor(LENGTHS), Segments.from_lengths(LENGTHS))]
-    for other, other_counts in again:
+    for other in again:
         assert torch.equal(other, tokens)
-        assert other_counts == counts
 
 
 @pytest.mark.parametrize("name", [name for name in BUILD if not name.startswith("conv")])
-def test_one_item_without_counts_gives_the_tensor(name):
+def test_without_counts_all_rows_are_one_item(name):
     connector = make(name)
-    tokens = connector(rows(24))
-    assert torch.equal(tokens, connector(rows(24), [24])[0])
+    assert torch.equal(connector(rows(24)), connector(rows(24), [24]))
 
 
 def test_no_rows_give_no_tokens(name, connector):
-    tokens, counts = connector(rows(0), grids=[])
-    assert tokens.shape == (0, connector.out_width)
-    assert counts == ()
+    assert connector(rows(0), grids=[]).shape == (0, connector.out_width)
     if not name.startswith("conv"):
         assert connector(rows(0)).shape == (0, connector.out_width)
 
@@ -155,8 +183,8 @@ def test_no_rows_give_no_tokens(name, connector):
 def test_bfloat16_stays_near(name, connector):
     """Values are of order 1; a dozen roundings to 8 bits stay below 0.1."""
     x = rows(N).bfloat16()
-    expected, _ = connector(x.float(), grids=GRIDS)
-    tokens, _ = connector.bfloat16()(x, grids=GRIDS)
+    expected = connector(x.float(), grids=GRIDS)
+    tokens = connector.bfloat16()(x, grids=GRIDS)
     assert tokens.dtype == torch.bfloat16
     if name.startswith("token_merger"):  # computed in float32 either way, rounded once
         assert torch.equal(tokens, expected.bfloat16())
@@ -168,7 +196,7 @@ def test_meta_device_build_and_state_dict(name, connector):
         empty = BUILD[name]()
     assert not list(empty.buffers())
     empty.load_state_dict(connector.state_dict(), assign=True)
-    assert torch.equal(empty(rows(N), grids=GRIDS)[0], connector(rows(N), grids=GRIDS)[0])
+    assert torch.equal(empty(rows(N), grids=GRIDS), connector(rows(N), grids=GRIDS))
 
 
 def test_reset_parameters_fills_a_meta_build(name):
@@ -190,10 +218,7 @@ def test_compiles_into_one_graph(connector):
     compiled = torch.compile(connector, fullgraph=True, backend="eager")
     for grids in (GRIDS[:3], [(1, 4, 4), (1, 2, 6), (1, 4, 4)]):
         x = rows(sum(t * h * w for t, h, w in grids))
-        tokens, counts = compiled(x, grids=grids)
-        expected, expected_counts = connector(x, grids=grids)
-        assert counts == expected_counts
-        torch.testing.assert_close(tokens, expected, rtol=1e-5, atol=2e-6)
+        torch.testing.assert_close(compiled(x, grids=grids), connector(x, grids=grids), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(("name", "calls"), [("perceiver", 2), ("query_transformer", 2)])

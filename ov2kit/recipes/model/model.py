@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ov2kit.connectors import ConvAbstractor
 from ov2kit.connectors.interface import Connector, host_grids
 from ov2kit.errors import check_number, check_type
 from ov2kit.recipes.architecture.parts import Parts
@@ -105,7 +104,7 @@ class LlavaOneVision2(nn.Module):
         What a `Processor` needs to know to put the right number of image pads into the text.
         """
         connector = cast(Connector, self.connector)
-        is_one_per_block = rows_per_token(connector) == getattr(self.encoder, "merge", 2) ** 2
+        is_one_per_block = connector.rows_per_token == getattr(self.encoder, "merge", 2) ** 2
         return None if is_one_per_block else connector.tokens_out
 
     def _embeddings(self) -> nn.Embedding:
@@ -148,21 +147,22 @@ class LlavaOneVision2(nn.Module):
         extra = {"grid_thw": grid_thw} if getattr(self.encoder, "windowed", False) else {}
         features = self.encoder(pixel_values, positions, segments, **extra)
         real = positions[:, 0] >= 0
-        block = rows_per_token(cast(Connector, self.connector))
-        if isinstance(self.connector, ConvAbstractor):  # sees canvases, so padding cannot be taken out before
+        connector = cast(Connector, self.connector)
+        block = connector.rows_per_token
+        if connector.needs_grids:  # sees canvases, so padding cannot be taken out before
             if grid_thw is None:
-                raise ValueError("a connector with convolutions needs grid_thw to know the canvases, got None")
+                raise ValueError(f"{type(connector).__name__} needs grid_thw to know the canvases, got None")
             grids = host_grids(cast(Any, grid_thw))
             if block is None:
                 grids = [(1, h, w) for t, h, w in grids for _ in range(t)]
-            tokens, _ = self.connector(features, grids=grids)
+            tokens = connector(features, grids=grids)
         elif block is not None:
-            tokens = self.connector(features)
+            tokens = connector(features)
         else:
             counts = (items or segments).lengths
             kept = torch.stack([part.sum() for part in real.split(list(counts))]).tolist()  # type: ignore[no-untyped-call]
-            tokens, _ = self.connector(features[real], [n for n in kept if n])
-        return cast(Tensor, tokens if block is None else tokens[real.view(-1, block).any(1)])
+            tokens = connector(features[real], [n for n in kept if n])
+        return tokens if block is None else tokens[real.view(-1, block).any(1)]
 
     def embed(self, input_ids: Tensor, tokens: Tensor | None) -> Tensor:
         """Text embeddings with the visual tokens put in.
@@ -342,16 +342,6 @@ class LlavaOneVision2(nn.Module):
     def save_pretrained(self, path: str | os.PathLike[str], tokenizer: Any = None, **options: Any) -> None:
         """Write a directory of the released format, see `ov2kit.recipes.release.directory`."""
         save_pretrained(self, path, tokenizer, **options)
-
-
-def rows_per_token(connector: Connector) -> int | None:
-    """Feature rows that one token stands for, or None if the connector gives items a number of its own.
-
-    Asked of `tokens_out` alone: a connector is blockwise if twice the rows give twice the tokens.
-    """
-    n = 2**40 * 3**4 * 5**2  # whole blocks for every merge in use, and more rows than any budget of tokens
-    once, twice = connector.tokens_out(n), connector.tokens_out(2 * n)
-    return n // once if twice == 2 * once and n % once == 0 else None
 
 
 def sight(attention: str | None, mask: Tensor | None, position_ids: Tensor | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ov2kit.connectors import Connector
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError, OptionError, check_choice
 from ov2kit.files import check_file
@@ -164,6 +165,7 @@ def _own_connector(path: str, width: int, out_width: int, options: dict[str, Any
         made = getattr(importlib.import_module(module), name)(width, out_width, **options)
     except (ImportError, AttributeError, TypeError) as error:
         raise OptionError(f"the connector {path!r} cannot be made ({error}); {known}") from error
-    if not isinstance(made, nn.Module) or not hasattr(made, "tokens_out"):
-        raise OptionError(f"{path!r} is not a connector: it must be an nn.Module with tokens_out")
+    if not isinstance(made, nn.Module) or not isinstance(made, Connector):
+        asked = "width, out_width, rows_per_token, needs_grids and tokens_out"
+        raise OptionError(f"{path!r} is not a connector: it must be an nn.Module with {asked}")
     return made

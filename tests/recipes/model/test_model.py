@@ -120,7 +120,7 @@ class TestVisualTokens:
         one = sample(1, [(2, 4), (2, 4)], groups=(0, 0), padding=1)
         segments, grid = one.layout.segments(), one.layout.grid_thw()
         features = model.encoder(one.pixel_values, one.positions, segments)
-        whole, _ = connector(features, grids=grid)
+        whole = connector(features, grids=grid)
         tokens = model.visual_tokens(one.pixel_values, one.positions, segments, grid_thw=grid)
         torch.testing.assert_close(tokens, whole[:3])
         assert run(model, collate([one], PAD)).visual_tokens == 3

@@ -159,7 +159,7 @@ class JumpModel(nn.Module):
         features = self.encoder(pixels, batch.positions, batch.segments, grid_thw=batch.grids)
         frame, place = batch.token_frame, batch.place
         if self.per_canvas:
-            tokens, _ = self.connector(features, [batch.canvas_patches] * (len(features) // batch.canvas_patches))
+            tokens = self.connector(features, [batch.canvas_patches] * (len(features) // batch.canvas_patches))
             if self.latents:  # which latent holds what is not known: they carry the time their canvas begins at
                 frame = batch.canvas_frame.repeat_interleave(self.latents)
                 place = batch.place.new_full((len(frame), 2), 0.5)
