@@ -1,15 +1,17 @@
-"""Attention by torch's scaled_dot_product_attention, one call per distinct length and no mask.
+"""Attention by torch's scaled_dot_product_attention, with batches of segments and no mask.
 
-Segments of one length form a batch, a view of tokens that are put in that order first, by one
-gather for all of them, unless they lie so already. With causal visibility the keys of a segment
-are a slice of the packed keys, so that nothing of size N x N is built either. All of it is linear
-in the number of segments, forward and backward.
+Neighbors of one length are a batch, a view of their tokens. On a GPU, where every call costs a launch,
+tokens are first put in the order that brings all equal lengths together, by one gather. On a CPU calls
+are cheap and copies are not: there the order stays. With causal visibility the keys of a segment are a
+slice of the packed keys, so that nothing of size N x N is built either. All of it is linear in the
+number of segments, forward and backward.
 Letters: N tokens, H heads, D head_dim, S segments of one shape, L queries of each.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ from ov2kit.segments import Segments
 
 @dataclass(frozen=True)
 class _Batches:
-    """Segments of one length after the other: (S, L) each, and the order that brings them there."""
+    """Neighbors of one length: (S, L) of each batch, and the order that made them neighbors, if another."""
 
     sizes: tuple[tuple[int, int], ...]
     order: Tensor | None = None
@@ -32,15 +34,15 @@ class _Batches:
 
 @lru_cache(maxsize=16)
 def _batches(runs: tuple[Run, ...], device: torch.device) -> _Batches:
-    """The batches of segments that see themselves, in the order of their first token."""
+    """The batches of segments that see themselves."""
     lengths = tuple(end - start for start, end in runs)
+    if device.type == "cpu" or are_together(lengths):
+        return _Batches(tuple((len(list(same)), length) for length, same in groupby(lengths)))
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         by_length.setdefault(length, []).append(index)
-    sizes = tuple((len(at), length) for length, at in by_length.items())
-    if are_together(lengths):
-        return _Batches(sizes)
     order, inverse = token_order(runs, [i for at in by_length.values() for i in at])
+    sizes = tuple((len(at), length) for length, at in by_length.items())
     return _Batches(sizes, order.to(device), inverse.to(device))
 
 
@@ -65,10 +67,12 @@ def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...]) -> Tensor:
     if found.order is not None and found.inverse is not None:
         q, k, v = (permute(x, found.order, found.inverse) for x in (q, k, v))
     counts = [many * length for many, length in found.sizes]
+    split = (torch.split(x.transpose(0, 1)[None], counts, dim=2) for x in (q, k, v))
     outs = []
-    for (many, length), *parts in zip(found.sizes, *(torch.split(x, counts) for x in (q, k, v)), strict=True):
-        batch = (x.view(many, length, *x.shape[1:]).transpose(1, 2) for x in parts)
-        outs.append(F.scaled_dot_product_attention(*batch).transpose(1, 2).flatten(0, 1))
+    for (many, _), *parts in zip(found.sizes, *split, strict=True):  # (1, H, S * L, D) each
+        batch = parts if many == 1 else [x[0].unflatten(1, (many, -1)).transpose(0, 1) for x in parts]
+        seen = F.scaled_dot_product_attention(*batch).transpose(1, 2)  # (S, L, H, D)
+        outs.append(seen[0] if many == 1 else seen.flatten(0, 1))
     out = outs[0] if len(outs) == 1 else torch.cat(outs)
     return out if found.order is None or found.inverse is None else permute(out, found.inverse, found.order)
 
