@@ -20,7 +20,7 @@ from ov2kit.encoders import (
     patchify,
     spatial_windows,
 )
-from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, varlen, xformers
+from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, sdpa, varlen, xformers
 from ov2kit.encoders.backends.backend import trial
 from ov2kit.encoders.backends.compiled import attend_opaque
 from ov2kit.encoders.backends.flex import _BLOCK, _block_flags
@@ -141,12 +141,13 @@ def test_sdpa_matches_eager_for_any_lengths(items, causal):
     ("segments", "calls"),
     [
         (Segments.from_lengths([64] * 32), 1),
-        (Segments.from_lengths([64, 32] * 16), 2),
+        (Segments.from_lengths([64] * 16 + [32] * 16), 2),
+        (Segments.from_lengths([64, 32] * 16), 32),
         (Segments.from_lengths([64] * 32).causal([4] * 8), 4),
     ],
-    ids=["equal", "mixed", "causal"],
+    ids=["equal", "sorted", "mixed", "causal"],
 )
-def test_one_call_per_length_and_nothing_of_n_squared(segments, calls):
+def test_equal_neighbors_are_one_call_and_nothing_is_of_n_squared(segments, calls):
     q, k, v = random_qkv(segments.num_tokens, heads=1, head_dim=8)
     with Dispatched() as seen:
         attend(q, k, v, segments)
@@ -161,7 +162,19 @@ class Work(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        views = {"view", "transpose", "unsqueeze", "split", "slice", "select", "unbind", "detach", "alias", "expand"}
+        views = {
+            "view",
+            "transpose",
+            "unsqueeze",
+            "split",
+            "split_with_sizes",
+            "slice",
+            "select",
+            "unbind",
+            "detach",
+            "alias",
+            "expand",
+        }
         if func.overloadpacket.__name__.split(".")[-1] not in views:
             for tensor in out if isinstance(out, (tuple, list)) else [out]:
                 self.numbers += tensor.numel() if isinstance(tensor, torch.Tensor) else 0
@@ -213,6 +226,30 @@ def test_windows_cost_what_their_canvases_do():
         return seen.numbers
 
     assert numbers(32) < 1.05 * 4 * numbers(8)
+
+
+def test_mixed_lengths_are_not_copied_on_a_cpu():
+    """Nothing is made but the output of each call, its log-sums (one in 8 here), and one tensor of all outputs."""
+    cut = Segments.from_lengths([64, 32] * 16)
+    q, k, v = random_qkv(cut.num_tokens, heads=1, head_dim=8)
+    with Work() as seen:
+        attend(q, k, v, cut)
+    assert seen.numbers <= 2.2 * q.numel()
+
+
+def test_equal_lengths_together_on_a_gpu_give_the_same():
+    """The order that a GPU gets, here on a CPU: one call per length, equal outputs and gradients."""
+    cut = Segments.from_lengths([5, 3, 5, 1, 5, 5, 9, 3])
+    qkv = [x.requires_grad_() for x in random_qkv(cut.num_tokens, torch.float64)]
+    with Dispatched() as seen:
+        got = sdpa._own(*qkv, cut.runs, reorder=True)
+    assert seen.attention_calls == 4
+    want = EAGER.run(*qkv, cut)
+    torch.testing.assert_close(got, want, rtol=0, atol=TOLERANCE[torch.float64])
+    weight = torch.randn(got.shape, dtype=torch.float64)
+    grads = (torch.autograd.grad((x * weight).sum(), qkv) for x in (got, want))
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE[torch.float64])
 
 
 def test_equal_lengths_are_not_copied():

@@ -33,10 +33,10 @@ class _Batches:
 
 
 @lru_cache(maxsize=16)
-def _batches(runs: tuple[Run, ...], device: torch.device) -> _Batches:
+def _batches(runs: tuple[Run, ...], device: torch.device, reorder: bool) -> _Batches:
     """The batches of segments that see themselves."""
     lengths = tuple(end - start for start, end in runs)
-    if device.type == "cpu" or are_together(lengths):
+    if not reorder or are_together(lengths):
         return _Batches(tuple((len(list(same)), length) for length, same in groupby(lengths)))
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
@@ -58,12 +58,14 @@ def _calls(runs: tuple[Run, ...], keys: tuple[Run, ...]) -> tuple[tuple[int, ...
 def _run(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     if not len(q):
         return torch.empty_like(q) + (k + v) * 0
-    return _own(q, k, v, segments.runs) if segments.keys is None else _others(q, k, v, segments.runs, segments.keys)
+    if segments.keys is not None:
+        return _others(q, k, v, segments.runs, segments.keys)
+    return _own(q, k, v, segments.runs, reorder=q.device.type != "cpu")
 
 
-def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...]) -> Tensor:
-    """Every segment sees itself."""
-    found = _batches(runs, q.device)
+def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...], reorder: bool) -> Tensor:
+    """Every segment sees itself; `reorder` brings all of one length together."""
+    found = _batches(runs, q.device, reorder)
     if found.order is not None and found.inverse is not None:
         q, k, v = (permute(x, found.order, found.inverse) for x in (q, k, v))
     counts = [many * length for many, length in found.sizes]
