@@ -123,7 +123,7 @@ def others_are_untouched(out, reference, bad):
     ("tokenizer", "kind", "reason", "limits"),
     [
         (Segfaults, "crash", r"the worker died (signal 11)", {}),
-        (Hangs, "timeout", "took more than limits.seconds=2", {"seconds": 2.0}),
+        (Hangs, "timeout", "took more than limits.seconds=8", {"seconds": 8.0}),
         (Hogs, "memory", "more memory than limits.memory", {"memory": 2**28}),
     ],
 )

@@ -3,9 +3,6 @@
 import json
 
 import pytest
-
-pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-
 from pyarrow import parquet
 
 from ov2kit.cli import run

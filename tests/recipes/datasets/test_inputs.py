@@ -3,7 +3,9 @@
 import json
 
 import fsspec
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from ov2kit.errors import DataError
 from ov2kit.recipes.datasets.inputs import Item, find_items, fingerprint
@@ -43,9 +45,6 @@ def test_lists_globs_and_videos_in_any_order(folder, tmp_path, monkeypatch):
 
 
 def test_a_parquet_column(tmp_path):
-    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
-
     parquet.write_table(pa.table({"path": ["b.mp4", None, "s3://bucket/a.mp4"]}), tmp_path / "t.parquet")
     assert find_items([str(tmp_path / "t.parquet")], "path") == [
         Item("b.mp4", f"{tmp_path}/b.mp4"),
