@@ -143,7 +143,7 @@ def build_shards(
     """Tokenize all items into shards; what is finished already stays.
 
     Args:
-        items: from `find_items`.
+        items: from `find_items`; their order decides nothing.
         folder: of the dataset.
         recipe: how each video is treated.
         workers: processes; no result depends on their number.
@@ -174,7 +174,7 @@ def build_shards(
         for leftover in folder.rglob(".*.partial*"):  # of a run that was killed; the lock says that nobody writes them
             leftover.unlink(missing_ok=True)
         shards.pieces.mkdir(parents=True, exist_ok=True)
-        plan = plan_run(items, shards, videos_per_shard, retry_failed=retry_failed)
+        plan = plan_run(sorted(items), shards, videos_per_shard, retry_failed=retry_failed)
         if plan.first < len(plan.groups) or any(number >= plan.first for number in shards.numbers()):
             for name in FINISHED:
                 (folder / name).unlink(missing_ok=True)
