@@ -131,10 +131,9 @@ def test_ground_floor_imports_only_itself():
 
 @pytest.mark.parametrize("module", ["ov2kit", *(f"ov2kit.{p.name}" for p in ROOT.iterdir() if p.name in MAY_IMPORT)])
 def test_import_brings_nothing_heavy(module):
-    allowed = {"timm", "torchvision"} if module == "ov2kit.encoders" else set()
     code = f"import sys, {module}; print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not (HEAVY - allowed) & set(loaded)
+    assert not HEAVY & set(loaded)
 
 
 def test_type_checkers_see_the_names_that_recipes_imports_lazily():

@@ -1,6 +1,6 @@
 """The encoder as a timm model: images or clips of one size in, features or classes out.
 
-`import ov2kit.encoders` registers it; then `timm.create_model("onevision_encoder_large_patch14")`.
+After `import ov2kit.encoders`: `timm.create_model("onevision_encoder_large_patch14")`.
 Letters: B items, T frames, h, w patch rows and columns, C width.
 """
 

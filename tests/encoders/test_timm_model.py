@@ -1,5 +1,8 @@
 """The encoder through timm's interface, and started from a timm ViT."""
 
+import subprocess
+import sys
+
 import pytest
 import timm
 import torch
@@ -25,6 +28,30 @@ def test_registered_with_the_released_size():
     assert model.pretrained_cfg["mean"] == (0.48145466, 0.4578275, 0.40821073)
     assert model.pretrained_cfg["fixed_input_size"] is False
     assert timm.data.resolve_data_config({}, model=model)["input_size"] == (3, 448, 448)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import ov2kit.encoders; assert 'timm' not in sys.modules; import timm",
+        "import timm; import ov2kit.encoders",
+        "import ov2kit.encoders, importlib.util; importlib.util.find_spec('timm.models'); from timm.models import *",
+    ],
+    ids=["before timm", "after timm", "after a look for timm"],
+)
+def test_timm_knows_the_models_whoever_is_imported_first(imports):
+    """And nothing of ours stays in timm's way: its module is as it would be without us."""
+    code = f"""
+import sys
+{imports}
+from timm.models import is_model
+assert is_model("onevision_encoder_large_patch14") and is_model("onevision_encoder_large_patch16")
+assert [finder for finder in sys.meta_path if "ov2kit.encoders" in type(finder).__module__] == []
+assert type(sys.modules["timm.models"].__loader__) is type(sys.modules["timm"].__loader__)
+assert sys.modules["timm.models"].__spec__.loader is sys.modules["timm.models"].__loader__
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("pool", ["avg", "map", ""])
