@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, map_items
+from ov2kit.connectors.equal_runs import split_runs
 from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
-from ov2kit.connectors.runs import split_runs
 
 
 class AveragePool(nn.Module):

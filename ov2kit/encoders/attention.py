@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.encoders.backends.attend import attend
-from ov2kit.encoders.backends.choose import Choice, check_name, choose
+from ov2kit.encoders.backends.choose import BackendName, Choice, check_name, choose
 from ov2kit.encoders.linear import floating_dtype, is_plain, linear
 from ov2kit.errors import check_choice, check_divides, check_flag
 from ov2kit.positional import rotate, rotate_for_inference
@@ -42,7 +42,7 @@ class GroupVisibleAttention(nn.Module):
         qkv_bias: bool = True,
         proj_bias: bool = True,
         pairing: Pairing | None = None,
-        backend: str = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
@@ -54,7 +54,7 @@ class GroupVisibleAttention(nn.Module):
         self.heads = heads
         self.head_dim = width // heads
         self.pairing: Pairing | None = pairing
-        self.backend = backend
+        self.backend: BackendName = backend
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width, bias=proj_bias)
 
@@ -100,7 +100,7 @@ def self_attention(
     *,
     heads: int,
     pairing: Pairing | None,
-    backend: str,
+    backend: BackendName,
 ) -> Tensor:
     """Project, rotate, attend, project: (N, C) -> (N, C)."""
     if x.ndim != 2:

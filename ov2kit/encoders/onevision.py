@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ov2kit.encoders.attention import GroupVisibleAttention, Rotation
-from ov2kit.encoders.backends.choose import check_name
+from ov2kit.encoders.backends.choose import BackendName, check_name
 from ov2kit.encoders.block import Block
 from ov2kit.encoders.checkpoint import ReleaseState, load_state, read_tensors, release_state, write_tensors
 from ov2kit.encoders.config import arguments_from_config, config_from_arguments
@@ -91,7 +91,7 @@ class OneVisionEncoder(nn.Module):
         shift: bool = True,
         span: Span = "canvas",
         drop_path: float = 0.0,
-        backend: str = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)

@@ -9,7 +9,7 @@ from typing import get_args
 from torch import Tensor, nn
 
 from ov2kit.encoders.attention import Rotation, self_attention
-from ov2kit.encoders.backends.choose import check_name
+from ov2kit.encoders.backends.choose import BackendName, check_name
 from ov2kit.encoders.ordering import permute
 from ov2kit.encoders.windows import Span, Windows, spatial_windows
 from ov2kit.errors import check_choice, check_divides, check_flag, check_number, check_numbers
@@ -48,7 +48,7 @@ class WindowedAttention(nn.Module):
         qkv_bias: bool = True,
         proj_bias: bool = True,
         pairing: Pairing | None = None,
-        backend: str = "auto",
+        backend: BackendName = "auto",
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
@@ -67,7 +67,7 @@ class WindowedAttention(nn.Module):
         self.span: Span = span
         self.merge = merge
         self.pairing: Pairing | None = pairing
-        self.backend = backend
+        self.backend: BackendName = backend
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width, bias=proj_bias)
 

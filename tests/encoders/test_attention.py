@@ -3,6 +3,7 @@
 import importlib
 import sys
 import types
+from typing import get_args
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from ov2kit.encoders import (
     patchify,
     spatial_windows,
 )
-from ov2kit.encoders.backends import BACKENDS, TOLERANCE, choose, sdpa, varlen, xformers
+from ov2kit.encoders.backends import BACKENDS, TOLERANCE, Backend, BackendName, choose, sdpa, varlen, xformers
 from ov2kit.encoders.backends.backend import trial
 from ov2kit.encoders.backends.compiled import attend_opaque
 from ov2kit.encoders.backends.flex import _BLOCK, _block_flags
@@ -257,6 +258,24 @@ def test_equal_lengths_are_not_copied():
     with Dispatched() as seen:
         attend(q, k, v, Segments.from_lengths([64] * 4))
     assert seen.elements <= q.numel()
+
+
+def test_every_name_is_a_backend():
+    assert {"auto", *(b.name for b in BACKENDS)} == set(get_args(BackendName))
+
+
+def test_a_choice_holds_for_one_card_and_not_for_its_neighbor(monkeypatch):
+    """Two cards of one machine may differ in what they can run."""
+    first = Backend("varlen", lambda q, segments: [] if q.device.index == 0 else ["another card"], SDPA.run)
+    module = importlib.import_module("ov2kit.encoders.backends.choose")
+    monkeypatch.setattr(module, "BATCHED", (first, SDPA))
+    monkeypatch.setattr(module, "_made", {})
+    cards = [torch.device("cuda", i) for i in (0, 1, 0)]
+    like = [
+        types.SimpleNamespace(device=card, dtype=torch.bfloat16, shape=(4, 2, 16), requires_grad=False)
+        for card in cards
+    ]
+    assert [choose(q, Segments.from_lengths([4])).name for q in like] == ["varlen", "sdpa", "varlen"]
 
 
 def test_auto_reports_what_it_passed_over():

@@ -6,12 +6,12 @@ Letters: N tokens, H heads, D head_dim.
 import torch
 from torch import Tensor
 
-from ov2kit.encoders.backends.choose import choose
+from ov2kit.encoders.backends.choose import BackendName, choose
 from ov2kit.encoders.backends.compiled import attend_opaque
 from ov2kit.segments import Segments
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: str = "auto") -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: BackendName = "auto") -> Tensor:
     """softmax(q k^T / sqrt(D)) v, each token over the keys that its segment sees.
 
     Args:

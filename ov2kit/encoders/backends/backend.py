@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ov2kit.segments import Segments
 
-Run = Callable[[Tensor, Tensor, Tensor, Segments], Tensor]
+Attend = Callable[[Tensor, Tensor, Tensor, Segments], Tensor]
 
 #: Largest absolute difference between a backend and `eager` in float64, for inputs of unit variance,
 #: forward and backward; half precision pays for rounding the probabilities and the output.
@@ -32,7 +32,7 @@ class Backend:
 
     name: str
     why_not: Callable[[Tensor, Segments], list[str]]
-    run: Run
+    run: Attend
     auto: bool = True
 
 
@@ -49,7 +49,7 @@ def kernel_reasons(q: Tensor, *, head_dim_limit: int) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def trial(run: Run, device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+def trial(run: Attend, device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
     """Why `run` fails on 16 tokens in two segments, or None if it does not.
 
     A package can be there, and its functions too, without the kernels for this GPU or this torch;

@@ -5,12 +5,12 @@ graph, and no new compilation when the lengths change, because they arrive as a 
 backward pass computes the attention again instead of keeping what the backends keep.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ov2kit.encoders.backends.choose import choose
+from ov2kit.encoders.backends.choose import BackendName, choose
 from ov2kit.segments import Segments
 
 
@@ -32,7 +32,7 @@ def _autograd_works_here() -> Any:
 @torch.library.custom_op("ov2kit::attend", mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor, cu_seqlens: Tensor, backend: str) -> Tensor:
     segments = _segments(table, cu_seqlens)
-    out = choose(q, segments, backend).backend.run(q, k, v, segments).contiguous()
+    out = choose(q, segments, cast(BackendName, backend)).backend.run(q, k, v, segments).contiguous()
     return out.clone() if out is q else out
 
 
@@ -48,7 +48,7 @@ def _attend_backward(
     segments = _segments(table, cu_seqlens)
     with _autograd_works_here(), torch.enable_grad():
         q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
-        out = choose(q, segments, backend).backend.run(q, k, v, segments)
+        out = choose(q, segments, cast(BackendName, backend)).backend.run(q, k, v, segments)
         grads = torch.autograd.grad(out, (q, k, v), grad)
     return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
 
@@ -77,7 +77,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 _attend.register_autograd(_backward, setup_context=_keep)
 
 
-def attend_opaque(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: str) -> Tensor:
+def attend_opaque(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: BackendName) -> Tensor:
     """`attend` as one node of a compiled graph."""
     out: Tensor = _attend(q, k, v, segments.table, segments.cu_seqlens, backend)
     return out
