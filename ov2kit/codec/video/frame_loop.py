@@ -2,23 +2,23 @@
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import numpy as np
 
-from ov2kit.codec.video.decode import DecodedFrame, DecodeLosses, decode_jobs
+from ov2kit.codec.video.decode import Decoding
+from ov2kit.codec.video.decode_plan import plan_decode
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.frame_maker import FrameMaker
 from ov2kit.codec.video.frame_request import FrameRequest
-from ov2kit.codec.video.jobs import plan_jobs
+from ov2kit.codec.video.losses import DecodeLosses
 from ov2kit.codec.video.packets import PacketTable
 from ov2kit.codec.video.source import OPEN_ERRORS, Source, reason
 from ov2kit.codec.video.spare_threads import SpareThreads
 from ov2kit.errors import DamagedVideoWarning, VideoError
 
 _MAX_FAILED_SHARE = 0.5
-_FRAMES_HELD = 90
-_BYTES_HELD = 64 << 20
 
 
 class FramePass:
@@ -56,42 +56,21 @@ class FramePass:
         Raises:
             VideoError: not a single wanted frame could be decoded, or most packets failed.
         """
-        table, info, request = self._table, self._info, self._request
-        seen, lost = 0, DecodeLosses()
-        if self._wanted.any():
-            rank = table.frame_of_packet
-            wanted = (rank >= 0) & self._wanted[rank]
-            jobs = plan_jobs(table, wanted)
-            spare = SpareThreads(FrameMaker(request, table, info).frame, self._threads, len(jobs))
-            decoded = decode_jobs(
-                self._source, info.stream_index, jobs, wanted if table.exact else None,
-                spare if table.exact else lambda picture: spare(picture) if self._wants(picture) else None,
-                rank=rank if table.exact else None,
-                headers=table.headers.tolist(), hold=_frames_held(request, info), losses=lost,
-                motion=request.motion and info.exports_motion, quantizers=request.quantizer and info.codec == "h264",
-                threads=self._threads, frame_threads=self._frame_threads(len(jobs)), on_idle=spare.add,
-            )  # fmt: skip
+        plan = plan_decode(self._table, self._info, self._wanted, self._request, self._threads)
+        maker = FrameMaker(self._request, self._table, self._info)
+        seen = 0
+        with ExitStack() as closes:
+            spare = closes.enter_context(closing(SpareThreads(maker.frame, self._threads, len(plan.jobs))))
+            decoding = Decoding(self._source, self._info.stream_index, plan, spare, on_idle=spare.add)
             try:
-                for frame in decoded:
-                    if frame is not None:
-                        seen += 1
-                        yield frame  # type: ignore[misc]
+                for frame in closes.enter_context(closing(decoding.results())):
+                    seen += 1
+                    yield frame
             except OPEN_ERRORS as error:
                 if isinstance(error, VideoError):
                     raise
                 raise VideoError(f"{self._source.label}: reading stopped ({reason(error)})") from error
-            finally:
-                spare.close()
-        self._account(lost, seen)
-
-    def _wants(self, decoded: DecodedFrame) -> bool:
-        """Whether to give a picture whose index is known only from the order in which pictures come."""
-        return decoded.index < self._table.num_frames and bool(self._wanted[decoded.index])
-
-    def _frame_threads(self, jobs: int) -> int:
-        """Threads inside a decoder: with more than one, vectors and concealed damage depend on chance."""
-        alone = self._info.exports_motion or jobs > 1 or self._table.is_corrupt.any()
-        return 1 if alone else self._threads
+        self._account(decoding.losses, seen)
 
     def _account(self, lost: DecodeLosses, seen: int) -> None:
         asked, label = int(self._wanted.sum()), self._source.label
@@ -146,11 +125,3 @@ def _losses_of_file(table: PacketTable, info: StreamInfo) -> StreamLosses:
         corrupt_packets=int(table.is_corrupt.sum()),
         cut=cut,
     )
-
-
-def _frames_held(request: FrameRequest, info: StreamInfo) -> int:
-    """Frames of a job that may be kept back until it is known to be sound."""
-    rgb = (request.size or info.display_size) if request.rgb else (0, 0)
-    luma = request.luma_size or (0, 0)
-    nbytes = 3 * rgb[0] * rgb[1] + 2 * luma[0] * luma[1]
-    return max(2, min(_FRAMES_HELD, _BYTES_HELD // max(1, nbytes)))

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ov2kit.codec.video.decode import DecodedFrame
 from ov2kit.codec.video.frame import Frame, FrameKind, StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable
 from ov2kit.codec.video.pictures import PictureScaler
 from ov2kit.codec.video.quantizer import quantizer_map
+from ov2kit.codec.video.references import DecodedFrame
 from ov2kit.codec.video.vectors import motion_vectors
 
 _KINDS: dict[int, FrameKind] = {1: "I", 2: "P", 3: "B"}
@@ -32,9 +32,8 @@ class FrameMaker:
         self._request, self._table, self._info = request, table, info
         self._scaler = PictureScaler()
         self._turn_of_luma = Orientation() if request.as_coded else info.orientation
-        self._lumas: dict[
-            int, tuple[Any, Tensor]
-        ] = {}  # of the last few: a candidate is often the next one's reference
+        # Of the last few pictures: a candidate is often the next one's reference.
+        self._lumas: dict[int, tuple[Any, Tensor]] = {}
         self._keep = threading.Lock()
 
     def frame(self, decoded: DecodedFrame) -> Frame:

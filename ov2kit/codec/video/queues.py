@@ -1,31 +1,62 @@
-"""Bounded queues between the thread that demuxes and the threads that decode."""
+"""Bounded queues between the thread that demuxes, the threads that decode, and the loop over frames."""
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from ov2kit.codec.video.source import AnyPacket
 
+Primers: TypeAlias = "tuple[tuple[int, AnyPacket], ...]"
 
-class _StopWork(Exception):  # noqa: N818 - not an error
+
+class StopWork(Exception):  # noqa: N818 - not an error
     """The consumer has gone; threads unwind."""
 
 
-class _PacketQueue:
+class Room:
+    """A count of bytes in flight that never blocks the only packet in flight."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._ready = threading.Condition()
+        self.stopped = False
+
+    def take(self, size: int) -> None:
+        with self._ready:
+            while self._used and self._used + size > self._limit and not self.stopped:
+                self._ready.wait()
+            if self.stopped:
+                raise StopWork
+            self._used += size
+
+    def give(self, size: int) -> None:
+        with self._ready:
+            self._used -= size
+            self._ready.notify()
+
+    def stop(self) -> None:
+        with self._ready:
+            self.stopped = True
+            self._ready.notify_all()
+
+
+class PacketQueue:
     """Packets of one job; `put` waits while too many bytes are ahead in all jobs together."""
 
-    def __init__(self, room: "_Room") -> None:
+    def __init__(self, room: Room) -> None:
         self._items: queue.SimpleQueue[tuple[int, AnyPacket] | None] = queue.SimpleQueue()
         self._room = room
         self._begun = threading.Event()
-        self.before: tuple[tuple[int, AnyPacket], ...] | None = None
+        self.before: Primers | None = None
 
-    def begin(self, primers: tuple[tuple[int, AnyPacket], ...]) -> None:
+    def begin(self, primers: Primers) -> None:
         """The packets that tell a decoder what came before this job."""
         self.before = primers
         self._begun.set()
 
-    def wait(self) -> tuple[tuple[int, AnyPacket], ...]:
+    def wait(self) -> Primers:
         """What `begin` was given, once it was."""
         self._begun.wait()
         return self.before or ()
@@ -43,32 +74,69 @@ class _PacketQueue:
             yield item
             self._room.give(item[1].size)
         if self._room.stopped:
-            raise _StopWork
+            raise StopWork
 
 
-class _Room:
-    """A count of bytes in flight that never blocks the only packet in flight."""
+class HeldBack:
+    """Results of a job that may turn out to be damaged, kept back until there are too many of them.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._used = 0
-        self._ready = threading.Condition()
-        self.stopped = False
+    Args:
+        give: passes a result on.
+        most: how many are kept back; from there on each is passed on at once.
+    """
 
-    def take(self, size: int) -> None:
-        with self._ready:
-            while self._used and self._used + size > self._limit and not self.stopped:
-                self._ready.wait()
-            if self.stopped:
-                raise _StopWork
-            self._used += size
+    def __init__(self, give: Callable[[Any], None], most: int) -> None:
+        self._give, self._most = give, most
+        self._held: list[Any] | None = []
 
-    def give(self, size: int) -> None:
-        with self._ready:
-            self._used -= size
-            self._ready.notify()
+    def add(self, item: Any) -> None:
+        if self._held is None:
+            self._give(item)
+            return
+        self._held.append(item)
+        if len(self._held) > self._most:
+            self.release()
 
-    def stop(self) -> None:
-        with self._ready:
-            self.stopped = True
-            self._ready.notify_all()
+    def release(self) -> None:
+        """Pass on what is kept back, and all that follows."""
+        held, self._held = self._held or [], None
+        for item in held:
+            self._give(item)
+
+
+def deal(packets: Iterable[AnyPacket], spans: Sequence[tuple[int, int, PacketQueue]], headers: frozenset[int]) -> None:
+    """Deal packets to the jobs that want them; stops reading after the last.
+
+    Args:
+        packets: all of the stream.
+        spans: [start, stop) in decode order and the queue of its job, in file order.
+        headers: packets that the jobs behind them are given before their own.
+    """
+    at = 0
+    primers: list[tuple[int, AnyPacket]] = []
+    for index, packet in enumerate(packets):
+        start, stop, job = spans[at]
+        if index == start and job.before is None:
+            job.begin(tuple(primers))
+        if index in headers:
+            primers.append((index, packet))
+        if index < start:
+            continue
+        job.put(index, packet)
+        if index == stop - 1:
+            at += 1
+            if at == len(spans):
+                return
+            if spans[at][2] is not job:
+                job.close()
+
+
+def put(results: "queue.Queue[Any]", item: Any, room: Room) -> None:
+    """Wait for a place in a bounded queue, but not for a consumer that has gone."""
+    while True:
+        if room.stopped:
+            raise StopWork
+        try:
+            return results.put(item, timeout=0.1)
+        except queue.Full:
+            continue

@@ -137,7 +137,7 @@ def test_packed_pictures_come_in_their_order(tmp_path):
 def test_an_interval_that_reports_damage_is_decoded_again_from_the_start(monkeypatch):
     """Without being given the first packet, decoders that start in the middle see damage that is none."""
     path = shared_clip("odd/yuv444_old_x264.mp4")
-    monkeypatch.setattr(decode, "_prime", lambda decoder, job, known: job.packets.wait() and known)
+    monkeypatch.setattr(decode, "prime_decoder", lambda decoder, primers, known: known)
     assert_like_a_plain_decode(path, (1, 2, 4), samples=2)
 
 

@@ -7,11 +7,13 @@ import torch
 
 from ov2kit.codec.signals.collect import collect_signals, motion_cell
 from ov2kit.codec.signals.motion_search import estimate_motion
-from ov2kit.codec.video.decode import DecodeLosses, _identified, _References
+from ov2kit.codec.video.display_order import shown_pictures
 from ov2kit.codec.video.entry_points import entry_points
 from ov2kit.codec.video.frame import Frame
+from ov2kit.codec.video.losses import DecodeLosses
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable
+from ov2kit.codec.video.references import References
 from ov2kit.codec.video.vectors import VECTOR
 
 CODED = (32, 64)
@@ -105,8 +107,8 @@ def test_frames_come_in_display_order_where_a_decoder_guesses_its_delay_too_shor
     rank = np.array([0, 2, 1, 4, 3, 5])
     packets = [(i, SimpleNamespace(size=1)) for i in range(6)]
     losses = DecodeLosses()
-    references = _References(None, lambda frame: frame, losses)
-    frames = [f for i, p in _identified(Hasty(), packets, None, rank, losses) for f in references.shown(i, p)]
+    references = References(np.ones(6, bool), losses)
+    frames = [references.shown(i, p) for i, p in shown_pictures(Hasty(), packets, rank, losses)]
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4, 5]
     assert [frame.reference_index for frame in frames] == [-1, 0, 1, 2, 3, 4]
 
@@ -121,5 +123,5 @@ def test_two_pictures_of_one_time_never_compare_frames():
             return [] if packet is None else [SimpleNamespace(pts=None, opaque=[1], pict_type=2, is_corrupt=False)]
 
     packets = [(i, SimpleNamespace(size=1)) for i in range(6)]
-    frames = list(_identified(Confused(), packets, None, np.arange(6), DecodeLosses()))
+    frames = list(shown_pictures(Confused(), packets, np.arange(6), DecodeLosses()))
     assert [index for index, _ in frames] == [1]

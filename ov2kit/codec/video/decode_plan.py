@@ -1,0 +1,83 @@
+"""DecodePlan: all that a decoding loop is to do, settled before the first packet is read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ov2kit.codec.video.frame import StreamInfo
+from ov2kit.codec.video.frame_request import FrameRequest
+from ov2kit.codec.video.jobs import DecodeJob, plan_jobs
+from ov2kit.codec.video.packets import PacketTable
+
+_FRAMES_HELD = 90
+_BYTES_HELD = 64 << 20
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """Letters: P packets in decode order, F frames in display order.
+
+    Args:
+        jobs: in file order.
+        wanted: (F,) bool over frames.
+        rank: (P,) display index of the frame each packet belongs to; None where it is not known:
+            frames are then known by the order in which the decoder gives them.
+        headers: packets that bring other codec headers than those before them. A decoder that starts
+            behind them is given them, and the first packet of the stream, before its own.
+        hold: most frames of a job that are kept back until all of it is known to be sound.
+        motion: export motion vectors.
+        quantizers: export the quantizer of each block, where the decoder can.
+        threads: decoders at work at the same time; at least 1.
+        frame_threads: threads inside each decoder; more than 1 only where no vectors are wanted.
+    """
+
+    jobs: tuple[DecodeJob, ...]
+    wanted: np.ndarray
+    rank: np.ndarray | None
+    headers: frozenset[int]
+    hold: int
+    motion: bool
+    quantizers: bool
+    threads: int
+    frame_threads: int
+
+    @cached_property
+    def wanted_packets(self) -> np.ndarray | None:
+        """(P,) bool, None where the frame of a packet is not known."""
+        return None if self.rank is None else (self.rank >= 0) & self.wanted[self.rank]
+
+    def frames_of(self, job: DecodeJob) -> set[int]:
+        """Display indices that a job is to give; `rank` is known."""
+        rank, wanted = self.rank, self.wanted_packets
+        assert rank is not None
+        assert wanted is not None
+        return {int(i) for start, stop in job.ranges for i in rank[start:stop][wanted[start:stop]]}
+
+
+def plan_decode(
+    table: PacketTable, info: StreamInfo, wanted: np.ndarray, request: FrameRequest, threads: int
+) -> DecodePlan:
+    """The plan for the frames `wanted`, (F,) bool."""
+    rank = table.frame_of_packet
+    jobs = plan_jobs(table, (rank >= 0) & wanted[rank]) if wanted.any() else []
+    # With threads inside a decoder, vectors and concealed damage depend on chance.
+    alone = info.exports_motion or len(jobs) > 1 or bool(table.is_corrupt.any())
+    return DecodePlan(
+        jobs=tuple(jobs),
+        wanted=wanted,
+        rank=rank if table.exact else None,
+        headers=frozenset({0, *table.headers.tolist()}),
+        hold=_frames_held(request, info),
+        motion=request.motion and info.exports_motion,
+        quantizers=request.quantizer and info.codec == "h264",
+        threads=threads,
+        frame_threads=1 if alone else threads,
+    )
+
+
+def _frames_held(request: FrameRequest, info: StreamInfo) -> int:
+    rgb = (request.size or info.display_size) if request.rgb else (0, 0)
+    luma = request.luma_size or (0, 0)
+    nbytes = 3 * rgb[0] * rgb[1] + 2 * luma[0] * luma[1]
+    return max(2, min(_FRAMES_HELD, _BYTES_HELD // max(1, nbytes)))

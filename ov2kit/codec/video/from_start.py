@@ -1,0 +1,61 @@
+"""FromStart: a decode of the stream from its start, for jobs that met damage where they began."""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from ov2kit.codec.video.decode_plan import DecodePlan
+from ov2kit.codec.video.display_order import shown_pictures
+from ov2kit.codec.video.jobs import DecodeJob
+from ov2kit.codec.video.losses import DecodeLosses
+from ov2kit.codec.video.references import DecodedFrame, References
+from ov2kit.codec.video.source import AnyPacket
+
+T = TypeVar("T")
+
+
+class FromStart(Generic[T]):
+    """One decode that damaged jobs share: it only ever goes forward, so they come in file order.
+
+    Args:
+        packets: all of the stream.
+        decoder: prepared.
+        plan: whose display order is known.
+        emit: what becomes of each wanted picture.
+        losses: counted into.
+    """
+
+    def __init__(
+        self,
+        packets: Iterator[AnyPacket],
+        decoder: VideoCodecContext,
+        plan: DecodePlan,
+        emit: Callable[[DecodedFrame], T],
+        losses: DecodeLosses,
+    ) -> None:
+        self._plan, self._emit, self._losses = plan, emit, losses
+        self._lost = DecodeLosses()
+        self._pictures = shown_pictures(decoder, enumerate(packets), plan.rank, self._lost)
+        self._next: tuple[int, VideoFrame] | None = None
+
+    def job(self, job: DecodeJob) -> Iterator[tuple[int, T]]:
+        """Display index and result of each wanted frame of the job."""
+        rank = self._plan.rank
+        assert rank is not None
+        mine = {int(i) for start, stop in job.ranges for i in rank[start:stop] if i >= 0}
+        last = max(self._plan.frames_of(job), default=-1)
+        self._lost.failed_packets = 0
+        lost = DecodeLosses()
+        references = References(self._plan.wanted, lost)
+        while (found := self._next or next(self._pictures, None)) is not None:
+            self._next = None
+            index, picture = found
+            if index > last:
+                self._next = found
+                break
+            decoded = references.shown(index, picture) if index in mine else None
+            if decoded is not None:
+                yield index, self._emit(decoded)
+        self._losses.add(self._lost.failed_packets, lost.corrupt_frames, lost.decoded_frames)
