@@ -1,4 +1,4 @@
-"""BlockScorer: the old spelling of the scorers; goes with ov2kit 0.3."""
+"""BlockScorer: the old spelling of the scorers; goes with ov2kit 0.2."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -30,7 +30,7 @@ class BlockScorer(nn.Module):
         self, saliency: Saliency, motion: Motion = "auto", map_kind: MapKind = "bits", *, bit_cost: bool = False
     ) -> None:
         super().__init__()
-        deprecated("BlockScorer", "SaliencyScorer, EstimatedBitsScorer or ExternalMapScorer", "0.3")
+        deprecated("BlockScorer", "SaliencyScorer, EstimatedBitsScorer or ExternalMapScorer", "0.2")
         self.scorer, self.bits = scorer_of(saliency, motion), EstimatedBitsScorer(motion)
         self.map_kind: MapKind = check_choice("map_kind", map_kind, get_args(MapKind))
 

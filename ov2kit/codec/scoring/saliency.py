@@ -69,7 +69,7 @@ class MotionResidualSaliency(nn.Module):
         check_choice("compensation", compensation, get_args(Compensation))
         check_choice("fusion", fusion, get_args(Fusion))
         if normalize == "bytes":
-            deprecated("MotionResidualSaliency(normalize='bytes')", "ByteShareSaliency()", "0.3")
+            deprecated("MotionResidualSaliency(normalize='bytes')", "ByteShareSaliency()", "0.2")
         else:
             check_choice("normalize", normalize, get_args(Normalize))
         check_choice("sampling", sampling, get_args(Sampling))

@@ -165,11 +165,18 @@ class FrameTokenizer:
         else:
             indices = select_frames_by_time(stream.packets.frame_seconds, count)
         with clock("decode"):
-            frames = list(stream.frames(indices, size=(budget.height, budget.width)))
+            loop = stream.frames(indices, size=(budget.height, budget.width))
+            frames = list(loop)
         images = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])
         chosen = {"chosen": [frame.index for frame in frames]}
         made = describe(
-            stream, preset="frames", signal={"used": "none"}, options=self.options(), clock=clock, frames=chosen
+            stream,
+            preset="frames",
+            signal={"used": "none"},
+            options=self.options(),
+            losses=loop.losses,
+            seconds=clock.seconds,
+            frames=chosen,
         )
         return Canvases(
             images=images,

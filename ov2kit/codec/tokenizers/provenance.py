@@ -1,7 +1,7 @@
 """What made a result: preset, signal, codec, options, versions, seconds per stage, what was lost."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 import ov2kit
 from ov2kit.codec.provenance.provenance import Provenance, SignalRecord, SourceRecord
 from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.video.frame import StreamLosses
 
 
 @dataclass
@@ -30,6 +31,15 @@ class StageClock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
 
+def add_seconds(*parts: Mapping[str, float]) -> dict[str, float]:
+    """Wall seconds per stage, summed over parts of the work."""
+    total: dict[str, float] = {}
+    for part in parts:
+        for stage, seconds in part.items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return total
+
+
 def versions() -> dict[str, str]:
     """Versions that decide what comes out."""
     libraries = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
@@ -44,9 +54,21 @@ def versions() -> dict[str, str]:
 
 
 def describe(
-    stream: VideoStream, *, preset: str, signal: dict[str, Any], options: dict[str, Any], clock: StageClock, **more: Any
+    stream: VideoStream,
+    *,
+    preset: str,
+    signal: dict[str, Any],
+    options: dict[str, Any],
+    losses: StreamLosses | None,
+    seconds: Mapping[str, float],
+    **more: Any,
 ) -> Provenance:
-    """How canvases of a video were made; `more` are further entries of `Provenance`."""
+    """How canvases of a video were made.
+
+    Args:
+        losses: None as long as decoding goes on.
+        more: further entries of `Provenance`.
+    """
     info, table = stream.info, stream.packets
     return Provenance(
         preset=preset,
@@ -68,8 +90,8 @@ def describe(
             times_from=table.times_from,
         ),
         options=options,
-        lost=stream.losses,
-        seconds={stage: round(value, 6) for stage, value in clock.seconds.items()},
+        lost=losses,
+        seconds={stage: round(value, 6) for stage, value in seconds.items()},
         versions=versions(),
         **more,
     )

@@ -8,8 +8,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
+
+_T = TypeVar("_T")
+_END = object()
 
 
 class _Blocks:
@@ -50,3 +54,13 @@ def one_torch_thread() -> Iterator[None]:
             _blocks.open -= 1
             if not depth:
                 torch.set_num_threads(_blocks.outside)
+
+
+def in_one_torch_thread(items: Iterator[_T]) -> Iterator[_T]:
+    """Each step of an iterator with one torch thread; whoever loops over it keeps his own number between them."""
+    while True:
+        with one_torch_thread():
+            item = next(items, _END)
+        if item is _END:
+            return
+        yield item  # type: ignore[misc]

@@ -1,0 +1,138 @@
+"""The second stage: decode the candidates of each group and score their blocks.
+
+Groups come one by one, so that memory follows the budget and not the length of the video; only
+scores that depend on the whole clip need all of it first.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from ov2kit.codec.grouping import ReadinessGrouping
+from ov2kit.codec.scoring.scorer import BlockScores, luma_size
+from ov2kit.codec.selection.plan import GroupPlan
+from ov2kit.codec.tokenizers.groups import (
+    Clip,
+    Groups,
+    grouping_for,
+    groups_of_packets,
+    groups_of_scores,
+    sample_frames,
+)
+from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
+from ov2kit.codec.video.frame import Frame, StreamLosses
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A group with the frames that could be decoded of it, at least one.
+
+    `losses` are those of the clip, known with its last group and None before.
+    """
+
+    plan: GroupPlan
+    frames: Sequence[Frame]
+    losses: StreamLosses | None
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A group with its frames and their block scores; `seconds` are those of decoding and scoring."""
+
+    plan: GroupPlan
+    frames: Sequence[Frame]
+    scores: BlockScores
+    losses: StreamLosses | None
+    seconds: Mapping[str, float]
+
+
+def scored_groups(clip: Clip, progress: Progress | None) -> tuple[Groups, Iterator[Scored]]:
+    """The groups of a clip, and each of them scored.
+
+    Args:
+        clip: the video.
+        progress: called with the number of frames decoded so far and the number to decode.
+
+    Raises:
+        OptionError: the scorer covers too few frames to fill the canvases.
+        VideoError: no frame can be decoded.
+    """
+    grouping = grouping_for(clip)
+    if isinstance(grouping, ReadinessGrouping):
+        (decoded,) = _decoded(clip, [_whole(clip, sample_frames(clip))], progress)
+        scored = _score(clip, decoded, None)
+        groups = groups_of_scores(clip, grouping, decoded.frames, scored.scores.values)
+        sizes = [len(plan.candidates) for plan in groups.plans]
+        return _after(groups, scored), _cut(scored, groups.plans, sizes)
+    groups = groups_of_packets(clip, grouping)
+    if not clip.scorer.needs_whole_clip:
+        return groups, _scored_in_turn(clip, groups, progress)
+    parts = list(_decoded(clip, groups.plans, progress))
+    frames = [frame for part in parts for frame in part.frames]
+    decoded = Decoded(parts[0].plan, frames, parts[-1].losses, add_seconds(*(part.seconds for part in parts)))
+    scored = _score(clip, decoded, None)
+    return _after(groups, scored), _cut(scored, [part.plan for part in parts], [len(part.frames) for part in parts])
+
+
+def _scored_in_turn(clip: Clip, groups: Groups, progress: Progress | None) -> Iterator[Scored]:
+    before: Frame | None = None
+    for decoded in _decoded(clip, groups.plans, progress):
+        yield _score(clip, decoded, before)
+        before = decoded.frames[-1]
+
+
+def _cut(whole: Scored, plans: Sequence[GroupPlan], sizes: Sequence[int]) -> Iterator[Scored]:
+    """Groups of so many frames each out of a clip that was scored at once."""
+    at = 0
+    for plan, size in zip(plans, sizes, strict=True):
+        part = slice(at, at + size)
+        scores = replace(whole.scores, values=whole.scores.values[part])
+        yield Scored(plan, whole.frames[part], scores, whole.losses, {})
+        at += size
+
+
+def _after(groups: Groups, whole: Scored) -> Groups:
+    """Groups that had to wait for the scores of the whole clip."""
+    return replace(groups, seconds=add_seconds(whole.seconds, groups.seconds))
+
+
+def _whole(clip: Clip, candidates: np.ndarray) -> GroupPlan:
+    """The clip as one group."""
+    return GroupPlan(0, clip.stream.num_frames, clip.budget.canvases, candidates, int(candidates[0]))
+
+
+def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) -> Iterator[Decoded]:
+    """Each group as soon as its last candidate is decoded; one that is lost to damage is left out."""
+    request = clip.scorer.request(clip.stream.info, clip.size, clip.grid)
+    if clip.options.anchor == "sharpest" and request.luma_size is None:
+        request = replace(request, luma_size=luma_size(clip.size, clip.grid))
+    indices = np.concatenate([plan.candidates for plan in plans])
+    frames = clip.stream.frames(indices.tolist(), **asdict(request))
+    todo = iter(plans)
+    plan, held, clock = next(todo), list[Frame](), StageClock()
+    for done in range(1, len(indices) + 2):
+        with clock("decode"):
+            frame = next(frames, None)
+        if frame is None:
+            break
+        if progress is not None:
+            progress(done, len(indices))
+        while frame.index >= plan.stop:
+            if held:
+                yield Decoded(plan, held, frames.losses, clock.seconds)
+                clock = StageClock()
+            plan, held = next(todo), []
+        held.append(frame)
+    if held:
+        yield Decoded(plan, held, frames.losses, clock.seconds)
+
+
+def _score(clip: Clip, decoded: Decoded, before: Frame | None) -> Scored:
+    clock, stream = StageClock(), clip.stream
+    with clock("score"):
+        scores = clip.scorer.scores(decoded.frames, stream.info, clip.grid, before=before, threads=stream.threads)
+    return Scored(decoded.plan, decoded.frames, scores, decoded.losses, add_seconds(decoded.seconds, clock.seconds))
