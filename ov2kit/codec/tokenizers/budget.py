@@ -45,7 +45,8 @@ def check_canvas_options(
 
     Raises:
         OptionError: a size is of a wrong type or out of range.
-        BudgetError: both budgets, one below 1, or a canvas that does not divide into blocks.
+        BudgetError: both budgets, one below 1, a canvas that does not divide into blocks, or a block
+            or canvas of more tokens than the budget.
     """
     for name, size in (("patch", patch), ("merge", merge), ("block", block)):
         check_number(name, size, low=1, integer=True)
@@ -60,14 +61,30 @@ def check_canvas_options(
         raise BudgetError(
             f"give one of budget_canvases and budget_tokens, not both; got {budget_canvases} and {budget_tokens}"
         )
+    if budget_tokens is not None and budget_tokens < block**2:
+        raise BudgetError(
+            f"a block of {block} x {block} tokens does not fit in budget_tokens={budget_tokens}; "
+            "raise the budget or make the block smaller"
+        )
     if canvas_size is not None:
         rows, columns = check_numbers("canvas_size", canvas_size, length=2, low=1, integer=True, error=BudgetError)
-        _check_divides(rows, columns, patch * merge * block)
+        _check_divides(rows, columns, patch * merge, block)
+        _check_fits(rows, columns, rows * columns // (patch * merge) ** 2, budget_tokens)
 
 
-def _check_divides(rows: int, columns: int, side: int) -> None:
-    if rows < side or columns < side or rows % side or columns % side:
-        raise BudgetError(f"canvas_size must be multiples of patch * merge = {side} pixels, got {rows} x {columns}")
+def _check_divides(rows: int, columns: int, side: int, block: int) -> None:
+    edge = side * block
+    if rows < edge or columns < edge or rows % edge or columns % edge:
+        unit = "patch * merge" if block == 1 else "patch * merge * block"
+        raise BudgetError(f"canvas_size must be multiples of {unit} = {edge} pixels, got {rows} x {columns}")
+
+
+def _check_fits(rows: int, columns: int, tokens: int, budget_tokens: int | None) -> None:
+    if budget_tokens is not None and tokens > budget_tokens:
+        raise BudgetError(
+            f"one canvas of {rows} x {columns} pixels is {tokens} tokens, more than budget_tokens={budget_tokens}; "
+            "raise the budget or make the canvas smaller"
+        )
 
 
 def plan_budget(
@@ -80,6 +97,7 @@ def plan_budget(
     max_pixels: int,
     rule: ResizeRule = "image",
     canvas_size: tuple[int, int] | None = None,
+    block: int = 1,
 ) -> CanvasBudget:
     """Choose the canvas size of a video and the number of canvases its budget holds.
 
@@ -90,11 +108,12 @@ def plan_budget(
         display_size: (height, width) of the video as shown, in pixels.
         budget_canvases: most canvases; exactly one of the two budgets is given.
         budget_tokens: most merged tokens.
-        side: edge of a block in pixels, patch * merge.
+        side: edge of a merged token in pixels, patch * merge.
         min_pixels: smallest canvas area in pixels.
         max_pixels: largest canvas area in pixels.
         rule: see `smart_resize`.
         canvas_size: (height, width) in pixels to use instead of resizing by the rule.
+        block: merged tokens per edge of the blocks that a canvas is made of.
 
     Raises:
         BudgetError: the budget is not positive, both or none are given, a size does not divide
@@ -109,21 +128,17 @@ def plan_budget(
     height, width = _shown(display_size)
     if canvas_size is not None:
         rows, columns = canvas_size
-        _check_divides(rows, columns, side)
+        _check_divides(rows, columns, side, block)
     else:
-        rows, columns = smart_resize(height, width, side, min_pixels, max_pixels, rule=rule)
+        rows, columns = smart_resize(height, width, side * block, min_pixels, max_pixels, rule=rule)
     tokens = rows * columns // side**2
     if budget_tokens is None:
         assert budget_canvases is not None
         return CanvasBudget(budget_canvases, rows, columns, tokens)
     if canvas_size is None:
-        grid_rows, grid_columns = _divide_tokens(budget_tokens, rows / columns, tokens)
-        rows, columns, tokens = grid_rows * side, grid_columns * side, grid_rows * grid_columns
-    if tokens > budget_tokens:
-        raise BudgetError(
-            f"one canvas of {rows} x {columns} pixels is {tokens} tokens, more than budget_tokens={budget_tokens}; "
-            "raise the budget or make the canvas smaller"
-        )
+        grid = _divide_blocks(budget_tokens // block**2, rows / columns, tokens // block**2)
+        rows, columns, tokens = grid[0] * side * block, grid[1] * side * block, grid[0] * grid[1] * block**2
+    _check_fits(rows, columns, tokens, budget_tokens)
     return CanvasBudget(budget_tokens // tokens, rows, columns, tokens)
 
 
@@ -149,7 +164,7 @@ def fit_grid(aspect: float, most: int) -> tuple[int, int]:
     return best
 
 
-def _divide_tokens(budget: int, aspect: float, most: int) -> tuple[int, int]:
+def _divide_blocks(budget: int, aspect: float, most: int) -> tuple[int, int]:
     """The largest grid of at most `most` blocks of which whole canvases use 90 % of the budget."""
     for canvases in range(-(-budget // most), budget + 1):
         rows, columns = fit_grid(aspect, min(most, budget // canvases))

@@ -70,27 +70,13 @@ class ImageTokenizer:
         clock = StageClock()
         with clock("decode"):
             picture, kind = open_picture(image, self.max_source_pixels)
-        side = self.patch * self.merge
-        size = self.canvas_size
-        if size is None and self.budget_tokens is not None:
-            most = min(self.budget_tokens, self.max_pixels // side**2)
-            rows, columns = fit_grid(picture.height / picture.width, max(1, most))
-            size = (rows * side, columns * side)
-        budget = plan_budget(
-            (picture.height, picture.width),
-            budget_canvases=1,
-            budget_tokens=None,
-            side=side,
-            min_pixels=self.min_pixels,
-            max_pixels=self.max_pixels,
-            canvas_size=size,
-        )
+        height, width = self._size(picture.height, picture.width)
         with clock("resize"):
-            resized = picture.resize((budget.width, budget.height), Image.Resampling.BICUBIC)
+            resized = picture.resize((width, height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].contiguous()
         return Canvases(
             images=pixels,
-            positions=whole_frame_positions([0], budget.height, budget.width, self.patch),
+            positions=whole_frame_positions([0], height, width, self.patch),
             groups=torch.zeros(1, dtype=torch.int32),
             is_anchor=torch.ones(1, dtype=torch.bool),
             frame_times={0: 0.0},
@@ -107,6 +93,23 @@ class ImageTokenizer:
                 versions=versions(),
             ).to_dict(),
         )
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the canvas: as without a budget where that fits, else the largest grid that does."""
+        side = self.patch * self.merge
+        plan = plan_budget(
+            (height, width),
+            budget_canvases=1,
+            budget_tokens=None,
+            side=side,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            canvas_size=self.canvas_size,
+        )
+        if self.budget_tokens is None or plan.tokens_per_canvas <= self.budget_tokens:
+            return plan.height, plan.width
+        rows, columns = fit_grid(height / width, self.budget_tokens)
+        return rows * side, columns * side
 
     def options(self) -> dict[str, Any]:
         """Constructor arguments, for provenance."""

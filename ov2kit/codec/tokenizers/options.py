@@ -109,11 +109,12 @@ class CodecOptions:
             display_size,
             budget_canvases=self.budget_canvases,
             budget_tokens=self.budget_tokens,
-            side=self.side,
+            side=self.patch * self.merge,
             min_pixels=self.min_pixels,
             max_pixels=self.max_pixels,
             rule=self.resize_rule,
             canvas_size=self.canvas_size,
+            block=self.block,
         )
 
     def described(self) -> dict[str, Any]:
