@@ -52,7 +52,9 @@ RECORDS = {
     "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
 #: protocols, and functions of data alone, without options
-NOT_HERE = {"Connector", "Grouping", "even_subset", "packet_columns", "parse_lengths", "read_subtitles"}
+NOT_HERE = {
+    "Connector", "Grouping", "Scorer", "Tokenizer", "even_subset", "packet_columns", "parse_lengths", "read_subtitles",
+}  # fmt: skip
 
 SIDE = {"width": 8, "out_width": 8}
 COS, SIN = mark(torch.ones(2, 4), torch.zeros(2, 4), "half")

@@ -19,6 +19,7 @@ from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.codec import CodecTokenizer
 from ov2kit.codec.tokenizers.frames import FrameTokenizer
 from ov2kit.codec.tokenizers.images import ImageTokenizer
+from ov2kit.codec.tokenizers.interface import Tokenizer
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.packets import PacketTable
 
@@ -44,6 +45,7 @@ __all__ = [
     "SaliencyBlockSelector",
     "SaliencyScorer",
     "Scorer",
+    "Tokenizer",
     "TopKBlockSelector",
     "VideoStream",
     "load_assets",

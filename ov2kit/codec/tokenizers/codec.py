@@ -26,10 +26,11 @@ from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.chosen import Chosen, choose
 from ov2kit.codec.tokenizers.groups import Clip, Groups
+from ov2kit.codec.tokenizers.interface import Progress
 from ov2kit.codec.tokenizers.options import CodecOptions, Setting
 from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset, Scores, Selection
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds, describe
-from ov2kit.codec.tokenizers.scored import Progress, scored_groups
+from ov2kit.codec.tokenizers.scored import scored_groups
 from ov2kit.codec.tokenizers.threads import in_one_torch_thread
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import check_choice

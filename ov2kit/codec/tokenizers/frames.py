@@ -13,6 +13,7 @@ from torch import Tensor
 from ov2kit.canvases import Canvases
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.budget import check_canvas_options, plan_budget
+from ov2kit.codec.tokenizers.interface import Progress
 from ov2kit.codec.tokenizers.provenance import StageClock, describe
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import check_number
@@ -137,8 +138,12 @@ class FrameTokenizer:
         self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size
         self.threads, self.max_source_pixels = threads, max_source_pixels
 
-    def __call__(self, video: VideoSource | VideoStream) -> Canvases:
+    def __call__(self, video: VideoSource | VideoStream, *, progress: Progress | None = None) -> Canvases:
         """Sample a clip.
+
+        Args:
+            video: path, bytes, binary file object, or a `VideoStream`.
+            progress: called with the number of frames decoded so far and the number to decode.
 
         Raises:
             VideoError: it cannot be opened or decoded.
@@ -166,7 +171,11 @@ class FrameTokenizer:
             indices = select_frames_by_time(stream.packets.frame_seconds, count)
         with clock("decode"):
             loop = stream.frames(indices, size=(budget.height, budget.width))
-            frames = list(loop)
+            frames = []
+            for frame in loop:
+                frames.append(frame)
+                if progress is not None:
+                    progress(len(frames), len(indices))
         images = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])
         chosen = {"chosen": [frame.index for frame in frames]}
         made = describe(

@@ -10,6 +10,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.provenance.provenance import Provenance, SignalRecord, SourceRecord
 from ov2kit.codec.tokenizers.budget import check_canvas_options, fit_grid, plan_budget
 from ov2kit.codec.tokenizers.frames import whole_frame_positions
+from ov2kit.codec.tokenizers.interface import Progress
 from ov2kit.codec.tokenizers.provenance import StageClock, versions
 from ov2kit.codec.video.still import MAX_SOURCE_PIXELS, ImageSource, open_picture
 from ov2kit.errors import check_number
@@ -57,12 +58,13 @@ class ImageTokenizer:
         self.min_pixels, self.max_pixels, self.canvas_size = min_pixels, max_pixels, canvas_size
         self.max_source_pixels = max_source_pixels
 
-    def __call__(self, image: ImageSource) -> Canvases:
+    def __call__(self, image: ImageSource, *, progress: Progress | None = None) -> Canvases:
         """Resize one picture (bicubic, turned as its EXIF says) to a canvas.
 
         Args:
             image: path, ``data:`` address, encoded bytes, binary file object, PIL image, array or tensor; see
                 `ov2kit.codec.video.still.open_picture`.
+            progress: called with 1 and 1 once the picture is decoded.
 
         Raises:
             VideoError: the input is no picture, or one of too many pixels.
@@ -70,6 +72,8 @@ class ImageTokenizer:
         clock = StageClock()
         with clock("decode"):
             picture, kind = open_picture(image, self.max_source_pixels)
+        if progress is not None:
+            progress(1, 1)
         height, width = self._size(picture.height, picture.width)
         with clock("resize"):
             resized = picture.resize((width, height), Image.Resampling.BICUBIC)

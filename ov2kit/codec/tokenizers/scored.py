@@ -4,7 +4,7 @@ Groups come one by one, so that memory follows the budget and not the length of 
 scores that depend on the whole clip need all of it first.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -20,10 +20,9 @@ from ov2kit.codec.tokenizers.groups import (
     groups_of_scores,
     sample_frames,
 )
+from ov2kit.codec.tokenizers.interface import Progress
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
 from ov2kit.codec.video.frame import Frame, StreamLosses
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

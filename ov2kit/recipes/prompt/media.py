@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, load_assets
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, Tokenizer, load_assets
 from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.errors import DataError, check_choice, check_type
 from ov2kit.recipes.inputs.sources import local_source
@@ -27,7 +27,7 @@ _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.nda
 
 
 def open_media(
-    media: Media, *, codec: Callable[[Any], Canvases], frames: FrameTokenizer, image: ImageTokenizer, source: VideoKind
+    media: Media, *, codec: Callable[[Any], Canvases], frames: Tokenizer[Any], image: Tokenizer[Any], source: VideoKind
 ) -> list[Clip]:
     """Canvases of one picture or video, with what they are, clip by clip.
 
