@@ -73,6 +73,20 @@ def test_a_checkpoint_of_version_1_becomes_a_model():
     assert sum(p.numel() for p in model.parameters()) > 0
 
 
+def test_a_module_refuses_a_newer_checkpoint(tmp_path):
+    pytest.importorskip("lightning", reason="needs the recipes extra")
+    from ov2kit.recipes import LitLlavaOneVision2
+
+    stored = STORED / "v1" / "checkpoint" / "start.ckpt"
+    content = torch.load(stored, weights_only=True)
+    module = LitLlavaOneVision2.load_from_checkpoint(stored)
+    assert all(torch.equal(value, content["state_dict"][name]) for name, value in module.state_dict().items())
+    content["ov2kit"]["format"] = "ov2kit.checkpoint.9"
+    torch.save(content, tmp_path / "newer.ckpt")
+    with pytest.raises(CheckpointError, match=r"'ov2kit.checkpoint.9' is newer than 'ov2kit.checkpoint.1'.*update"):
+        LitLlavaOneVision2.load_from_checkpoint(tmp_path / "newer.ckpt")
+
+
 def test_newer_versions_say_so(tmp_path):
     shutil.copytree(STORED / "v1" / "assets", tmp_path / "assets")
     meta = tmp_path / "assets" / "meta.json"

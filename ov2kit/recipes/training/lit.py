@@ -24,7 +24,7 @@ from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch
 from ov2kit.recipes.prompt.turns import last_answers, prompts
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 from ov2kit.recipes.release.companions import companions_of
-from ov2kit.recipes.release.directory import lightning_entry
+from ov2kit.recipes.release.directory import check_lightning_entry, lightning_entry
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but
 from ov2kit.recipes.training.parallel import compile_blocks, shard
 from ov2kit.recipes.training.resuming import trainer_settings
@@ -345,9 +345,18 @@ class LitLlavaOneVision2(pl.LightningModule):
         checkpoint["ov2kit"] = lightning_entry(self.model, self._files)
         checkpoint["trainer_settings"] = trainer_settings(self._trainer)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of a newer format, before anything is read of it."""
+        check_lightning_entry(checkpoint.get("ov2kit"), "checkpoint")
+
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> "LitLlavaOneVision2":
-        """As Lightning does it, but never unpickles anything beyond tensors and plain values."""
+        """As Lightning does it, but never unpickles anything beyond tensors and plain values.
+
+        Raises:
+            CheckpointError: the checkpoint is of a newer format.
+            ValueError: `weights_only` is not True.
+        """
         if options.setdefault("weights_only", True) is not True:
             raise ValueError("checkpoints are only read with weights_only=True")
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
