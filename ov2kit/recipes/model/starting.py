@@ -2,24 +2,21 @@
 
 import copy
 import importlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from ov2kit.connectors import Connector
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError, OptionError, check_choice
-from ov2kit.files import check_file
 from ov2kit.recipes.architecture.parts import Positions, build_connector, connectors, position_module
 from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.release.directory import check_lightning_entry
-from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning
+from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain
 
 
 def fresh_model(
@@ -83,17 +80,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: no such file, no checkpoint, one that holds more than tensors and plain
             values, or one of another model.
     """
-    check_file(path, "a checkpoint", CheckpointError)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than tensors and plain values, and is not read because that could run code"
-        ) from error
-    except Exception as error:  # whatever a broken file does to the reader
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
+    checkpoint = read_plain(path)
     _settings(checkpoint, Path(path))
-    return cast(dict[str, Any], checkpoint)
+    return checkpoint
 
 
 def _settings(checkpoint: Any, path: Path) -> dict[str, Any]:

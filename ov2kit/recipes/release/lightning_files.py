@@ -67,7 +67,7 @@ def read_lightning(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
     if source.is_dir():
         state, rest = _read_sharded(source)
     else:
-        rest = _load(source, mmap=True)
+        rest = read_plain(source)
         state = rest.pop("state_dict", {})
     model = {_bare(name): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     if not model:
@@ -81,17 +81,28 @@ def _bare(name: str) -> str:
     return name.removeprefix(PREFIX)
 
 
-def _load(file: Path, *, mmap: bool) -> dict[str, Any]:
+def read_plain(file: str | os.PathLike[str], *, mmap: bool = True) -> dict[str, Any]:
+    """The content of a file of `torch.save`: tensors on the host and plain data, and nothing that runs code.
+
+    Args:
+        file: to read.
+        mmap: tensors are mappings of the file, read when touched.
+
+    Raises:
+        CheckpointError: no such file, unreadable, no dict, or it holds something else.
+    """
     check_file(file, "a checkpoint", CheckpointError)
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = str(error).replace("\n", " ")
         raise CheckpointError(
-            f"{file}: holds something other than tensors and plain data, which is not opened ({reason[:160]}...)"
+            f"{file}: holds something other than tensors and plain data, and is not read because that could run "
+            f"code ({reason[:160]}...)"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{file}: not a readable checkpoint ({error})") from error
+    except Exception as error:  # whatever a broken file does to the reader
+        reason = str(error).replace("\n", " ") or type(error).__name__
+        raise CheckpointError(f"{file}: not a readable checkpoint ({reason[:160]})") from error
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{file}: expected a Lightning checkpoint, got {type(loaded).__name__}")
     return loaded
@@ -122,7 +133,7 @@ class _Reader(FileSystemReader):
 def _read_sharded(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not (folder / _SHARDED).is_file():
         raise CheckpointError(f"{folder}: expected a sharded checkpoint with {_SHARDED} and {_REST}")
-    rest = _load(folder / _REST, mmap=False)
+    rest = read_plain(folder / _REST, mmap=False)
     reader = _Reader(folder)
     try:
         stored = reader.read_metadata().state_dict_metadata

@@ -160,7 +160,7 @@ class TestRefused:
     def test_checkpoints_that_would_run_something(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         torch.save(lightning_content(hyper_parameters={"x": Harmful()}), tmp_path / "bad.ckpt")
-        self.refuse(tmp_path / "bad.ckpt", "not opened")
+        self.refuse(tmp_path / "bad.ckpt", "could run code")
         folder = tmp_path / "bad"
         distributed_checkpoint.save({"model": lightning_state()}, checkpoint_id=folder, no_dist=True)
         torch.save({"ov2kit": {"config": golden_config()}}, folder / "meta.pt")

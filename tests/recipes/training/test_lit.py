@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import re
 import signal
 
 import lightning.pytorch as pl
@@ -370,7 +369,7 @@ def test_no_checkpoint_runs_code(how, tmp_path, monkeypatch, capsys):
     else:
         flag = {"resume": "--ckpt_path", "start": "--model.start"}[how]
         assert run(["fit", "--config", "debug.yaml", flag, "bad.ckpt"]) == 2
-        assert re.search(r"bad\.ckpt: holds (more|something other) than tensors and plain", capsys.readouterr().err)
+        assert "bad.ckpt: holds something other than tensors and plain data" in capsys.readouterr().err
     assert not (tmp_path / "evil").exists()
 
 
