@@ -3,10 +3,9 @@
 Only safetensors are opened, never pickles.
 """
 
-import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -14,12 +13,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ov2kit.files import is_safe_name, write_text
-from ov2kit.files import write_tensors as write_safetensors
+from ov2kit.encoders.shards import tensor_files, write_shards
 from ov2kit.positional.pairing import PAIRINGS, Pairing
 
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
 #: key of the files' metadata
 _PAIRING = "pairing"
 #: under the encoder's prefix, but the connector's
@@ -69,73 +65,10 @@ def read_tensors(path: str | os.PathLike[str], prefix: str = "", *, skip: str | 
     return tensors
 
 
-def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[str] | None]:
-    """Which files to open, and which names to read from each (None: look into the file).
-
-    Args:
-        path: see `read_tensors`.
-        wanted: says of a name whether it is to be read.
-
-    Raises:
-        FileNotFoundError: no safetensors there, or a shard is missing.
-        ValueError: the index cannot be read, or names a file outside the directory.
-    """
-    if path.is_file() and path.suffix == ".safetensors":
-        return {path: None}
-    if (index := path / _INDEX).is_file():
-        try:
-            places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError) as error:
-            raise ValueError(
-                f"{index}: expected JSON with a weight_map, got {type(error).__name__}: {error}"
-            ) from error
-        shards: dict[Path, list[str] | None] = {}
-        for name, shard in places.items():
-            if not wanted(name):
-                continue
-            if not is_safe_name(shard) or not shard.endswith(".safetensors"):
-                raise ValueError(f"{index}: {name!r} must be in a .safetensors file beside the index, got {shard!r}")
-            names = shards.setdefault(path / shard, [])
-            assert names is not None
-            names.append(name)
-        if absent := [shard.name for shard in shards if not shard.is_file()]:
-            raise FileNotFoundError(f"{path}: the index names shards that are not there: {', '.join(absent)}")
-        return shards
-    if (single := path / _SINGLE).is_file():
-        return {single: None}
-    raise FileNotFoundError(
-        f"{path}: expected a .safetensors file, or a directory with {_SINGLE} or {_INDEX}; "
-        "pickled checkpoints (.bin, .pt, .pth) are never opened, convert them to safetensors first"
-    )
-
-
 def write_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike[str], max_shard_bytes: int) -> None:
-    """Write tensors to a directory: one file, or shards of at most `max_shard_bytes` and an index.
-
-    The pairing of a `ReleaseState` goes into the metadata of each file.
-    """
+    """Write tensors to a directory with `write_shards`; the pairing of a `ReleaseState` goes into the metadata."""
     noted: Pairing | None = getattr(tensors, "pairing", None)
-    metadata = {"format": "pt"} | ({} if noted is None else {_PAIRING: noted})
-    folder = Path(path)
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor.detach().cpu().contiguous()
-        size += tensor.nbytes
-    if len(shards) == 1:
-        write_safetensors(folder / _SINGLE, shards[0], metadata, sync=True)
-        return
-    places: dict[str, str] = {}
-    for i, shard in enumerate(shards, start=1):
-        file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        write_safetensors(folder / file, shard, metadata, sync=True)
-        places |= dict.fromkeys(shard, file)
-    total = sum(t.nbytes for t in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": places}
-    write_text(folder / _INDEX, json.dumps(index, indent=2) + "\n")
+    write_shards(tensors, path, max_shard_bytes, {} if noted is None else {_PAIRING: noted})
 
 
 def load_state(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> tuple[list[str], list[str]]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from ov2kit.encoders.shards import write_shards
 from ov2kit.errors import CheckpointError
 from ov2kit.files import check_file, check_format, format_name, kind_of, write_folder
 from ov2kit.recipes.architecture.describe import describe
@@ -25,7 +26,7 @@ from ov2kit.recipes.architecture.weightless import build_weightless
 from ov2kit.recipes.release.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
 from ov2kit.recipes.release.config_sizes import check_sizes
 from ov2kit.recipes.release.names import Place, places, to_release
-from ov2kit.recipes.release.tensors import TensorStore, write_shards
+from ov2kit.recipes.release.tensors import TensorStore
 
 M = TypeVar("M", bound=nn.Module)  # the model, which lives above this room
 

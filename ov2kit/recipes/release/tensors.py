@@ -1,21 +1,16 @@
-"""Directories of safetensors: what is in them, one tensor at a time, and writing them in shards."""
+"""Directories of safetensors: what is in them, one tensor at a time."""
 
-import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ov2kit.encoders.checkpoint import tensor_files
+from ov2kit.encoders.shards import tensor_files
 from ov2kit.errors import CheckpointError
-from ov2kit.files import write_tensors, write_text
-
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 
 
 class TensorStore:
@@ -75,35 +70,6 @@ class TensorStore:
         with safe_open(file, framework="pt") as opened:
             tensor: Tensor = opened.get_tensor(stored)
         return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
-
-
-def write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
-    """Write tensors to an existing directory, one shard after another.
-
-    One file if everything fits into `max_shard_bytes`, else shards and an index, named and laid out
-    as by transformers. Only one shard at a time is copied.
-    """
-    plan: list[list[str]] = [[]]
-    size = 0
-    for name, tensor in tensors.items():
-        if plan[-1] and size + tensor.nbytes > max_shard_bytes:
-            plan.append([])
-            size = 0
-        plan[-1].append(name)
-        size += tensor.nbytes
-    places: dict[str, str] = {}
-    for i, names in enumerate(plan, start=1):
-        file = SINGLE if len(plan) == 1 else f"model-{i:05d}-of-{len(plan):05d}.safetensors"
-        shard = {name: tensors[name].detach().cpu().contiguous() for name in names}
-        write_tensors(folder / file, shard, {"format": "pt"}, sync=True)
-        places |= dict.fromkeys(names, file)
-    if len(plan) > 1:
-        totals = {
-            "total_parameters": sum(t.numel() for t in tensors.values()),
-            "total_size": sum(t.nbytes for t in tensors.values()),
-        }
-        index = {"metadata": totals, "weight_map": places}
-        write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def _brief(names: list[str]) -> str:

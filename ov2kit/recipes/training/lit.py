@@ -346,7 +346,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         checkpoint["trainer_settings"] = trainer_settings(self._trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of a newer format, before anything is read of it."""
+        """Refuses a checkpoint of a newer format before its weights are taken."""
         check_lightning_entry(checkpoint.get("ov2kit"), "checkpoint")
 
     @classmethod
