@@ -9,7 +9,7 @@ GPU 196 patches per canvas and 16 heads of 64 in bfloat16. `mixed` alternates fo
 import pytest
 import torch
 
-from benchmarks.measure import CUDA, DEVICE, DTYPE, call_per_segment, dense_mask_call, machine, peak_mib, synchronised
+from benchmarks.measure import CUDA, DEVICE, DTYPE, call_per_segment, dense_mask_call, machine, peak_mib, synchronized
 from ov2kit import Segments
 from ov2kit.encoders import WindowedAttention, attend, attention_backends
 from ov2kit.encoders.backends import TOLERANCE
@@ -57,7 +57,7 @@ def bench_attention(benchmark, layout, direction, way):
         return out
 
     torch.testing.assert_close(step(), dense_mask_call(q, k, v, mask), rtol=0, atol=2 * TOLERANCE[DTYPE])
-    benchmark(synchronised(step))
+    benchmark(synchronized(step))
     benchmark.extra_info.update(machine(), tokens=segments.num_tokens, peak_mib=peak_mib(step))
 
 
@@ -80,7 +80,7 @@ def bench_mixed_segments(benchmark, count, direction, way):
         return out
 
     torch.testing.assert_close(step(), step("call_per_segment"), rtol=0, atol=2 * TOLERANCE[DTYPE])
-    benchmark.pedantic(synchronised(step), rounds=7, warmup_rounds=1)
+    benchmark.pedantic(synchronized(step), rounds=7, warmup_rounds=1)
     benchmark.extra_info.update(machine(), tokens=segments.num_tokens)
 
 
@@ -97,7 +97,7 @@ def bench_windows_of_many_canvases(benchmark, canvases):
         out.backward(out.detach())
         return out
 
-    benchmark.pedantic(synchronised(step), rounds=5, warmup_rounds=1)
+    benchmark.pedantic(synchronized(step), rounds=5, warmup_rounds=1)
     benchmark.extra_info.update(machine(), tokens=len(x))
 
 
@@ -118,5 +118,5 @@ def bench_windows(benchmark, side, way):
         q, k, v = module.qkv(x).view(len(x), 3, HEADS, HEAD_DIM).unbind(1)
         return module.proj(dense_mask_call(q, k, v, mask).flatten(1))
 
-    assert benchmark(synchronised(step)).shape == x.shape
+    assert benchmark(synchronized(step)).shape == x.shape
     benchmark.extra_info.update(machine(), peak_mib=peak_mib(step))

@@ -35,7 +35,7 @@ from benchmarks.codec_inputs import (
     some_pictures,
     some_vectors,
 )
-from benchmarks.measure import synchronised
+from benchmarks.measure import synchronized
 from benchmarks.run_info import run_info
 from ov2kit.codec import (
     BitCostGrouping,
@@ -221,7 +221,7 @@ def bench_saliency(benchmark, name, size, device):
     saliency = SALIENCY[name]()
     if isinstance(saliency, ByteShareSaliency):
         del inputs["distance"]
-    scores = benchmark(synchronised(lambda: saliency(grid=GRID, **inputs)))
+    scores = benchmark(synchronized(lambda: saliency(grid=GRID, **inputs)))
     benchmark.extra_info.update(run_info(device), options=repr(saliency))
     assert scores.shape == (FRAMES, *GRID)
     assert scores.isfinite().all()
@@ -241,7 +241,7 @@ def bench_saliency(benchmark, name, size, device):
 def bench_selector(benchmark, name, device):
     scores = block_scores(FRAMES, device)
     selector = SELECTORS[name](3)
-    blocks = benchmark(synchronised(lambda: selector(scores, GRID[0] * GRID[1])))
+    blocks = benchmark(synchronized(lambda: selector(scores, GRID[0] * GRID[1])))
     benchmark.extra_info.update(run_info(device))
     assert blocks.shape == (3 * GRID[0] * GRID[1], 3)
     assert len(blocks.unique(dim=0)) == len(blocks)
@@ -261,7 +261,7 @@ def bench_packer(benchmark, layout, device):
     indices = torch.arange(FRAMES, device=device)
     blocks = SaliencyBlockSelector(3)(block_scores(FRAMES, device))
     packer = CanvasPacker()
-    images, positions, is_anchor = benchmark(synchronised(lambda: packer(frames, indices, 0, blocks)))
+    images, positions, is_anchor = benchmark(synchronized(lambda: packer(frames, indices, 0, blocks)))
     benchmark.extra_info.update(run_info(device))
     assert images.shape == (4, 3, *CANVAS)
     assert torch.equal(images[0], frames[0])

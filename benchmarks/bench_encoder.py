@@ -10,7 +10,7 @@ bfloat16. 256 patches per canvas, groups of 4 canvases, as in `mixed` beside ima
 import pytest
 import torch
 
-from benchmarks.measure import CUDA, DEVICE, DTYPE, machine, peak_mib, plain_encoder, synchronised
+from benchmarks.measure import CUDA, DEVICE, DTYPE, machine, peak_mib, plain_encoder, synchronized
 from ov2kit import Segments
 from ov2kit.encoders import OneVisionEncoder, PoolingHead
 
@@ -53,7 +53,7 @@ def bench_encoder(benchmark, layout, direction, way):
     if way == "ov2kit" and layout != "canvases128":
         atol = 1e-3 if torch.float32 == DTYPE else 0.2
         torch.testing.assert_close(step(), step("plain"), rtol=0, atol=atol)
-    benchmark.pedantic(synchronised(step), rounds=5, warmup_rounds=1)
+    benchmark.pedantic(synchronized(step), rounds=5, warmup_rounds=1)
     benchmark.extra_info.update(machine(), tokens=n, peak_mib=peak_mib(step))
 
 
@@ -67,5 +67,5 @@ def bench_pooling_head(benchmark, items):
     def step():
         return head(x, segments)
 
-    assert benchmark(synchronised(step)).shape == (items, SIZE["width"])
+    assert benchmark(synchronized(step)).shape == (items, SIZE["width"])
     benchmark.extra_info.update(machine(), peak_mib=peak_mib(step))

@@ -8,7 +8,7 @@ Shapes: 256 patches per canvas, 16 heads of 64 (the released tower).
 import pytest
 import torch
 
-from benchmarks.measure import DEVICE, DTYPE, machine, peak_mib, plain_rope, synchronised
+from benchmarks.measure import DEVICE, DTYPE, machine, peak_mib, plain_rope, synchronized
 from ov2kit.positional import RoPE3D, apply_rope, rotate_
 
 HEADS, HEAD_DIM, PATCHES = 16, 64, 256
@@ -27,7 +27,7 @@ WAYS = {"apply_rope": apply_rope, "in_place": fused_in_place, "plain": plain_rop
 def bench_angles(benchmark, canvases):
     rope = RoPE3D(HEAD_DIM)
     positions = torch.randint(0, 100, (canvases * PATCHES, 3), device=DEVICE)
-    cos, _ = benchmark(synchronised(lambda: rope(positions)))
+    cos, _ = benchmark(synchronized(lambda: rope(positions)))
     benchmark.extra_info.update(machine())
     assert cos.shape == (canvases * PATCHES, HEAD_DIM)
 
@@ -54,5 +54,5 @@ def bench_rotation(benchmark, canvases, direction, way):
 
     if way == "apply_rope":
         torch.testing.assert_close(step(), plain_rope(q, k, cos, sin)[0], rtol=0, atol=1e-2)
-    assert benchmark(synchronised(step)).shape == (n, HEADS, HEAD_DIM)
+    assert benchmark(synchronized(step)).shape == (n, HEADS, HEAD_DIM)
     benchmark.extra_info.update(machine(), peak_mib=peak_mib(step))

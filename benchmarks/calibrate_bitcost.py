@@ -2,7 +2,7 @@
 
     python -m benchmarks.calibrate_bitcost [CLIP_OR_FOLDER...] [--out FILE] [--report FILE]
 
-Makes an environment for codec-video-prep 0.2.5, whose decoder tells the bits of every block; encodes the
+Makes an environment for codec-video-prep 0.2.5, whose decoder reports the bits of every block; encodes the
 sources again over encoders, presets, rates, GOPs, B-frames and sizes; fits; and tests on footage that was
 left out: folds by source, so that no clip is tested by coefficients that saw anything of its footage. The
 shipped coefficients are fitted on everything. Some minutes on a quiet machine; the environment, the encodes

@@ -16,7 +16,7 @@ def machine():
     return {**run_info(DEVICE.type), "dtype": str(DTYPE)}
 
 
-def synchronised(step):
+def synchronized(step):
     """`step`, finished and not only launched."""
 
     def run():
@@ -45,15 +45,15 @@ def peak_mib(step):
     return round(most / 2**20, 1)
 
 
-def turn_neighbours(x):
-    """(x0, x1) -> (-x1, x0) for neighbouring channels."""
+def turn_neighbors(x):
+    """(x0, x1) -> (-x1, x0) for neighboring channels."""
     return torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
 
 
 def plain_rope(q, k, cos, sin):
     """The release's rotation, in float32 and operation by operation; q, k (N, H, D)."""
     cos, sin = cos.unsqueeze(-2).float(), sin.unsqueeze(-2).float()
-    rotated = (x.float() * cos + turn_neighbours(x.float()) * sin for x in (q, k))
+    rotated = (x.float() * cos + turn_neighbors(x.float()) * sin for x in (q, k))
     return tuple(x.to(q.dtype) for x in rotated)
 
 

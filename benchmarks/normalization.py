@@ -5,7 +5,7 @@
 Truth: bits of each H.264 macroblock, from the patched decoder of codec-video-prep (in its own
 environment, see `peers.py`). Measured: the best 10 % of the canvas blocks of every 32 frames by each
 option of `MotionResidualSaliency` and by `ByteShareSaliency`, and how many of them are among the true
-best 10 %; chance gives 0.10. I-frames do not take part: there bits tell texture, and the pipeline
+best 10 %; chance gives 0.10. I-frames do not take part: there bits show texture, and the pipeline
 shows them as anchors.
 """
 
@@ -33,7 +33,7 @@ from tests.clips import SHARED
 BLOCK = 28  # patch 14, merge 2
 SCORING = 10  # pixels per block edge that the tokenizer scores on
 MOTION, RESIDUAL = (1.0, 0.0), (0.0, 1.0)
-LOG_GREY = 2.0  # grey levels that an encoder hardly codes
+LOG_GRAY = 2.0  # gray levels that an encoder hardly codes
 SUFFIXES = {".mp4", ".mkv", ".mov", ".m4v", ".avi", ".ts", ".flv"}
 
 WINDOW = 32  # frames of a group
@@ -57,7 +57,7 @@ def module_scores(signals: FrameSignals, grid: tuple[int, int], *, use_motion: b
     return torch.cat(parts)
 
 
-def grey_levels(signals: FrameSignals, grid: tuple[int, int], *, use_motion: bool) -> Tensor:
+def gray_levels(signals: FrameSignals, grid: tuple[int, int], *, use_motion: bool) -> Tensor:
     """(T, rows, cols) mean |residual| per pixel of each block, neither scaled nor cut."""
     saliency = MotionResidualSaliency(weights=RESIDUAL, normalize="group")
     motion = signals.motion if use_motion else None
@@ -105,13 +105,13 @@ def all_scores(signals: FrameSignals, grid: tuple[int, int]) -> dict[str, Tensor
         found[f"motion median x 0.1 + residual, {n}"] = (0.1 * moving["median", n] + residual[n]) / 1.1
     for fusion in ("max", "geomean"):
         found[f"{fusion} of both median, group"] = module_scores(signals, grid, normalize="group", fusion=fusion)
-    grey = {"residual": grey_levels(signals, grid, use_motion=True)}
-    grey["luma difference"] = grey_levels(signals, grid, use_motion=False)
-    found |= {f"{name}, grey levels": x for name, x in grey.items()}
+    gray = {"residual": gray_levels(signals, grid, use_motion=True)}
+    gray["luma difference"] = gray_levels(signals, grid, use_motion=False)
+    found |= {f"{name}, gray levels": x for name, x in gray.items()}
     bases = {f"residual, {n}": residual[n] for n in NORMS}
     bases |= {f"both median, {n}": found[f"both median, {n}"] for n in NORMS}
-    bases |= {f"{name}, grey levels": x for name, x in grey.items()}
-    bases |= {f"{name}, log grey levels": (x / LOG_GREY).log1p() for name, x in grey.items()}
+    bases |= {f"{name}, gray levels": x for name, x in gray.items()}
+    bases |= {f"{name}, log gray levels": (x / LOG_GRAY).log1p() for name, x in gray.items()}
     for name, base in bases.items():
         for weight in (1.0, 4.0):
             found[f"{name}, prior {weight:g}"] = with_prior(base, signals, weight)

@@ -24,8 +24,8 @@ TRUTH = Path(__file__).parents[1] / "tests" / "golden" / "bit_cost_truth.npz"
 def painted(bits: np.ndarray, most: float) -> Image.Image:
     """(rows, cols) bits -> black over red to yellow and white, by log(1 + bits)."""
     x = np.log1p(bits) / np.log1p(most)
-    colours = np.stack([x * 2.2, x * 2.2 - 0.8, x * 4 - 3], axis=-1).clip(0, 1)
-    picture = Image.fromarray((255 * colours).astype(np.uint8))
+    colors = np.stack([x * 2.2, x * 2.2 - 0.8, x * 4 - 3], axis=-1).clip(0, 1)
+    picture = Image.fromarray((255 * colors).astype(np.uint8))
     return picture.resize((WIDTH, WIDTH * bits.shape[0] // bits.shape[1]), Image.Resampling.NEAREST)
 
 

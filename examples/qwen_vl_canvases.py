@@ -54,7 +54,7 @@ def main() -> None:
         canvases = CodecTokenizer(budget_canvases=4, patch=picture["patch_size"], max_pixels=25_000)(CLIP)
         processor, model = build(name)
         prompt = "<|vision_start|><|image_pad|><|vision_end|>" * len(canvases) + "What happens next ?"
-        # do_resize=False: resizing would blend neighbouring blocks, which may be of different frames
+        # do_resize=False: resizing would blend neighboring blocks, which may be of different frames
         inputs = processor(text=prompt, images=list(canvases.images), do_resize=False, return_tensors="pt")
         ours = qwen_images(canvases, name)
         error = (ours["pixel_values"] - inputs["pixel_values"]).abs().max()

@@ -13,7 +13,7 @@ from ov2kit.canvases import CLIP_MEAN, CLIP_STD
 SPECIAL = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 WORDS = ["<unk>", *SPECIAL, "What", "happens", "next", "?"]
 ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 4, 4]}
-#: patch in pixels, and how the released processor of each normalises its pixels
+#: patch in pixels, and how the released processor of each normalizes its pixels
 PICTURES = {
     "Qwen2_5_VL": {"patch_size": 14, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
     "Qwen3VL": {"patch_size": 16, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)},

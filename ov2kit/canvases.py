@@ -189,7 +189,7 @@ class Canvases:
         return torch.bincount(self.clips.long(), minlength=len(self.clip_times())).tolist()
 
     def pixel_values(self, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:
-        """(N, 3*p*p) float32 normalised patches in block layout; a row is (3, p, p) flattened.
+        """(N, 3*p*p) float32 normalized patches in block layout; a row is (3, p, p) flattened.
 
         Args:
             mean: per channel, for pixels in [0, 1]; the CLIP values of the release by default.
@@ -215,7 +215,7 @@ class Canvases:
         return to_block_layout(self.positions, self.merge)
 
     def segments(self, window: int | None = None) -> Segments:
-        """Who sees whom: tokens of one group, or of `window` neighbouring canvases of one clip.
+        """Who sees whom: tokens of one group, or of `window` neighboring canvases of one clip.
 
         Args:
             window: canvases per segment (the release uses 4); by group ids when omitted.
@@ -263,7 +263,7 @@ class Canvases:
 
         Raises:
             CanvasError: names the canvas and the rule that it breaks: a block whose patches are
-                not merge x merge neighbours of one source frame, a position outside the source
+                not merge x merge neighbors of one source frame, a position outside the source
                 grid, a frame without a (finite) time, padding that is not black, blocks out of
                 (frame, row, col) order, an anchor that is not one whole frame, group or clip ids
                 that go back, a clip without times.
@@ -296,7 +296,7 @@ class Canvases:
             corner = real[:, 0]
             whole = torch.cat([corner[:, None, :1].expand(-1, m * m, 1), corner[:, None, 1:] + offsets], dim=2)
             if not torch.equal(real, whole) or (corner[:, 1:] % m).any():
-                raise CanvasError(f"canvas {k}: a block does not hold {m} x {m} neighbouring patches of one frame")
+                raise CanvasError(f"canvas {k}: a block does not hold {m} x {m} neighboring patches of one frame")
             if (corner[:, 1] >= h).any() or (corner[:, 2] >= w).any():
                 raise CanvasError(f"canvas {k}: a source position lies outside the {h} x {w} patch grid")
             frames = sorted(set(corner[:, 0].tolist()))

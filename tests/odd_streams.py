@@ -42,18 +42,18 @@ def field_pictures(path: Path, frames: int = 20, *, mixed: bool = False) -> list
     """H.264 of 32 x 32 PCM fields, a packet each; with `mixed` every third picture is a frame in one packet.
 
     Returns:
-        Grey of each frame.
+        Gray of each frame.
     """
     sps = _Bits().u(8, 77).u(8, 0).u(8, 30).ue(0, 0, 2, 1).u(1, 0).ue(1, 0).u(1, 0).u(1, 0).u(1, 1).u(1, 0).u(1, 0)
     pps = _Bits().ue(0, 0).u(2, 0).ue(0, 0, 0).u(1, 0).u(2, 0).ue(0, 0, 0).u(1, 1).u(2, 0)
     headers = _nal(0x67, sps.end()) + _nal(0x68, pps.end())
-    greys = [40 + 5 * i for i in range(frames)]
+    grays = [40 + 5 * i for i in range(frames)]
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25)
         stream.width = stream.height = 32
         stream.pix_fmt = "yuv420p"
         stream.codec_context.max_b_frames = 0
-        for number, grey in enumerate(greys):
+        for number, gray in enumerate(grays):
             whole = mixed and number % 3 == 2
             for bottom in range(1 if whole else 2):
                 idr = number == 0 and not bottom
@@ -66,14 +66,14 @@ def field_pictures(path: Path, frames: int = 20, *, mixed: bool = False) -> list
                 slice_.ue(0).ue(1)  # quantizer offset 0, no deblocking
                 for _ in range(4 if whole else 2):
                     slice_.ue(25).align()
-                    slice_.bits += format(grey, "08b") * 256 + format(128, "08b") * 128
+                    slice_.bits += format(gray, "08b") * 256 + format(128, "08b") * 128
                 body = _nal(0x65 if idr else 0x61, slice_.end())
                 packet = av.Packet(b"\x00\x00\x00\x01\x09\xf0" + (headers if idr else b"") + body)
                 packet.pts = packet.dts = 2 * number + bottom
                 packet.time_base, packet.stream = Fraction(1, 50), stream
                 packet.is_keyframe = idr
                 out.mux(packet)
-    return greys
+    return grays
 
 
 def hidden(path: Path) -> list[int]:

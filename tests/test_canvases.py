@@ -260,14 +260,14 @@ BROKEN = {
     "half negative": (lambda c: put(c, "positions", (3, 2, 0, 1), 0), "canvas 3: .*only partly padding"),
     "padding not black": (lambda c: put(c, "images", (3, 0, 7, 11), 1), "canvas 3: a padding block is not black"),
     "all padding": (lambda c: put(put(c, "positions", 1, -1), "images", 1, 0), "canvas 1: every block is padding"),
-    "two frames in a block": (lambda c: put(c, "positions", (1, 0, 0, 0), 3), "canvas 1: .*2 x 2 neighbouring"),
+    "two frames in a block": (lambda c: put(c, "positions", (1, 0, 0, 0), 3), "canvas 1: .*2 x 2 neighboring"),
     "patches swapped": (
         lambda c: put(c, "positions", (1, A, A), c.positions[1, A, A].transpose(0, 1)),
-        "canvas 1: .*2 x 2 neighbouring",
+        "canvas 1: .*2 x 2 neighboring",
     ),
     "off the block grid": (
         lambda c: put(c, "positions", (1, A, A, 2), c.positions[1, A, A, 2] + 1),
-        "canvas 1: .*2 x 2 neighbouring",
+        "canvas 1: .*2 x 2 neighboring",
     ),
     "row outside": (
         lambda c: put(c, "positions", (1, B, slice(4, 6), 1), c.positions[1, B, 4:6, 1] + 4),

@@ -156,6 +156,6 @@ def _procedural(encode: Encode) -> Iterator[av.VideoFrame]:
             picture = texture[down : down + height, across : across + width]
             if encode.source == "noise":
                 picture = picture + draw.normal(scale=4, size=picture.shape)
-        grey = np.full((height * 3 // 2, width), 128, dtype=np.uint8)
-        grey[:height] = picture.clip(16, 235)
-        yield av.VideoFrame.from_ndarray(grey, format="yuv420p")
+        gray = np.full((height * 3 // 2, width), 128, dtype=np.uint8)
+        gray[:height] = picture.clip(16, 235)
+        yield av.VideoFrame.from_ndarray(gray, format="yuv420p")

@@ -16,9 +16,9 @@ PIECE = (16, 20)  # macroblocks at most
 _RATE = 3e-3
 _AREAS = 0.4  # weight of the error over areas
 _WITHOUT_QUANTIZER = 0.15  # of the pieces are fitted as if it was not told
-_QUANTIZER = [i for i, name in enumerate(MACROBLOCK_FEATURES) if "quantiser" in name]
+_QUANTIZER = [i for i, name in enumerate(MACROBLOCK_FEATURES) if "quantizer" in name]
 _LOCAL = _QUANTIZER + [len(MACROBLOCK_FEATURES) + i for i, f in enumerate(AROUND) if f in _QUANTIZER]
-_WHOLE = [i for i, name in enumerate(FRAME_FEATURES) if "quantiser" in name]
+_WHOLE = [i for i, name in enumerate(FRAME_FEATURES) if "quantizer" in name]
 _WHOLE += [len(FRAME_FEATURES) + i for i, f in enumerate(FRAME_MEANS) if f in _QUANTIZER]
 
 

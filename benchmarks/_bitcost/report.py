@@ -100,13 +100,13 @@ Encodes made:
 fitted without any clip of its footage.
 
 Correlation: of log(1 + bits), all macroblocks of all frames. Overlap: best 10 % of areas of 2 x 2 macroblocks of
-every 32 frames, chance 0.10. HEVC and VP9: the truth tells coding units; what is larger than a macroblock
+every 32 frames, chance 0.10. HEVC and VP9: the truth is per coding unit; what is larger than a macroblock
 is spread evenly.
 
 {markdown(head, summary)}
 
 `bytes`: the correlation of each estimate with itself counted in whole bytes, as the patched decoder counts
-CABAC: no estimate can be told to be better than that. `missed`: below {REACH[0]} and {REACH[1]}.
+CABAC: no estimate can be measured to be better than that. `missed`: below {REACH[0]} and {REACH[1]}.
 
 {
         markdown(
@@ -116,7 +116,7 @@ CABAC: no estimate can be told to be better than that. `missed`: below {REACH[0]
                 "codec",
                 "frames",
                 "macroblocks",
-                "bits told",
+                "bits counted",
                 "correlation",
                 "overlap",
                 "without I: correlation",

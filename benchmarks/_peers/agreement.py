@@ -14,7 +14,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         jaccard: shared cells / cells of either; `jaccard_random` for cells drawn from the whole
-            clip, `jaccard_timed` for cells drawn anew within each time bin, as many as each has there.
+            clip, `jaccard_timed` for cells drawn again within each time bin, as many as each has there.
         recall: share of B's cells that A has, with the same two chances.
         time: overlap of the two histograms over time bins (1: the same share of blocks in every
             bin); `time_random` for an A spread evenly over the clip.
@@ -46,7 +46,7 @@ def cells(
         blocks: (n, 3) decoded frame index, block row, block column.
         grid: (rows, columns) of blocks in a frame.
         times: (frames,) seconds of each decoded frame, from 0.
-        common: rows and columns to map to; a block goes where its centre lies.
+        common: rows and columns to map to; a block goes where its center lies.
         bin_seconds: width of a time bin.
 
     Returns:

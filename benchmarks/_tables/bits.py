@@ -1,6 +1,6 @@
 """How well bits are found: from results/normalization.md and bitcost.md."""
 
-from benchmarks._tables.markdown import by, read_tables, table
+from benchmarks._tables.markdown import by, once, read_tables, table
 
 _PER = ("frame", "group", "clip")
 
@@ -11,6 +11,29 @@ def _scores() -> dict[str, dict[str, str]]:
 
 def _mean(row: dict[str, str]) -> str:
     return f"{row['mean'].strip('*')} ({row['worst']})"
+
+
+def shares() -> str:
+    """The scores of the README, from chance to estimated bits."""
+    scores = {name: row["mean"].strip("*") for name, row in _scores().items()}
+    nearest = "scoring size, nearest: "
+    estimated = {row[0]: row[1] for row in once("scores-estimated")["rows"]}
+    release = estimated["preset release: estimated bits, log, per frame"]
+    true = estimated["true bits, log, per frame"]
+    rows = {
+        "chance": scores["chance"],
+        "motion + residual, equal weights, scaled per frame (the paper's literal form)": scores[
+            f"{nearest}equal weights, per frame"
+        ],
+        "the same, scaled over the group": scores[f"{nearest}equal weights"],
+        '`preset="paper"` as it runs': scores[f"{nearest}motion x 0.5 + residual, prior 4"],
+        '`preset="release", scores="saliency"`: packet bytes shared out by residual': scores[
+            f"{nearest}bytes shared out"
+        ],
+        "bits per macroblock, estimated (first 96 frames, footage not fitted on)": estimated["estimated bits"],
+        f'`preset="release"` as it runs: the same on the release\'s scale per frame (true bits on it: {true})': release,
+    }
+    return table(["scores", "share"], rows.items())
 
 
 def by_scale() -> str:

@@ -1,8 +1,10 @@
 """Tables as Markdown: written, read back, and put between the markers of a page."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n\n)(.*?)(\n\n<!-- end of table -->)", re.DOTALL)
@@ -27,6 +29,12 @@ def read_tables(name: str) -> list[list[dict[str, str]]]:
             names = [_of(block[0], place) for place in range(len(block[0]))]
             found.append([dict(zip(names, row, strict=True)) for row in block[2:]])
             block = []
+    return found
+
+
+def once(name: str) -> dict[str, Any]:
+    """What was measured once and is kept as it came, with when, how and on which commit."""
+    found: dict[str, Any] = json.loads((RESULTS / "once.json").read_text(encoding="utf-8"))[name]
     return found
 
 

@@ -1,10 +1,9 @@
 """How fast, beside other tools: from results/peers.md, gpu_h200.md and once.json."""
 
-import json
 import re
 
 from benchmarks._peers.tables import geometric_mean
-from benchmarks._tables.markdown import RESULTS, by, read_tables, table
+from benchmarks._tables.markdown import by, once, read_tables, table
 
 _GPU_WAYS = {
     **{name: f"ov2kit {name}" for name in ("sdpa", "varlen", "xformers", "flex")},
@@ -13,10 +12,10 @@ _GPU_WAYS = {
 }
 
 
-def once(name: str) -> str:
-    """A table that was measured once and is kept as it came, with when, how and on which commit."""
-    kept = json.loads((RESULTS / "once.json").read_text(encoding="utf-8"))[name]
-    return table(kept["head"], kept["rows"])
+def kept(name: str) -> str:
+    """A table that was measured once and is kept as it came."""
+    found = once(name)
+    return table(found["head"], found["rows"])
 
 
 def _seconds(cell: str) -> str:
@@ -55,9 +54,8 @@ def aims() -> str:
     mean = by(ours, "clip")["geometric mean"]
     of = by(hour, "one hour")
     mine, tool, decode = (float(of[name]["seconds"]) for name in ("ov2kit", "codec-video-prep", "bare decode"))
-    kept = json.loads((RESULTS / "once.json").read_text(encoding="utf-8"))
-    bits = geometric_mean(float(row[3]) for row in kept["bits-cost"]["rows"])
-    grouping = kept["grouping-hour"]["seconds"]
+    bits = geometric_mean(float(row[3]) for row in once("bits-cost")["rows"])
+    grouping = once("grouping-hour")["seconds"]
     slow = f"{_plain(by(lmms, 'clip')['geometric mean']['lmms-video-utils / ov2kit']):.1f} times"
     decoding = f"{_plain(mean[bare]):.1f} times; {at['x720']:.1f} at 720p and {at['x1080']:.1f} at 1080p"
     rows = [

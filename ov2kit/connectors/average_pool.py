@@ -8,7 +8,7 @@ from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
 
 
 class AveragePool(nn.Module):
-    """Normalise rows, cut each item into equal runs, average every run, one linear layer.
+    """Normalize rows, cut each item into equal runs, average every run, one linear layer.
 
     Runs are consecutive rows, so in block layout a run of merge**2 rows is one block and longer runs
     are strips of blocks; lengths of runs differ by at most one row, the longer ones come first.

@@ -23,11 +23,11 @@ from ov2kit.errors import check_number, check_numbers
 
 
 class ConvAbstractor(nn.Module):
-    """Tokens that know their neighbours on the canvas, in the order `PatchMerger` gives them.
+    """Tokens that know their neighbors on the canvas, in the order `PatchMerger` gives them.
 
     Needs `grids`, as a convolution has to know which rows lie next to each other. Each canvas is worked
-    on by itself; canvases of one size are a batch. On codec canvases, neighbours on the canvas are not
-    always neighbours in the video, and padding blocks take part.
+    on by itself; canvases of one size are a batch. On codec canvases, neighbors on the canvas are not
+    always neighbors in the video, and padding blocks take part.
 
     Args:
         width: channels of the features.

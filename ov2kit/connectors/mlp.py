@@ -10,7 +10,7 @@ from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
 
 
 class MLPConnector(nn.Module):
-    """Put merge x merge neighbours side by side in the channels, normalise, `depth` linear layers.
+    """Put merge x merge neighbors side by side in the channels, normalize, `depth` linear layers.
 
     Unlike `PatchMerger` the norm comes after the shuffle, and the hidden layer has the language
     model's width. Features must be in block layout when merge > 1.

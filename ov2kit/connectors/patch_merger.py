@@ -1,4 +1,4 @@
-"""The released connector: merge x merge neighbours become one token.
+"""The released connector: merge x merge neighbors become one token.
 
 Source: merger of the LLaVA-OneVision-2 vision tower (`model.visual.merger`: ln_q, mlp.0, mlp.2).
 Letters: N rows, C width, m merge.
@@ -12,7 +12,7 @@ from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
 
 
 class PatchMerger(nn.Module):
-    """Normalise each row, put m*m consecutive rows side by side, two linear layers with exact GELU.
+    """Normalize each row, put m*m consecutive rows side by side, two linear layers with exact GELU.
 
     token = W2 gelu(W1 concat(LN(x_1), ..., LN(x_mm)) + b1) + b2, with W1 (m*m*C, m*m*C).
     Always a LayerNorm with bias, also where the tower's blocks use RMSNorm. Features must be in block

@@ -199,7 +199,7 @@ class OneVisionEncoder(nn.Module):
         """Features of packed patches.
 
         Args:
-            pixel_values: (N, channels * p * p) normalised, a row is (channels, p, p) flattened.
+            pixel_values: (N, channels * p * p) normalized, a row is (channels, p, p) flattened.
             positions: (N, 3) source (frame, row, column) of each patch; -1 is padding.
             segments: who sees whom, or `cu_seqlens` (G+1,), which are read back to the host once.
             grid_thw: rows (t, h, w) in patches; only needed if the encoder has windows.

@@ -125,7 +125,7 @@ class OneVisionViT(nn.Module):
         }
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """x: (B, channels, H, W) or (B, channels, T, H, W), normalised -> (B, T*h*w, C), raster order."""
+        """x: (B, channels, H, W) or (B, channels, T, H, W), normalized -> (B, T*h*w, C), raster order."""
         pixel_values, positions, segments, grid = self._packed(x)
         features: Tensor = self.trunk(pixel_values, positions, segments, grid_thw=grid)
         return features.view(len(x), -1, self.embed_dim)

@@ -55,7 +55,7 @@ def test_agreement_tells_time_from_space():
     assert found.space_random == pytest.approx((1 + 4 + 9 + 16) / 10 / 10)
 
 
-def test_cells_follow_times_and_centres():
+def test_cells_follow_times_and_centers():
     times = np.array([0.0, 0.1, 0.2, 0.9, 1.0])  # uneven: index / fps would say otherwise
     blocks = np.array([[0, 0, 0], [2, 3, 5], [3, 1, 2], [4, 3, 0]])
     found = cells(blocks, np.array([4, 6]), times, (2, 3), 0.5)

@@ -486,7 +486,7 @@ def test_leaving_a_loop_early_leaves_nothing_running():
 @pytest.mark.parametrize("size", [(90, 66), (66, 90), (64, 96)])
 @pytest.mark.parametrize("scale", [1, 2])
 def test_rgb_is_the_picture_to_within_a_rounding(tmp_path, size, scale):
-    """Against the colour matrix worked out by hand, also at sizes where swscale's shortcuts fail."""
+    """Against the color matrix worked out by hand, also at sizes where swscale's shortcuts fail."""
     path = encode(tmp_path / "clip.mp4", frames=3, size=size, pix_fmt="yuv444p", options={"crf": "10"})
     shown = (size[0] * scale, size[1] * scale)
     with av.open(str(path)) as container:

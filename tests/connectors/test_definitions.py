@@ -58,7 +58,7 @@ def attention(q, k, v, heads):
     return torch.cat(out, -1)
 
 
-def block_neighbours(raster, merge):
+def block_neighbors(raster, merge):
     """(t, h, w, C) -> the merge x merge patches of each block, row by row, blocks in raster order."""
     t, h, w, _ = raster.shape
     for frame in range(t):
@@ -67,12 +67,12 @@ def block_neighbours(raster, merge):
                 yield raster[frame, row : row + merge, col : col + merge].flatten(0, 1)
 
 
-def test_block_connectors_merge_neighbours_on_the_canvas():
+def test_block_connectors_merge_neighbors_on_the_canvas():
     raster = rows(2, 4, 6, WIDTH)
     merger, mlp = build(PatchMerger, WIDTH, OUT), build(MLPConnector, WIDTH, OUT)
     norm, first, second = mlp.mlp[0], mlp.mlp[1], mlp.mlp[3]
     merged, shuffled = [], []
-    for block in block_neighbours(raster, 2):
+    for block in block_neighbors(raster, 2):
         normed = torch.cat([F.layer_norm(p, (WIDTH,), merger.ln_q.weight, merger.ln_q.bias, 1e-6) for p in block])
         merged.append(merger.mlp[2](F.gelu(merger.mlp[0](normed))))
         shuffled.append(second(F.gelu(first(norm(torch.cat(list(block)))))))
@@ -135,7 +135,7 @@ def test_query_transformer():
 
 
 def conv_block(block, x):
-    """(h, w, D), the 3 x 3 neighbourhood summed by hand with zeros outside."""
+    """(h, w, D), the 3 x 3 neighborhood summed by hand with zeros outside."""
     y = F.silu(block.enter(block.norm(x)))
     h, w, _ = y.shape
     around = torch.zeros_like(y) + block.local.bias
@@ -170,7 +170,7 @@ def test_conv_abstractor_by_merge():
         conv_expected(
             abstractor,
             raster,
-            lambda x: torch.stack([b.mean(0) for b in block_neighbours(x[None], 2)]).view(
+            lambda x: torch.stack([b.mean(0) for b in block_neighbors(x[None], 2)]).view(
                 x.shape[0] // 2, x.shape[1] // 2, -1
             ),
         )

@@ -100,9 +100,7 @@ def read_sizes(folder: Path, names: Sequence[str], max_source_pixels: int) -> tu
         first = first or size
         if size != first:
             sizes = [f"{height} x {width}" for height, width in (first, size)]
-            raise AssetError(
-                f"{folder / name}: canvases must share one size; {names[0]} is {sizes[0]}, it is {sizes[1]}"
-            )
+            raise AssetError(f"{folder / name}: expected every canvas to be {sizes[0]} like {names[0]}, got {sizes[1]}")
         if size[0] * size[1] * len(names) > max_source_pixels:
             raise AssetError(
                 f"{folder}: {len(names)} canvases of {size[0]} x {size[1]} pixels are more than "

@@ -170,7 +170,7 @@ def load_assets(
     is_anchor = anchors(folder, meta, positions, keep, firsts)
     times, rate, times_from = frame_times(folder, meta, positions, fps)
     lossy = names[0].endswith(("jpg", "jpeg"))
-    if lossy:  # padding is black by contract; jpeg lets the neighbours bleed in
+    if lossy:  # padding is black by contract; jpeg lets the neighbors bleed in
         pad = np.repeat(np.repeat(positions[..., 0] < 0, patch, 1), patch, 2)
         pictures[pad] = 0
     provenance = meta["provenance"] if isinstance(meta.get("provenance"), dict) else {"preset": "external"}

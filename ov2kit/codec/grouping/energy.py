@@ -72,7 +72,7 @@ def bin_energy(
 
 
 def smooth_energy(energy: Tensor, radius: int) -> Tensor:
-    """Mean over the neighbours within `radius` bins; (B,) -> (B,), windows cut short at the ends."""
+    """Mean over the neighbors within `radius` bins; (B,) -> (B,), windows cut short at the ends."""
     if radius == 0 or len(energy) < 2:
         return energy
     radius = min(radius, len(energy) - 1)

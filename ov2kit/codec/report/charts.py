@@ -47,7 +47,7 @@ class Plot:
         return round(100 - 100 * min(max(value / self.top, 0.0), 1.0), 2)
 
     def bands(self, spans: Iterable[tuple[float, float]], texts: Sequence[str] = ()) -> None:
-        """Shaded spans of time in turning colours, each with a tooltip and a label above."""
+        """Shaded spans of time in turning colors, each with a tooltip and a label above."""
         spans = list(spans)
         for i, (start, end) in enumerate(spans):
             left, width = self.x(start), max(self.x(end) - self.x(start), 1.0)
@@ -127,6 +127,6 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> str:
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """Coloured keys: (CSS class, text)."""
+    """Colored keys: (CSS class, text)."""
     keys = "".join(f'<span><i class="key {name}"></i>{escape(text)}</span>' for name, text in entries)
     return f'<p class="legend">{keys}</p>'

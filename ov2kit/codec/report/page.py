@@ -271,7 +271,7 @@ def _gallery(facts: Facts) -> str:
         '<p class="hint">Point at a block or touch it to see where it comes from; click a canvas, or tap it twice, to '
         "enlarge it. <b>I</b> is a whole frame, <b>P</b> holds chosen blocks in order of time.</p>"
         '<label class="switch"><input type="checkbox" id="tint"> '
-        "colour blocks by time within their group, blue first, red last</label>"
+        "color blocks by time within their group, blue first, red last</label>"
     ]
     for text, group in zip(_group_texts(facts), facts.group_ids, strict=True):
         figures = []

@@ -52,7 +52,7 @@ def spotlight(cells: NDArray[np.int64], grid: tuple[int, int]) -> str:
 
 
 def heat_layer(counts: NDArray[np.int64], most: int) -> str:
-    """SVG over a frame: each cell of (hb, wb) counts in the heat colour, stronger for more."""
+    """SVG over a frame: each cell of (hb, wb) counts in the heat color, stronger for more."""
     rows, columns = counts.shape
     cells = []
     for level in range(1, 9):  # one path for each of 8 strengths

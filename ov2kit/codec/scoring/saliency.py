@@ -210,16 +210,16 @@ class MotionResidualSaliency(nn.Module):
 
     def _scales(self, magnitude: Tensor | None, residual: Tensor, valid: Tensor, per_frame: bool) -> Tensor:
         """(B, T or 1, 2) float32 scales of motion and residual."""
-        grey = _uint8_percentile(residual.flatten(2), valid, self.q, per_frame).clamp(min=_LEAST_RESIDUAL)
+        gray = _uint8_percentile(residual.flatten(2), valid, self.q, per_frame).clamp(min=_LEAST_RESIDUAL)
         if magnitude is None:
-            pixels = torch.ones_like(grey)
+            pixels = torch.ones_like(gray)
         elif per_frame:
             pixels = percentile(magnitude.flatten(2), self.q)
         else:
             cells = magnitude.shape[2] * magnitude.shape[3]
             counted = None if bool(valid.all()) and not valid.is_cuda else valid.repeat_interleave(cells, 1)
             pixels = percentile(magnitude.flatten(1), self.q, counted)[:, None]
-        return torch.stack([pixels.clamp(min=_LEAST_MOTION), grey], dim=2)
+        return torch.stack([pixels.clamp(min=_LEAST_MOTION), gray], dim=2)
 
     def _block_scores(self, magnitude: Tensor | None, residual: Tensor, scale: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, T, hb, wb) float32 sums of the fused maps."""

@@ -80,7 +80,7 @@ def _spread(table: PacketTable, frames: np.ndarray, count: int, *, even: bool) -
 
 
 def uniform_off_keyframes(table: PacketTable, count: int) -> np.ndarray:
-    """(n,) frames at equal steps over the video, moved to a neighbour where they hit a keyframe.
+    """(n,) frames at equal steps over the video, moved to a neighbor where they hit a keyframe.
 
     Source: frame sampling of the released codec front end.
     """
@@ -92,10 +92,10 @@ def uniform_off_keyframes(table: PacketTable, count: int) -> np.ndarray:
     for place in places.tolist():
         moved = place
         if is_key[place] and place > 0:
-            for neighbour in (place + 1, place - 1):
-                if 0 <= neighbour < total and not is_key[neighbour] and neighbour not in taken:
-                    moved = neighbour
-                    taken.add(neighbour)
+            for neighbor in (place + 1, place - 1):
+                if 0 <= neighbor < total and not is_key[neighbor] and neighbor not in taken:
+                    moved = neighbor
+                    taken.add(neighbor)
                     break
         out.append(moved)
     return np.array(sorted(out), dtype=np.int64)

@@ -1,6 +1,6 @@
 """Motion compensation at scoring resolution: what the reference says a picture should look like.
 
-In whole numbers: positions to an eighth of a pixel, predictions to a grey level, so that every
+In whole numbers: positions to an eighth of a pixel, predictions to a gray level, so that every
 machine gives the same residual. Letters: T frames of h x w pixels, gh x gw motion cells.
 """
 
@@ -18,7 +18,7 @@ _PARTS = 1 << _PART_BITS
 
 
 def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampling = "bilinear") -> Tensor:
-    """|luma - reference at position + motion| in whole grey levels.
+    """|luma - reference at position + motion| in whole gray levels.
 
     Args:
         luma: (T, h, w) uint8.

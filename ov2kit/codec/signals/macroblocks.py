@@ -37,23 +37,23 @@ MACROBLOCK_FEATURES = (
     "vectors / 4",
     "future share",
     "steps between vectors, log",
-    "quantiser changes",
-    "change of quantiser / 8",
+    "quantizer changes",
+    "change of quantizer / 8",
     "size of that / 8",
-    "quantiser less frame mean / 8",
-    "quantiser changes after it",
-    "quantiser changes, share of the 9 around in order",
-    "residual rms over quantiser step, log / 2",
+    "quantizer less frame mean / 8",
+    "quantizer changes after it",
+    "quantizer changes, share of the 9 around in order",
+    "residual rms over quantizer step, log / 2",
 )
 # Averaged over the 3 x 3 macroblocks around as well.
 AROUND_NAMES = (
     "smaller of both, log", "residual rms, log", "residual is 0, share", "gradient, log", "intra share",
-    "vector less its prediction, log", "vector is its prediction", "vectors / 4", "quantiser changes",
+    "vector less its prediction, log", "vector is its prediction", "vectors / 4", "quantizer changes",
 )  # fmt: skip
 AROUND = tuple(MACROBLOCK_FEATURES.index(name) for name in AROUND_NAMES)
 # Of the whole frame; the last ones are means over its macroblocks.
 FRAME_FEATURES = (
-    "packet bits per macroblock, log2 / 4", "is I", "is B", "is compared", "quantiser is known", "quantiser mean / 16",
+    "packet bits per macroblock, log2 / 4", "is I", "is B", "is compared", "quantizer is known", "quantizer mean / 16",
     "frames to the reference, log2 / 4",
 )  # fmt: skip
 FRAME_MEANS = tuple(i for i in AROUND if MACROBLOCK_FEATURES[i] != "vector less its prediction, log")
@@ -117,10 +117,10 @@ def macroblock_signals(
     Args:
         frames: at least one.
         moved: how references are moved: along the ``"vectors"`` of the stream, by ``"estimated"``
-            motion (a few milliseconds per frame), or not at all: ``"difference"``. Quantisers go
+            motion (a few milliseconds per frame), or not at all: ``"difference"``. Quantizers go
             with vectors.
         coded_size: (height, width) that luma was scaled from; that of the first frame by default.
-            Vectors and quantisers of frames that have another size are left out.
+            Vectors and quantizers of frames that have another size are left out.
     """
     size = coded_size or frames[0].coded_size
     rows, cols = macroblock_grid(size)
@@ -255,11 +255,11 @@ def _around(x: Tensor) -> Tensor:
     """(T, n, R, C) means over the 3 x 3 macroblocks around, fewer at the border."""
     count = x.new_ones(1, 1, *x.shape[2:])
     for axis in (2, 3):
-        x, count = (_with_neighbours(y, axis) for y in (x, count))
+        x, count = (_with_neighbors(y, axis) for y in (x, count))
     return x / count
 
 
-def _with_neighbours(x: Tensor, axis: int) -> Tensor:
+def _with_neighbors(x: Tensor, axis: int) -> Tensor:
     out = x.clone()
     inner = x.shape[axis] - 1
     out.narrow(axis, 0, inner).add_(x.narrow(axis, 1, inner))
@@ -339,7 +339,7 @@ def _quarters(cells: Tensor) -> Tensor:
 
 
 def _quantizer_features(quantizer: Tensor) -> tuple[Tensor, ...]:
-    """(T, R, C) each: a macroblock without coefficients repeats the quantiser before it."""
+    """(T, R, C) each: a macroblock without coefficients repeats the quantizer before it."""
     flat = quantizer.flatten(1)
     step = torch.zeros_like(flat)
     step[:, 1:] = flat[:, 1:] - flat[:, :-1]

@@ -29,7 +29,7 @@ def estimate_motion(luma: Tensor, reference: Tensor) -> Tensor:
     Returns:
         (T, gh, gw, 2) float32 displacement (dx, dy) in pixels from a block to where it was in the
         reference; gh = ceil(h / 8), gw = ceil(w / 8). Cells that the search does not cover (a last
-        column or row that is not whole) copy their neighbour.
+        column or row that is not whole) copy their neighbor.
     """
     count, height, width = luma.shape
     rows, columns = height // _CELL, width // _CELL
@@ -43,7 +43,7 @@ def estimate_motion(luma: Tensor, reference: Tensor) -> Tensor:
     source.link_to(search)
     search.link_to(sink)
     graph.configure()
-    # The filter compares a frame with its neighbours on both sides and needs both, so each pair is
+    # The filter compares a frame with its neighbors on both sides and needs both, so each pair is
     # followed by its own frame again.
     for t in range(count):
         for place, picture in enumerate((reference[t], luma[t], luma[t])):

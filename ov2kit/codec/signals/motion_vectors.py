@@ -25,7 +25,7 @@ def rasterize_motion(
 ) -> Tensor:
     """Decoder motion vectors of many frames -> one dense field each, in coded pixels.
 
-    FFmpeg gives one entry per block and reference: its centre (dst_x, dst_y), size (w, h),
+    FFmpeg gives one entry per block and reference: its center (dst_x, dst_y), size (w, h),
     motion / motion_scale from the destination to the source, and source < 0 for a past reference.
     Past entries win; where a cell has only a future one, its negative stands in, so that all of
     the field points to the past. Blocks that stick out of the picture are cut at its border.

@@ -174,6 +174,6 @@ def _divide_blocks(budget: int, aspect: float, most: int) -> tuple[int, int]:
 
 
 def _shown(display_size: tuple[int, int]) -> tuple[int, int]:
-    """Keep slivers inside the aspect ratio that resizing takes: they are padded by stretching."""
+    """Clamp very long or narrow pictures to the 200:1 that `smart_resize` accepts, by stretching the short side."""
     height, width = display_size
     return max(height, -(-width // 200)), max(width, -(-height // 200))

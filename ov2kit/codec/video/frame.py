@@ -69,8 +69,8 @@ class Frame:
             the frame has none (intra pictures, codecs that export none).
         coded_size: (height, width) of this frame before scaling; may change within a stream.
         corrupt: the decoder concealed damage in it.
-        quantizer: (rows, cols) int8 quantiser of each 16-pixel macroblock, as coded; None unless
-            asked for and told (H.264).
+        quantizer: (rows, cols) int8 quantizer of each 16-pixel macroblock, as coded; None unless
+            requested and available (H.264 only).
     """
 
     index: int

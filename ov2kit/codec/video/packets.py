@@ -281,7 +281,7 @@ def _timeline(
         return seconds, packets, not reorders and len(packets) > 0, "frame rate"
     seconds = _without_jumps(pts, dts, nominal)
     missing = np.isnan(seconds)
-    if missing.any():  # straight line between neighbours; these frames are known by output order only
+    if missing.any():  # straight line between neighbors; these frames are known by output order only
         known = np.flatnonzero(~missing)
         seconds[missing] = np.interp(np.flatnonzero(missing), known, seconds[known])
     seconds = seconds - seconds[packets].min()

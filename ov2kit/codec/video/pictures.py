@@ -1,7 +1,7 @@
 """Decoded pictures to RGB and luma at a requested size, scaled by FFmpeg's swscale.
 
-RGB is made as planes (gbrp): swscale then interpolates colour in full and is off by rounding alone,
-where its packed rgb24 is off by 1.6 grey levels on average and takes two to three times as long.
+RGB is made as planes (gbrp): swscale then interpolates color in full and is off by rounding alone,
+where its packed rgb24 is off by 1.6 gray levels on average and takes two to three times as long.
 Scaling comes before turning, so a rotated phone clip costs no more than an upright one.
 """
 

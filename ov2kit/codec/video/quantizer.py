@@ -1,7 +1,7 @@
-"""The quantiser that the decoder used on each macroblock, which stock FFmpeg tells for H.264.
+"""The quantizer that the decoder used on each macroblock, which stock FFmpeg tells for H.264.
 
 Source: AVVideoEncParams of libavutil/video_enc_params.h: blocks, offset and size of a block's
-record, kind and base quantiser of the frame; then x, y, width, height and the difference to the
+record, kind and base quantizer of the frame; then x, y, width, height and the difference to the
 base for each block.
 """
 
@@ -15,10 +15,10 @@ _H264 = 1  # AV_VIDEO_ENC_PARAMS_H264: 0 to 51, six steps double the step size
 
 
 def quantizer_map(frame: Any) -> np.ndarray | None:
-    """(rows, cols) int8 quantiser of each 16-pixel macroblock of a PyAV frame, as coded.
+    """(rows, cols) int8 quantizer of each 16-pixel macroblock of a PyAV frame, as coded.
 
     None where the frame does not tell it: other codecs, or `export_side_data` was not asked for.
-    A macroblock without coefficients repeats the quantiser of the one before it, in raster order.
+    A macroblock without coefficients repeats the quantizer of the one before it, in raster order.
     """
     data = frame.side_data.get("VIDEO_ENC_PARAMS")
     if data is None:

@@ -35,7 +35,7 @@ def open_picture(source: ImageSource, max_source_pixels: int = MAX_SOURCE_PIXELS
         source: a path; a ``data:`` address; encoded bytes, bytearray or memoryview; a binary file object, read from
             its start where it can seek; a PIL image; or an array or tensor of (H, W), (H, W, 1), (H, W, 3), (H, W, 4)
             or with the channels first, of uint8, of uint16 in [0, 65535], or of floats in [0, 1]. PIL's 32-bit
-            integers are taken for 16-bit grey, its floats for grey in [0, 1].
+            integers are taken for 16-bit gray, its floats for gray in [0, 1].
         max_source_pixels: most pixels, known from the header before any of them takes memory.
 
     Raises:
@@ -126,10 +126,10 @@ def _rgb(picture: Image.Image, label: str) -> Image.Image:
     mode = turned.mode
     if mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(turned), label)).convert("RGB")
-    if mode.startswith("I"):  # "I" is what Pillow makes of 16-bit grey in several formats
+    if mode.startswith("I"):  # "I" is what Pillow makes of 16-bit gray in several formats
         values = np.asarray(turned)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise VideoError(f"{label}: expected 16-bit grey in [0, 65535], got {values.min()} to {values.max()}")
+            raise VideoError(f"{label}: expected 16-bit gray in [0, 65535], got {values.min()} to {values.max()}")
         return Image.fromarray(_eight_bits(values.astype(np.uint16), label)).convert("RGB")
     return _on_white(turned)
 

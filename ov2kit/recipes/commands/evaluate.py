@@ -28,7 +28,7 @@ def parser() -> ArgumentParser:
     )
     command.add_argument("--model", required=True, metavar="DIR", help="model directory in the released format")
     command.add_argument("--data", required=True, metavar="FOLDER", help="annotations.json[l] and videos")
-    command.add_argument("--out", required=True, metavar="DIR", help="predictions.jsonl and scores.json; goes on there")
+    command.add_argument("--out", required=True, metavar="DIR", help="predictions.jsonl and scores.json; resumes there")
     command.add_argument("--split", type=str | None, metavar="NAME", help="read NAME.json[l] instead of annotations")
     command.add_argument("--source", default="codec", choices=("codec", "frames"), help="how videos become pictures")
     command.add_argument("--budget_canvases", type=int, default=32, help="canvases or frames per video")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_POOL = 50  # batches of all ranks that are sorted together: similar lengths, yet other neighbours every epoch
+_POOL = 50  # batches of all ranks that are sorted together: similar lengths, yet other neighbors every epoch
 
 
 def plan_batches(

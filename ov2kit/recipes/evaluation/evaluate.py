@@ -1,7 +1,7 @@
 """Ask a model every question of a JumpScore-format folder, and score what it says.
 
 What is wrong with a video is a line of the results; what is wrong with anything else ends the run.
-Every answer is on the disk before the next question; a run that ends early goes on where it
+Every answer is on the disk before the next question; a run that ends early resumes where it
 stopped. Several processes may share the questions: each has its own file, and the one that
 finishes last merges them.
 """

@@ -90,7 +90,7 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
         jobs: in order; a job comes after those it needs.
         work: folder of all results.
         processes: jobs side by side, each in a process of its own with one thread.
-        say: told one line per job.
+        say: called with one line per job.
 
     Returns:
         Key of each job that failed, and why in one line. Jobs that need one of them fail too.

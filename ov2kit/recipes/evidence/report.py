@@ -108,7 +108,7 @@ def _curves(axes: Any, rows: list[dict[str, Any]]) -> None:
         lines.setdefault(name, []).append(row)
     for name, points in lines.items():
         if len(points) == 1 and len(rows) > 1:  # a row beside the grid: a level to compare with
-            axes.axhline(_percent(points)[0], color="grey", linestyle="--", label=name)
+            axes.axhline(_percent(points)[0], color="gray", linestyle="--", label=name)
             continue
         points.sort(key=lambda row: row["label"]["budget"])
         budgets = [row["label"]["budget"] for row in points]

@@ -91,7 +91,7 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Mean of b - a, and its 95 % interval by a bootstrap over seeds and over clips.
 
-    Both are drawn anew, because both are samples: `ov2kit.recipes.paired` draws the items alone, and so speaks of the
+    Both are resampled, because both are samples: `ov2kit.recipes.paired` draws the items alone, and so speaks of the
     trained models at hand and not of the recipe.
 
     Args:

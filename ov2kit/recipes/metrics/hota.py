@@ -71,7 +71,7 @@ def hota_counts(
         predicted_ids: per frame the P track ids, each once: whole numbers or text, as a list, array or tensor.
         target_ids: per frame the G object ids, in the same way.
         similarity: per frame (P, G) in [0, 1], of `box_similarity` or `mask_similarity`.
-        matching: "paper" matches each frame anew at each threshold: most matches first, then
+        matching: "paper" matches each frame separately at each threshold: most matches first, then
             association, then similarity. "trackeval" matches once, by association over the whole
             sequence times similarity, and then drops pairs below the threshold: what the
             public benchmarks' tool does, for numbers to compare with their tables.

@@ -34,7 +34,7 @@ def parse_spans(text: str) -> list[Span]:
     Args:
         text: times as seconds ("3.2", ".5", "3.2 s", "500 ms"), "mm:ss", "hh:mm:ss", "1'05\"", "1 min 5 s",
             "1 hour, 5 minutes and 3 seconds" or "1h30", with a point or a comma before decimals
-            (`commas.settle_commas` tells which commas are).
+            (`commas.settle_commas` decides which commas are).
     """
     text = _ARROW.sub("→", settle_commas(check_type("text", text, str, "a text").lower()))
     times = list(find_times(text))

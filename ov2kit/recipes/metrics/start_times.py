@@ -72,7 +72,7 @@ def _answer_items(answer: str | Sequence[float]) -> list[Any] | None:
 
 
 def _bracketed(text: str) -> list[str]:
-    """Stretches from a ``[`` to the next ``]``; what is nested is not told apart.
+    """Stretches from a ``[`` to the next ``]``; nested ones are not separated.
 
     But where the ``[`` is the first thing in a block fenced as ``json``, up to the last ``]`` before the
     fence that closes the block, with all that is nested.

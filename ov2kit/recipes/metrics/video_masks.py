@@ -35,7 +35,7 @@ def region_iou(predicted: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Ten
 
 
 def boundaries(masks: ArrayLike | Tensor) -> Tensor:
-    """Pixels that differ from their right, lower or lower right neighbour.
+    """Pixels that differ from their right, lower or lower right neighbor.
 
     Args:
         masks: (..., H, W) bool.

@@ -54,7 +54,7 @@ class LlavaOneVision2(nn.Module):
         image_token_id: the token whose embeddings the visual tokens replace.
 
     Raises:
-        ValueError: the widths of two neighbours differ.
+        ValueError: the widths of two neighbors differ.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ class VisualLayout:
         """Who sees whom.
 
         Args:
-            visibility: "group" (canvases of one group), "window" (`window` neighbouring canvases of
+            visibility: "group" (canvases of one group), "window" (`window` neighboring canvases of
                 a clip, as the release cuts them), "canvas" (each by itself) or "full" (a whole clip).
             window: canvases per window.
             device: of `cu_seqlens`.

@@ -64,7 +64,7 @@ def plain_image_messages(
     """Chat messages in which every picture and video is plain pictures.
 
     Give the tokenizers the patch and merge of the other model, and its processor
-    ``do_resize=False``: resizing blends neighbouring blocks, which may be of different frames.
+    ``do_resize=False``: resizing blends neighboring blocks, which may be of different frames.
 
     Args:
         messages: as `Processor` takes them, subtitles included.

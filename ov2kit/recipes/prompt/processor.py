@@ -61,7 +61,7 @@ class Processor:
         system: system text of conversations that begin without one; "auto" takes what the
             tokenizer's chat template writes, None writes no system turn.
         supervise: which assistant turns have labels: "all", "last" or "none".
-        mean: per channel, to normalise pixels in [0, 1].
+        mean: per channel, to normalize pixels in [0, 1].
         std: per channel.
 
     Raises:
@@ -126,7 +126,7 @@ class Processor:
     ) -> "Processor":
         """The processor of a model directory: its tokenizer and its preprocessor_config.json.
 
-        Sizes, normalisation and pixel limits come from the file, and so do the options of a
+        Sizes, normalization and pixel limits come from the file, and so do the options of a
         processor that `save_pretrained` wrote. What is given here rules over both.
 
         Args:

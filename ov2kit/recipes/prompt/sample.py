@@ -26,7 +26,7 @@ class Sample:
     Args:
         input_ids: (S,) int64.
         labels: (S,) int64, the token itself where it is supervised, else -100; not shifted.
-        pixel_values: (N, 3*p*p) float32 normalised patches in block layout; N may be 0.
+        pixel_values: (N, 3*p*p) float32 normalized patches in block layout; N may be 0.
         positions: (N, 3) int32 source (frame, row, column), -1 for padding.
         layout: how the patches lie; covers N patches.
         name: says in reports which record this was.

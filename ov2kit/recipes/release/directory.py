@@ -96,7 +96,7 @@ def save_pretrained(
         state: its state dict, if the weights to write are not those in the module (gathered ones).
         files_from: directory to take the files of tokenizer and processor from; the one that the model
             was read from when omitted.
-        also: called with the directory before it is put in its place, to add files of one's own.
+        also: called with the directory before it is put in its place, to add more files.
         max_shard_bytes: size at which another file of weights is begun.
         overwrite: replace a model directory that is there. Anything else in its place stays.
 

@@ -21,7 +21,7 @@ OWN = "ov2kit"  # where options that no other tool knows are kept
 
 @dataclass(frozen=True)
 class PreprocessorFacts:
-    """How pictures are cut and normalised.
+    """How pictures are cut and normalized.
 
     Args:
         patch: patch edge in pixels.

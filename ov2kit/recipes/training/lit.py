@@ -40,18 +40,18 @@ class LitLlavaOneVision2(pl.LightningModule):
     A checkpoint holds what the constructor needs, so `load_from_checkpoint(path)` asks for no config.
 
     Args:
-        size: name of a size (tiny, small, 2b, 4b, 8b, 30b-a3b), or a whole release config. Of no
-            account where `start` is given.
+        size: name of a size (tiny, small, 2b, 4b, 8b, 30b-a3b), or a whole release config;
+            ignored when `start` is given.
         start: directory of a model in the released format, or a Lightning checkpoint, to start from;
             fresh weights when omitted.
         tokenizer: directory of the tokenizer that a named size is fitted to; the small one when omitted.
-        connector: merger, mlp, resampler, query, pool, average, conv, or the class path of one's own,
+        connector: merger, mlp, resampler, query, pool, average, conv, or a class path,
             which takes (width, out_width, **connector_options); what the start has when omitted.
         connector_options: further arguments of the connector.
         positions: "release" (rotary as released), "exact" (a true rotation), "2d" (rows and columns
             only) or "none"; what the start has when omitted.
         visibility: who sees whom in the encoder: "group" (canvases of one group), "window" (`window`
-            neighbouring canvases, as the release cuts them), "canvas" (each by itself) or "full".
+            neighboring canvases, as the release cuts them), "canvas" (each by itself) or "full".
         window: canvases per window.
         train: learning rate of each part (encoder, connector, language_model, or any longer start of
             a parameter's name); what no part names, or has rate 0, is frozen and in eval mode.

@@ -88,7 +88,7 @@ def write_public(folder: Path, rgb, positions, meta, *, frame_ids=None, suffix="
 
 
 def public_reader(folder: Path):
-    """The steps of the public reader, from its described behaviour: pictures, positions, seconds of each frame."""
+    """The steps of the public reader, from its described behavior: pictures, positions, seconds of each frame."""
     meta = json.loads((folder / "meta.json").read_text())
     pictures = [
         np.load(folder / name) if name.endswith(".npy") else np.asarray(Image.open(folder / name).convert("RGB"))
@@ -556,13 +556,13 @@ BROKEN = {
     "canvas elsewhere": (lambda d: edit_meta(d, canvas_files=["../x/canvas_000.png"]), "plain file names"),
     "names no list": (lambda d: edit_meta(d, canvas_files="canvas_000.png"), "plain file names"),
     "one name too few": (lambda d: edit_meta(d, canvas_files=canvas_names(3, "png")), "32 positions a canvas"),
-    "other size": (resized, "canvas_001.png: canvases must share one size"),
+    "other size": (resized, "canvas_001.png: expected every canvas to be .* like canvas_000.png, got "),
     "positions missing": (lambda d: (d / "src_patch_position.npy").unlink(), "position.npy: the file is missing"),
     "positions cut": (cut("src_patch_position.npy"), "position.npy: not a readable .npy"),
     "positions pickled": (pickled, "position.npy: not a readable .npy"),
     "positions zipped": (zipped, "expected one array, got an archive"),
     "no canvas at all": (no_canvas, "no canvas_"),
-    "npy canvas grey": (npy_of_another_kind, r"canvas_000.npy: a canvas must be \(H, W, 3\) uint8"),
+    "npy canvas gray": (npy_of_another_kind, r"canvas_000.npy: a canvas must be \(H, W, 3\) uint8"),
     "positions flat": (lambda d: np.save(d / "src_patch_position.npy", np.zeros(96, np.int32)), r"\(N, 3\) integers"),
     "positions float": (lambda d: np.save(d / "src_patch_position.npy", np.zeros((96, 3))), "integers, got"),
     "positions huge": (lambda d: np.save(d / "src_patch_position.npy", np.full((96, 3), 2**40)), "do not fit int32"),

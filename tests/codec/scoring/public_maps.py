@@ -55,8 +55,8 @@ def motion_magnitude(
     pixels = vectors.float() / units
     if compensate != "none":
         cells = pixels.flatten(-3, -2)
-        centre = cells.mean(-2) if compensate == "mean" else percentile(cells.transpose(-1, -2).contiguous(), 50.0)
-        pixels = pixels - centre[..., None, None, :]
+        center = cells.mean(-2) if compensate == "mean" else percentile(cells.transpose(-1, -2).contiguous(), 50.0)
+        pixels = pixels - center[..., None, None, :]
     past = torch.hypot(pixels[..., 0], pixels[..., 1])
     if lists == "l0":
         return past

@@ -187,22 +187,22 @@ def test_batches_equal_single_frames(sample):
     assert torch.equal(model.of_frames(frames[:12], stream.info.coded_size).sum((1, 2)).long(), bits)
 
 
-def test_quantiser_is_read_as_the_decoder_has_it(sample):
-    """x264 writes a fixed quantiser where it is told to."""
+def test_quantizer_is_read_as_the_decoder_has_it(sample):
+    """x264 writes a fixed quantizer where it is told to."""
     _, frames = sample
     assert all(f.quantizer is not None and f.quantizer.shape == (23, 40) for f in frames)
     assert len(np.unique(np.stack([f.quantizer for f in frames]))) > 5  # adaptive in this clip
 
 
 @pytest.mark.parametrize("level", [18, 31])
-def test_fixed_quantiser(tmp_path, level):
+def test_fixed_quantizer(tmp_path, level):
     options = {"qp": str(level), "aq-mode": "0", "x264-params": "ipratio=1:pbratio=1"}
     path = encode(tmp_path / "fixed.mp4", frames=8, options=options, bframes=0)
     for frame in decoded(path, range(8))[1]:
         assert (frame.quantizer == level).all()
 
 
-def test_without_vectors_or_quantiser(tmp_path):
+def test_without_vectors_or_quantizer(tmp_path):
     path = encode(tmp_path / "hevc.mp4", codec="libx265", frames=8, options={"x265-params": "log-level=none"})
     stream, frames = decoded(path, range(8))
     assert stream.info.codec == "hevc"

@@ -46,8 +46,8 @@ def test_rasterizing_many_frames_equals_painting_blocks_one_by_one():
                     for dx in range(0, 16, kind[0]):
                         if rng.random() < 0.8:
                             vector = rng.integers(-90, 90, 2)
-                            centre = (x + dx + kind[0] // 2, y + dy + kind[1] // 2)
-                            rows.append((rng.choice([-1, 1]), *kind, *centre, *vector, 4))
+                            center = (x + dx + kind[0] // 2, y + dy + kind[1] // 2)
+                            rows.append((rng.choice([-1, 1]), *kind, *center, *vector, 4))
                             frames.append(frame)
     order = rng.permutation(len(rows))
     rows, frames = [rows[i] for i in order], np.array(frames)[order]

@@ -68,12 +68,12 @@ def test_frames_of_other_headers_are_right_too():
     path = shared_clip("odd/headers_change.flv")
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_type = "NONE"
-        greys = [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
+        grays = [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
     for threads in (1, 2, 4):
         for frame in VideoStream(path, threads=threads).frames([10, 160, 190], size=(270, 480), luma_size=(270, 480)):
-            assert frame.coded_size == greys[frame.index].shape
+            assert frame.coded_size == grays[frame.index].shape
             if frame.index > 100:
-                assert np.abs(frame.luma.numpy().astype(int) - greys[frame.index]).max() <= 20
+                assert np.abs(frame.luma.numpy().astype(int) - grays[frame.index]).max() <= 20
 
 
 def test_jobs_do_not_reach_across_headers(tmp_path):
@@ -94,13 +94,13 @@ def test_jobs_do_not_reach_across_headers(tmp_path):
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_two_fields_are_one_frame(tmp_path, mixed):
-    greys = odd_streams.field_pictures(tmp_path / "fields.ts", mixed=mixed)
+    grays = odd_streams.field_pictures(tmp_path / "fields.ts", mixed=mixed)
     pictures = assert_like_a_plain_decode(tmp_path / "fields.ts", (1, 2))
     table = VideoStream(tmp_path / "fields.ts").packets
     assert len(table) == (34 if mixed else 40)
     assert np.allclose(table.frame_seconds, np.arange(20) / 25)
     assert table.display("nbytes").sum() == table.nbytes.sum()
-    assert [int(p.mean()) for p in pictures] == pytest.approx([(g - 16) * 255 / 219 for g in greys], abs=2)
+    assert [int(p.mean()) for p in pictures] == pytest.approx([(g - 16) * 255 / 219 for g in grays], abs=2)
     canvases = FrameTokenizer(16)(tmp_path / "fields.ts")
     assert len(canvases) == 16
 

@@ -19,7 +19,7 @@ from ov2kit.recipes.prompt.media import open_media
 
 H, W = 40, 60
 PIXELS = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
-GREY = np.arange(H * W, dtype=np.float64).reshape(H, W) / (H * W - 1)
+GRAY = np.arange(H * W, dtype=np.float64).reshape(H, W) / (H * W - 1)
 
 
 def pixels(source, **options):
@@ -68,15 +68,15 @@ def test_a_file_object_can_be_given_twice():
 
 
 @pytest.mark.parametrize("shape", [(H, W), (H, W, 1), (1, H, W)])
-def test_grey_in_every_depth(shape):
-    """16-bit grey and float grey are the same ramp as 8-bit grey, within half a level of the exact one."""
-    exact = np.repeat(GREY[..., None] * 255, 3, axis=2)
+def test_gray_in_every_depth(shape):
+    """16-bit gray and float gray are the same ramp as 8-bit gray, within half a level of the exact one."""
+    exact = np.repeat(GRAY[..., None] * 255, 3, axis=2)
     for array in (
-        np.rint(GREY * 255).astype(np.uint8),
-        np.rint(GREY * 65535).astype(np.uint16),
-        np.rint(GREY * 65535).astype(">u2"),
-        GREY,
-        GREY.astype(np.float16),
+        np.rint(GRAY * 255).astype(np.uint8),
+        np.rint(GRAY * 65535).astype(np.uint16),
+        np.rint(GRAY * 65535).astype(">u2"),
+        GRAY,
+        GRAY.astype(np.float16),
     ):
         got = pixels(array.reshape(shape)).astype(float)
         assert np.abs(got - exact).max() <= 0.63  # half a level, and float16 has 11 bits
@@ -85,10 +85,10 @@ def test_grey_in_every_depth(shape):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "I;16"), ("TIFF", "I;16"), ("TIFF", "F"), ("TIFF", "I"), ("PNG", "L"), ("PNG", "1")]
 )
-def test_grey_files(kind, mode):
+def test_gray_files(kind, mode):
     values = {"I;16": np.uint16, "F": np.float32, "I": np.int32, "L": np.uint8, "1": np.bool_}[mode]
     most = {"I;16": 65535, "F": 1, "I": 65535, "L": 255, "1": 1}[mode]
-    array = (np.rint(GREY * most) if mode != "F" else GREY).astype(values)
+    array = (np.rint(GRAY * most) if mode != "F" else GRAY).astype(values)
     picture = Image.fromarray(array)
     assert picture.mode == mode
     exact = np.repeat(array[..., None].astype(float) / most * 255, 3, axis=2)
@@ -97,14 +97,14 @@ def test_grey_files(kind, mode):
 
 
 def test_what_is_transparent_is_white():
-    """By hand: colour * alpha + white * (1 - alpha)."""
+    """By hand: color * alpha + white * (1 - alpha)."""
     alpha = np.tile(np.linspace(0, 255, W).round().astype(np.uint8), (H, 1))
     a = alpha[..., None] / 255
     rgba = Image.fromarray(np.dstack([PIXELS, alpha]))
     assert np.abs(pixels(rgba) - (PIXELS * a + 255 * (1 - a))).max() <= 1
-    grey = np.rint(GREY * 255).astype(np.uint8)
-    la = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
-    assert np.abs(pixels(encoded(la)) - (grey[..., None] * a + 255 * (1 - a))).max() <= 1
+    gray = np.rint(GRAY * 255).astype(np.uint8)
+    la = Image.merge("LA", [Image.fromarray(gray), Image.fromarray(alpha)])
+    assert np.abs(pixels(encoded(la)) - (gray[..., None] * a + 255 * (1 - a))).max() <= 1
     index = np.arange(H * W).reshape(H, W) % 3
     palette = Image.new("P", (W, H))
     palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
@@ -145,7 +145,7 @@ def test_a_picture_is_turned_as_its_exif_says_in_every_form(tmp_path, orientatio
         (np.full((5, 6), np.nan), r"in \[0, 1\]"),
         (np.zeros((5, 6), np.int64), "int64"),
         (Image.fromarray(np.full((5, 6), 300.0, np.float32)), r"in \[0, 1\], got 300"),
-        (Image.fromarray(np.full((5, 6), 70_000, np.int32)), "16-bit grey"),
+        (Image.fromarray(np.full((5, 6), 70_000, np.int32)), "16-bit gray"),
         (3, "expected a picture, got int"),
         (io.StringIO("text"), "binary mode"),
         (b"", "not a picture"),

@@ -220,9 +220,9 @@ def test_prompts_are_padded_on_the_left_and_hold_no_answer(folder: Path) -> None
         assert data.processor is not None
         texts = data.processor.tokenizer.batch_decode(batch.input_ids)
         assert all("answer" not in text and text.endswith("assistant\n") for text in texts)
-    labelled = list(data.test_dataloader())  # a test compares answers with what was expected
-    assert names(labelled) == names(batches)
-    assert all(bool((batch.labels != -100).any(1).all()) for batch in labelled)
+    labeled = list(data.test_dataloader())  # a test compares answers with what was expected
+    assert names(labeled) == names(batches)
+    assert all(bool((batch.labels != -100).any(1).all()) for batch in labeled)
     assert names(data.val_dataloader()) == names(data.val_dataloader())
 
 

@@ -416,7 +416,7 @@ def test_tensors_are_those_of_the_canvases_in_the_order_of_the_prompt():
     }  # fmt: skip
 
 
-def test_pixels_are_normalised_as_asked():
+def test_pixels_are_normalized_as_asked():
     mean, std = (0.5, 0.4, 0.3), (0.1, 0.2, 0.3)
     sample = processor(mean=mean, std=std)([user(image(IMAGE))])
     assert torch.equal(sample.pixel_values, IMAGE.pixel_values(mean, std))

@@ -21,9 +21,9 @@ class Actor:
     """One object over time.
 
     Args:
-        x: (T,) centre.
+        x: (T,) center.
         ground: (T,) where its shadow lies.
-        colour: RGB, grey levels.
+        color: RGB, gray levels.
         size: of the body.
         air: (T,) height of the feet above the ground.
         squat: (T,) 0 upright .. 1 crouched.
@@ -32,7 +32,7 @@ class Actor:
 
     x: Curve
     ground: Curve
-    colour: Picture
+    color: Picture
     size: float
     air: Curve
     squat: Curve
@@ -70,9 +70,9 @@ def jumper(rng: np.random.Generator, times: Curve, seconds: float, d: Difficulty
         squat += _bump(times, start - 0.1, 0.1) + _bump(times, start + flight + 0.06, 0.08)
         _move(x, times, start, flight, rng.uniform(-d.hop, d.hop))
         landed = start + flight
-    colour = _colour(rng, red=rng.random() >= d.camouflage)
+    color = _color(rng, red=rng.random() >= d.camouflage)
     ground = np.full(len(times), rng.uniform(0.72, 0.9))
-    actor = Actor(x, ground, colour, rng.uniform(0.18, 0.26), air, squat.clip(0, 1), lit=np.zeros(len(times)))
+    actor = Actor(x, ground, color, rng.uniform(0.18, 0.26), air, squat.clip(0, 1), lit=np.zeros(len(times)))
     return actor, [start for start, _ in events]
 
 
@@ -85,7 +85,7 @@ def lamp(rng: np.random.Generator, times: Curve, seconds: float, d: Difficulty) 
         lit += 4 * phase * (1 - phase)
     x, ground = np.full(len(times), _place(rng)), np.full(len(times), rng.uniform(0.72, 0.9))
     never = np.zeros(len(times))
-    actor = Actor(x, ground, _colour(rng, red=True), rng.uniform(0.18, 0.26), never, never, lit * d.glow)
+    actor = Actor(x, ground, _color(rng, red=True), rng.uniform(0.18, 0.26), never, never, lit * d.glow)
     return actor, [start for start, _ in events]
 
 
@@ -104,7 +104,7 @@ def distractor(rng: np.random.Generator, times: Curve, seconds: float, d: Diffic
             _move(x, times, at, takes, rng.uniform(-0.6, 0.6))
         at += takes + (rng.exponential(d.rest) if d.rest else 0.0)
     ground, never = np.full(len(times), rng.uniform(0.72, 0.9)), np.zeros(len(times))
-    return Actor(x, ground, _colour(rng, red=False), rng.uniform(0.18, 0.26), air, squat=never, lit=never)
+    return Actor(x, ground, _color(rng, red=False), rng.uniform(0.18, 0.26), air, squat=never, lit=never)
 
 
 def draw(picture: Picture, actor: Actor, t: int, pan: Curve) -> None:
@@ -116,8 +116,8 @@ def draw(picture: Picture, actor: Actor, t: int, pan: Curve) -> None:
     tall, wide = half * (1 - 0.35 * actor.squat[t]), half * (0.6 + 0.2 * actor.squat[t])
     _ellipse(picture, x, ground, wide * (1 - 0.5 * min(actor.air[t], 0.3)), 0.2 * half, np.float32(0), 0.45)
     middle = ground - air - tall
-    _ellipse(picture, x, middle, wide, tall, actor.colour, 1.0)
-    _ellipse(picture, x, middle - 0.4 * tall, 0.45 * wide, 0.25 * tall, 255 - actor.colour, 1.0)
+    _ellipse(picture, x, middle, wide, tall, actor.color, 1.0)
+    _ellipse(picture, x, middle - 0.4 * tall, 0.45 * wide, 0.25 * tall, 255 - actor.color, 1.0)
     if actor.lit[t] > 0:
         _ellipse(picture, x, middle, wide, tall, np.float32(255), actor.lit[t])
 
@@ -137,17 +137,17 @@ def _move(
     curve += (min(max(here + by, low), high) - here) * phase * phase * (3 - 2 * phase)
 
 
-def _colour(rng: np.random.Generator, *, red: bool) -> Picture:
+def _color(rng: np.random.Generator, *, red: bool) -> Picture:
     low, high = ((190, 20, 20), (245, 80, 80)) if red else ((10, 60, 60), (150, 235, 235))
     return rng.uniform(low, high).astype(np.float32)
 
 
-def _bump(times: Curve, centre: float, width: float) -> Curve:
-    return cast(Curve, np.exp(-(((times - centre) / (0.6 * width)) ** 2)))
+def _bump(times: Curve, center: float, width: float) -> Curve:
+    return cast(Curve, np.exp(-(((times - center) / (0.6 * width)) ** 2)))
 
 
 def _ellipse(
-    picture: Picture, x: float, y: float, a: float, b: float, colour: Picture | np.float32, opacity: float
+    picture: Picture, x: float, y: float, a: float, b: float, color: Picture | np.float32, opacity: float
 ) -> None:
     size = len(picture)
     top, bottom = max(0, int(y - b - 2)), min(size, int(y + b + 3))
@@ -159,4 +159,4 @@ def _ellipse(
     edge = (1 - np.sqrt(u * u + v * v)) * np.float32(min(a, b))  # about the distance to the rim, in pixels
     alpha = ((edge + 0.5).clip(0, 1) * np.float32(opacity))[..., None]
     part = picture[top:bottom, left:right]
-    part += alpha * (colour - part)
+    part += alpha * (color - part)

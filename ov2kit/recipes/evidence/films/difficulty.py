@@ -26,11 +26,11 @@ class Difficulty:
         rest: mean pause of a distractor between two moves; 0 keeps it moving.
         drift: farthest that the camera pans from the middle, at most 0.4.
         snow: share of the picture, from the top, that shows television snow: new noise in every frame.
-        noise: standard deviation of the sensor noise, grey levels of 255.
+        noise: standard deviation of the sensor noise, gray levels of 255.
         lighting: largest relative change of the light.
         switches: sudden changes of the light per second, each by up to `lighting`.
-        texture: contrast of the background, grey levels of 255.
-        camouflage: share of clips in which the jumping object may have any colour; it is red in the others.
+        texture: contrast of the background, gray levels of 255.
+        camouflage: share of clips in which the jumping object may have any color; it is red in the others.
         glow: brightest glow, 1 is white.
     """
 

@@ -72,7 +72,7 @@ def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 64, fp
 
 
 def _snow(rng: np.random.Generator, rows: int, size: int) -> NDArray[np.int64]:
-    """(rows, size, 1) grey cells of 2 x 2 pixels; `size` is even."""
+    """(rows, size, 1) gray cells of 2 x 2 pixels; `size` is even."""
     cells = rng.integers(0, 256, size=(rows // 2 + 1, size // 2, 1))
     return cells.repeat(2, axis=0).repeat(2, axis=1)[:rows]
 

@@ -19,7 +19,7 @@ _THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 
 class LitJumpReadout(lightning.LightningModule):
-    """A `JumpModel` with its loss, optimiser, and scores.
+    """A `JumpModel` with its loss, optimizer, and scores.
 
     The threshold above which a peak is a start is chosen on the validation clips after training, and used for test.
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-PLACE_WAVES = 3  # cosines per axis; half a wave tells the two sides apart
+PLACE_WAVES = 3  # cosines per axis; half a wave distinguishes the two sides
 
 
 class TimeReadout(nn.Module):
@@ -54,7 +54,7 @@ class TimeReadout(nn.Module):
 
         Args:
             tokens: (M, C).
-            place: (M, 2) centre of each token in its source frame, (row, column) as shares of the edges.
+            place: (M, 2) center of each token in its source frame, (row, column) as shares of the edges.
             frame: (M,) int64, which entry of `frame_seconds`, flattened, a token belongs to.
             frame_seconds: (B, F) times of the distinct frames of each clip; NaN where a clip has fewer.
             query_seconds: (Q,) times asked about.

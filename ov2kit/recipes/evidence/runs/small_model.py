@@ -36,7 +36,7 @@ class ClipBatch:
         canvas_patches: patches of one canvas.
         token_frame: (M',) entry of `frame_seconds`, flattened, of each block; -1 is padding.
         canvas_frame: (K,) the same for the first block of each canvas.
-        place: (M', 2) float32 centre of each block in its frame, (row, column) as shares of the edges.
+        place: (M', 2) float32 center of each block in its frame, (row, column) as shares of the edges.
         frame_seconds: (B, F) float32, NaN where a clip has fewer frames.
         starts: answers.
         durations: seconds.

@@ -43,7 +43,7 @@ class Variant:
         size: of the videos, pixels.
         encoding: see `make_jumpset`.
         difficulty: options of `Difficulty` that differ from its defaults, as (name, value) pairs.
-        source: "codec", "frames", or "blank": frames whose pixels are all 0, which tells what guessing is worth.
+        source: "codec", "frames", or "blank": frames whose pixels are all 0, which shows what guessing is worth.
         budget: canvases.
         canvas: edge of a canvas in pixels.
         grouping: "bitcost", "readiness", "fixed" or "container".
@@ -58,7 +58,7 @@ class Variant:
         connector: "merger", "mlp", "resampler", "pool" or "average", as in `recipes.architecture.build_connector`.
         width: channels of the encoder.
         depth: its blocks.
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch: clips per step.
         lr: peak learning rate; what validation chose for the source when omitted, see docs/evidence.md.
 
