@@ -115,7 +115,7 @@ def load_assets(
     Args:
         directory: holds canvas_*.png | jpg | npy, src_patch_position.npy, meta.json and _DONE.
         order: order of the position rows; "auto" finds it by checking that blocks are whole. With
-            an order given, blocks are read as they are; `Canvases.validate` tells what is wrong.
+            an order given, blocks are read as they are; `Canvases.validate` says what is wrong.
         canvases_per_group: group every so many canvases, whatever the directory says.
         fps: frames per second for frame times, when the directory holds no times.
         patch: patch edge in pixels; as meta.json says, else from the counts, when omitted.
@@ -125,7 +125,7 @@ def load_assets(
 
     Raises:
         AssetError: incomplete (no _DONE, a file missing), unreadable, counts or sizes that do not
-            fit, or an order that cannot be told.
+            fit, or an order that cannot be found.
     """
     check_type("directory", directory, (str, os.PathLike), "a path")
     check_choice("order", order, (*get_args(Order), "auto"))

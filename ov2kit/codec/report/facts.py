@@ -29,7 +29,7 @@ class BitCost:
         bin_seconds: width of a bin.
         start_seconds: where bin 0 begins.
         unit: of `energy`.
-        triggers: seconds at which a cut was asked for.
+        triggers: seconds at which a cut was requested.
         cuts: seconds at which it was made.
     """
 
