@@ -1,6 +1,7 @@
 """ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
 
-from ov2kit.codec.assets.folder import load_assets, save_assets
+from ov2kit.codec.assets.loading import load_assets
+from ov2kit.codec.assets.saving import save_assets
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
 from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.codec.scoring.block_scorer import BlockScorer as BlockScorer  # deprecated, so not in __all__

@@ -16,6 +16,7 @@ from ov2kit.codec.assets import files
 from ov2kit.codec.assets.order import Order, Positions, broken_canvas, find_order, to_raster
 from ov2kit.errors import AssetError
 
+KIND, VERSION = "assets", 1
 CANVASES_PER_GROUP = 4  # what the release assumes when a directory says nothing
 
 
@@ -140,3 +141,16 @@ def frame_times(
         raise AssetError(f"{folder / files.META}: neither frame times nor fps; pass fps=")
     times = {frame: frame / rate for frame in sorted(frames)}
     return times, float(rate), "frame index / fps, because the directory has nothing better"
+
+
+def has_pixels(positions: Positions) -> NDArray[np.bool_]:
+    """(K, ..., 3) positions -> (K,) True where at least one patch is not padding."""
+    return np.asarray((positions[..., 0] >= 0).reshape(len(positions), -1).any(axis=1))
+
+
+def is_done_without_mark(folder: Path) -> bool:
+    """The public tool writes no _DONE; its meta.json, with a mark of its own, comes last."""
+    try:
+        return "codec_selector_version" in files.read_meta(folder / files.META)
+    except AssetError:
+        return False

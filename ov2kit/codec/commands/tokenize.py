@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.assets.folder import save_assets
+from ov2kit.codec.assets.saving import save_assets
 from ov2kit.codec.commands.options import add_tokenizer_options, tokenizer_of
 from ov2kit.codec.commands.progress import tokenized
 from ov2kit.codec.provenance.provenance import Provenance

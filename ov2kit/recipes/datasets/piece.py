@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec.assets.folder import load_assets, save_assets
+from ov2kit.codec.assets.loading import load_assets
+from ov2kit.codec.assets.saving import save_assets
 from ov2kit.errors import DataError, check_choice
 from ov2kit.files import write_file
 

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from ov2kit import Canvases
-from ov2kit.codec.assets import folder as assets
+from ov2kit.codec.assets.facts import has_pixels
 from ov2kit.codec.assets.files import asset_name, canvas_names
-from ov2kit.codec.assets.folder import load_assets, save_assets
+from ov2kit.codec.assets.loading import load_assets
 from ov2kit.codec.assets.order import broken_canvas, find_order, from_raster, to_raster
+from ov2kit.codec.assets.saving import save_assets
 from ov2kit.errors import AssetError, CanvasError, OutputError
 from ov2kit.geometry import to_block_layout
 from tests.paths import GOLDEN
@@ -226,7 +227,7 @@ def test_interrupted_save_leaves_what_was_there(tmp_path, monkeypatch, error):
 
     old = make_canvases()
     out = save_assets(old, tmp_path / "clip")
-    monkeypatch.setattr(assets.files, "write_pictures", fail)
+    monkeypatch.setattr("ov2kit.codec.assets.files.write_pictures", fail)
     for target in ("clip", "new"):
         with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt):
             save_assets(make_canvases(signal="luma"), tmp_path / target, overwrite=True)
@@ -399,7 +400,7 @@ def test_groups_of_four_are_counted_after_dropping_padding(tmp_path):
 @pytest.mark.parametrize("case", range(len(DROPS)))
 def test_padding_canvases_are_dropped_as_in_public(case):
     positions = PROMPT[f"drop{case}_positions"].reshape(DROPS[case]["num_canvases"], -1, 3)
-    keep = assets.has_pixels(positions)
+    keep = has_pixels(positions)
     if "exception" in DROPS[case]:  # a partly padded canvas: the reference refuses it, we keep it
         partly = (positions[..., 0] >= 0).any(1) & (positions[..., 0] < 0).any(1)
         assert partly.any()

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from ov2kit import Canvases
-from ov2kit.codec.assets.folder import load_assets, save_assets
+from ov2kit.codec.assets.loading import load_assets
+from ov2kit.codec.assets.saving import save_assets
 from ov2kit.codec.grouping.bitcost import BitCostGrouping
 from ov2kit.codec.report.charts import Plot, clock_text, time_ticks
 from ov2kit.codec.report.facts import Facts, text_rows
