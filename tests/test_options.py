@@ -53,7 +53,8 @@ RECORDS = {
 }  # fmt: skip
 #: protocols, and functions of data alone, without options
 NOT_HERE = {
-    "Connector", "Grouping", "Scorer", "Tokenizer", "even_subset", "packet_columns", "parse_lengths", "read_subtitles",
+    "Connector", "Grouping", "Positions", "Scorer", "Tokenizer", "even_subset", "packet_columns", "parse_lengths",
+    "read_subtitles",
 }  # fmt: skip
 
 SIDE = {"width": 8, "out_width": 8}

@@ -6,14 +6,14 @@ Letters: N packed patches, C width, H heads, D = C / H, p patch in pixels.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ov2kit.encoders.attention import GroupVisibleAttention, Rotation
+from ov2kit.encoders.attention import GroupVisibleAttention
 from ov2kit.encoders.backends.choose import BackendName, check_name
 from ov2kit.encoders.block import Block
 from ov2kit.encoders.checkpoint import ReleaseState, load_state, read_tensors, release_state, write_tensors
@@ -25,7 +25,7 @@ from ov2kit.encoders.pooling_head import PoolingHead
 from ov2kit.encoders.windowed import WindowedAttention
 from ov2kit.encoders.windows import Span, Windows
 from ov2kit.errors import OptionError, check_choice, check_divides, check_flag, check_number, check_numbers, check_type
-from ov2kit.positional import RoPE3D
+from ov2kit.positional import Positions, RoPE3D
 from ov2kit.positional.pairing import EXACT, PAIRINGS, Pairing, RotationTensor, mark
 from ov2kit.segments import Segments
 
@@ -51,7 +51,7 @@ class OneVisionEncoder(nn.Module):
         theta: base of the rotary frequencies.
         pairing: see `ov2kit.positional.rotation`. Left out, it is an exact one until released weights
             are loaded, which expect "release" and set it.
-        position: module with the interface of `RoPE3D`, in its place (for ablations).
+        position: a `Positions` module in place of `RoPE3D` (for ablations).
         frame_window: canvases per segment that `visibility` makes.
         pre_norm: norm after the patch embedding.
         post_norm: norm after the last block.
@@ -104,6 +104,10 @@ class OneVisionEncoder(nn.Module):
         if pairing is not None:
             check_choice("pairing", pairing, PAIRINGS)
         check_type("position", position, nn.Module, "a module with the interface of RoPE3D", optional=True)
+        if not (position is None or isinstance(position, Positions)):
+            raise OptionError(
+                f"position must have the interface of RoPE3D (pairing, embed, a call), got a {type(position).__name__}"
+            )
         flags = {"pre_norm": pre_norm, "post_norm": post_norm, "pooling_head": pooling_head, "shift": shift}
         for name, flag in flags.items():
             check_flag(name, flag)
@@ -219,16 +223,17 @@ class OneVisionEncoder(nn.Module):
                 f"positions must be ({len(pixel_values)}, 3), one row per patch, got {tuple(positions.shape)}"
             )
         x = self.layernorm_pre(self.embeddings(pixel_values))
-        x = cast(Callable[[Tensor, Tensor], Tensor], self.position.embed)(x, positions)
+        place = cast(Positions, self.position)
+        x = place.embed(x, positions)
         sorting = None
         if not torch.compiler.is_compiling() and not self.windowed:
             sorting = equal_lengths_together(segments)
         if sorting is not None:
             segments, order, inverse = sorting
             x, positions = permute(x, order, inverse), positions[order]
-        rotation: Rotation | None = self.position(positions)
+        rotation = place(positions)
         if rotation is not None and not isinstance(rotation[0], RotationTensor):
-            rotation = mark(*rotation, cast(Pairing, self.position.pairing))
+            rotation = mark(*rotation, place.pairing)
         hidden = [x] if with_hidden else []
         windows: dict[tuple[int, int], Windows] = {}
         for block in self.blocks:
@@ -294,7 +299,7 @@ class OneVisionEncoder(nn.Module):
         """
         found = load_state(self, state_dict, prefix)
         if self.pairing_is_open:
-            cast(Any, self.position).pairing = getattr(state_dict, "pairing", None) or "release"
+            cast(Positions, self.position).pairing = getattr(state_dict, "pairing", None) or "release"
         return found
 
     def load_release(self, path: str | os.PathLike[str], prefix: str = "model.visual.") -> tuple[list[str], list[str]]:
@@ -314,7 +319,7 @@ class OneVisionEncoder(nn.Module):
             prefix: put before every name.
             split_qkv: write q, k and v as the separate projections of the stand-alone release.
         """
-        return ReleaseState(release_state(self, prefix, split_qkv=split_qkv), cast(Pairing, self.position.pairing))
+        return ReleaseState(release_state(self, prefix, split_qkv=split_qkv), cast(Positions, self.position).pairing)
 
     def save_release(
         self, path: str | os.PathLike[str], prefix: str = "model.visual.", *, max_shard_bytes: int = 5 * 10**9

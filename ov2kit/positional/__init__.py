@@ -1,10 +1,11 @@
 """Positions to rotations: 3D RoPE, its ablations, and the order of tokens.
 
-Every position module has one interface: `module(positions) -> (cos, sin) or None`,
+Every position module has one interface (`Positions`): `module(positions) -> (cos, sin) or None`,
 `module.embed(x, positions) -> x` and `module.pairing`, so one can stand in for another.
 """
 
 from ov2kit.geometry import from_block_layout, grid_positions, to_block_layout
+from ov2kit.positional.interface import Positions
 from ov2kit.positional.learned import LearnedPositions, NoPositions
 from ov2kit.positional.mrope import MRoPE
 from ov2kit.positional.positions import packed_positions, times_in_seconds, virtual_frames
@@ -15,6 +16,7 @@ __all__ = [
     "LearnedPositions",
     "MRoPE",
     "NoPositions",
+    "Positions",
     "RoPE3D",
     "apply_rope",
     "from_block_layout",

@@ -20,7 +20,7 @@ from ov2kit.encoders import checkpoint as checkpoint_file
 from ov2kit.encoders.config import arguments_from_config
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.ordering import equal_lengths_together
-from ov2kit.positional import LearnedPositions, MRoPE, NoPositions, RoPE3D
+from ov2kit.positional import LearnedPositions, MRoPE, NoPositions, Positions, RoPE3D
 from tests.paths import GOLDEN, ROOT
 
 PREFIX = "model.visual."
@@ -420,3 +420,16 @@ def test_running_the_encoder_on_a_cpu_does_not_import_xformers():
     """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "position", [RoPE3D(32), MRoPE(32, (4, 6, 6)), NoPositions(), LearnedPositions(64)], ids=lambda p: type(p).__name__
+)
+def test_what_may_stand_for_positions(position):
+    assert isinstance(position, Positions)
+    assert small(position=position).position is position
+
+
+def test_a_module_without_the_interface_of_positions_is_refused():
+    with pytest.raises(ValueError, match=r"interface of RoPE3D \(pairing, embed, a call\), got a Linear"):
+        small(position=torch.nn.Linear(3, 3))
