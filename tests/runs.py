@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ov2kit.cli import run
 
-SMALL = ["--config", "debug.yaml", "--data.max_pixels", "4000", "--trainer.limit_val_batches", "0"]
+SMALL = ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", "--trainer.limit_val_batches", "0"]
 
 # no warm-up and one rate throughout: what comes must not depend on how long a run was meant to be
 FLAT = ["--model.min_lr", "1e-3", "--model.warmup_share", "0"]
@@ -25,7 +25,12 @@ class Runs:
     def fit(self, name: str, *arguments: str, status: int = 0, config: list[str] | None = None) -> Path:
         """The folder of a run that ends with this status."""
         out = self.folder / name
-        places = ["--data.cache", str(self.cache), "--out", str(out)]  # last: configs overrule what is before them
+        places = [
+            "--data.loading.cache",
+            str(self.cache),
+            "--out",
+            str(out),
+        ]  # last: configs overrule what is before them
         assert run(["fit", *(SMALL if config is None else config), *arguments, *places]) == status
         return out / "version_0"
 

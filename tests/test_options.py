@@ -29,6 +29,7 @@ from ov2kit.codec import MotionResidualSaliency, RandomSaliency, save_assets
 from ov2kit.errors import Ov2kitError
 from ov2kit.positional.pairing import mark
 from ov2kit.recipes import VisualLayout, build, small_tokenizer
+from ov2kit.recipes.data.options import Sources
 from tests.paths import SAMPLE
 
 #: modules without `__all__` whose classes are public all the same
@@ -37,6 +38,7 @@ ALSO = {
     "ov2kit.recipes.evidence.films.difficulty": ["Difficulty"],
     "ov2kit.recipes.evidence.runs.small_model": ["JumpModel"],
     "ov2kit.recipes.data.visual_tokenizers": ["saliency_options"],
+    "ov2kit.recipes.data.options": ["Sources", "Tokens", "Order", "Loading"],
     "ov2kit.recipes.data.packing": ["PackBuffer"],
     "ov2kit.recipes.training.optim": ["cosine_with_warmup"],
     "ov2kit.recipes.spatial.space": ["Space"],
@@ -163,7 +165,8 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "parse_relation": lambda: {"text": "left"},
     "depth_between": lambda: {"one": 1.0, "other": 2.0},
     "point_track_score": lambda: {"predicted": {}, "truth": {}, "masks": dict},
-    "ConversationData": lambda: {"path": "talks.jsonl"},
+    "ConversationData": lambda: {"sources": Sources("talks.jsonl")},
+    "Sources": lambda: {"path": "talks.jsonl"},
     "Processor": lambda: {"tokenizer": tokenizer()},
     "PackBuffer": lambda: {"capacity": 8},
     "load_assets": lambda: {"directory": save_assets(Canvases(**one_canvas()), "read", overwrite=True)},
@@ -233,7 +236,10 @@ ZERO = {
     "PoolingHead": "eps",
     "grid_positions": "t h w",
     "smart_resize": "height width min_pixels max_pixels",
-    "ConversationData": "val_share max_bad_share min_pixels rank_damping peak_weight decimals num_workers seed",
+    "Sources": "val_share max_bad_share",
+    "Tokens": "min_pixels rank_damping peak_weight decimals",
+    "Order": "seed",
+    "Loading": "num_workers",
     "LitLlavaOneVision2": "answer_batches min_lr warmup_share weight_decay",
     "LlavaOneVision2": "image_token_id",
     "Processor": "decimals",
@@ -256,6 +262,7 @@ ZERO = {
 }
 #: (owner, argument) -> other labels of `WRONG` that are valid there although the annotation does not say so
 VALID: dict[tuple[str, str], set[str]] = {
+    ("ConversationData", "sources"): {"misspelt", "digits", "empty list"},  # a path there is deprecated
     ("RandomSaliency", "seed"): {"minus one"},
     ("saliency_options", "seed"): {"minus one"},
     ("build_tokenizers", "seed"): {"minus one"},
@@ -418,6 +425,7 @@ def test_valid_arguments_are_taken(owner, thing):
         call(owner, thing)
 
 
+@pytest.mark.filterwarnings(r"ignore:ConversationData\(path, option=:DeprecationWarning")
 @pytest.mark.parametrize(("owner", "thing", "argument", "annotation"), CASES)
 def test_wrong_values_are_refused_by_name(owner, thing, argument, annotation):
     valid = VALID.get((owner, argument), set())

@@ -189,13 +189,13 @@ def test_predict_and_faults_keep_the_data(ov2kit, tmp_path):
     os.link(data, tmp_path / "twin.jsonl")
     before = data.read_bytes()
     write_release(tmp_path / "m")
-    common = ("--model.start", "m", "--trainer.accelerator", "cpu", "--data.max_bad_share", "1")
+    common = ("--model.start", "m", "--trainer.accelerator", "cpu", "--data.sources.max_bad_share", "1")
     for command, option in (
         ("predict", ["--predictions", "twin.jsonl"]),
         ("predict", ["--predictions", data]),
-        ("fit", ["--data.faults", "twin.jsonl", "--trainer.max_steps", "1"]),
+        ("fit", ["--data.sources.faults", "twin.jsonl", "--trainer.max_steps", "1"]),
     ):
-        status, errors = ov2kit(command, *common, "--data.path", "mine.jsonl", *option)
+        status, errors = ov2kit(command, *common, "--data.sources.path", "mine.jsonl", *option)
         assert status == 2
         assert "is read by this command" in errors[-1]
         assert data.read_bytes() == before
@@ -241,8 +241,8 @@ def test_a_pipe_is_one_line_everywhere(ov2kit, clip, tmp_path):
         ("ablate", "--config", "p.yaml", "--out", "o"),
         ("generate", "--model", "m", "--prompt", "x"),
         ("fit", "--config", "p.yaml"),
-        ("validate", "--ckpt_path", "last.ckpt", "--data.path", "a.jsonl", "--model.size", "tiny"),
-        ("fit", "--data.path", "p.jsonl", "--model.size", "tiny", "--trainer.accelerator", "cpu"),
+        ("validate", "--ckpt_path", "last.ckpt", "--data.sources.path", "a.jsonl", "--model.size", "tiny"),
+        ("fit", "--data.sources.path", "p.jsonl", "--model.size", "tiny", "--trainer.accelerator", "cpu"),
     ):
         status, errors = ov2kit(*arguments)
         assert status == 2, arguments
@@ -403,8 +403,9 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(ov2kit, tmp_path, smal
 def test_a_full_disk_while_training_is_one_line(ov2kit, tmp_path, small_disk):
     (tmp_path / "d.jsonl").write_text(json.dumps(record()) + "\n")
     status, errors = ov2kit(
-        "fit", "--data.path", "d.jsonl", "--model.size", "tiny", "--model.train.language_model", "1e-3", "--out", "o",
-        "--trainer.accelerator", "cpu", "--trainer.max_steps", "1", "--checkpoint.every_n_train_steps", "1",
+        "fit", "--data.sources.path", "d.jsonl", "--model.size", "tiny", "--model.train.language_model", "1e-3",
+        "--out", "o", "--trainer.accelerator", "cpu", "--trainer.max_steps", "1",
+        "--checkpoint.every_n_train_steps", "1",
     )  # fmt: skip
     assert status == 2
     assert "last.ckpt: cannot be written" in errors[-1] or ".ckpt: cannot be written" in errors[-1]

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 README = ROOT / "README.md"
 #: what else a comment offers, with what it needs beside it
 OFFERED = {
-    "--data.grouping": ["readiness"],
-    "--data.saliency": ["motion", "luma", "random"],
+    "--data.tokens.grouping": ["readiness"],
+    "--data.tokens.saliency": ["motion", "luma", "random"],
     "--model.positions": ["exact", "none"],
     "--model.visibility": ["canvas"],
 }

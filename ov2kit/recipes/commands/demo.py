@@ -72,7 +72,7 @@ def fit_and_ask(folder: Path, convert: ModuleType, generate: ModuleType) -> int:
     question, expected, video = first_turn(_DATA)
     model = folder / "model"
     before = _runs(folder / "runs")
-    options = ["--config", "tiny.yaml", "--out", str(folder / "runs"), "--data.cache", str(folder / "cache")]
+    options = ["--config", "tiny.yaml", "--out", str(folder / "runs"), "--data.loading.cache", str(folder / "cache")]
     if status := _step("fit", fit, options):
         return status
     training = max(_runs(folder / "runs") - before, key=lambda path: path.stat().st_mtime)

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from ov2kit.errors import CheckpointError, OptionError
 from ov2kit.files import refuse_overwriting_inputs
+from ov2kit.recipes.commands.flat_options import sectioned_config, sectioned_flags, sectioned_settings
 from ov2kit.recipes.commands.train_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.model.starting import read_checkpoint
@@ -62,7 +63,7 @@ class RecipeCLI(LightningCLI):
             },
             seed_everything_default=0,
             parser_kwargs={**strict, command: strict},
-            args=[command, *_with_known_configs(arguments)],
+            args=[command, *_with_known_configs(sectioned_flags(arguments, _say))],
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
@@ -88,7 +89,7 @@ class RecipeCLI(LightningCLI):
             parser.set_defaults(
                 {"checkpoint.save_last": True, "checkpoint.save_top_k": 0, "checkpoint.every_n_train_steps": 500}
             )
-        parser.link_arguments("data.tokenizer", "model.tokenizer")
+        parser.link_arguments("data.tokens.tokenizer", "model.tokenizer")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Settings of a checkpoint that is named, by a flag or a config, come first, then configs, then flags."""
@@ -117,10 +118,10 @@ class RecipeCLI(LightningCLI):
                 "FILE or --model.start DIR"
             )
         start, data = config.model.start, config.data
-        if start and data.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
-            data.tokenizer = start
+        if start and data.tokens.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
+            data.tokens.tokenizer = start
         for name in ("path", "val_path", "test_path", "predict_path"):
-            data[name] = _beside_configs(data[name])
+            data.sources[name] = _beside_configs(data.sources[name])
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         config = self.config_init[self.command]
@@ -142,10 +143,11 @@ class RecipeCLI(LightningCLI):
         return super().instantiate_trainer(**options)
 
     def after_instantiate_classes(self) -> None:
-        vision, data = self.model.model.release_config["vision_config"], self.config[self.command].data
+        vision, tokens = self.model.model.release_config["vision_config"], self.datamodule.tokens
         for option, field in (("patch", "patch_size"), ("merge", "spatial_merge_size")):
-            if vision[field] != data[option]:
-                raise ValueError(f"the model has {field} {vision[field]}; set --data.{option} {vision[field]}")
+            if vision[field] != getattr(tokens, option):
+                raise OptionError(f"the model has {field} {vision[field]}; set --data.tokens.{option} {vision[field]}")
+        self.datamodule.connect(self.model)
         path = self.config[self.command].get("ckpt_path")
         if self.checkpoint:
             self._compare(path)
@@ -164,7 +166,7 @@ class RecipeCLI(LightningCLI):
                 f"{path} holds another model than the settings make ({listed(changed)}): set them as they were, or "
                 "start a run of its own from it with --model.start"
             )
-        settings = self.checkpoint.get("ConversationData", {}).get("settings", {})
+        settings = sectioned_settings(self.checkpoint.get("ConversationData", {}).get("settings", {}))
         before = learning(was) | settings
         after = learning(now) | (self.datamodule.settings() if settings else {})
         if self.command == "fit" and (known := self.checkpoint.get("trainer_settings")):
@@ -280,7 +282,7 @@ def _config(name: str) -> str:
     if Path(name).exists() or Path(name).name != name:
         if not Path(name).is_file():
             raise ArgumentError(None, f"{name}: no such config file; shipped: {', '.join(config_names())}")
-        return name
+        return sectioned_config(name, _say)
     for shipped in (CONFIGS / name, CONFIGS / f"{name}.yaml"):
         if shipped.is_file():
             return str(shipped)

@@ -36,9 +36,13 @@ def short_help(command: str, description: str, options: Mapping[str, str]) -> st
     for option, meaning in {**_OPTIONS, **options}.items():
         lines += _entry(option, meaning)
     folder = Path(__file__).parents[1]
+    options_of_data = folder / "data" / "options.py"
     for key, path, name in (
         ("model", folder / "training" / "lit.py", "LitLlavaOneVision2"),
-        ("data", folder / "data" / "datamodule.py", "ConversationData"),
+        ("data.sources", options_of_data, "Sources"),
+        ("data.tokens", options_of_data, "Tokens"),
+        ("data.order", options_of_data, "Order"),
+        ("data.loading", options_of_data, "Loading"),
     ):
         lines += ["", f"{key}:"]
         for option, (default, meaning) in _arguments(path, name).items():
@@ -60,19 +64,25 @@ def _entry(option: str, meaning: str) -> list[str]:
 
 
 def _arguments(path: Path, name: str) -> dict[str, tuple[str, str]]:
-    """Arguments of a class: default as written, and meaning from the docstring."""
+    """Arguments of a class, or fields of a dataclass: default as written, and meaning from the docstring."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     made = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    init = next(node for node in made.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    arguments = init.args
+    meanings = _meanings(ast.get_docstring(made) or "")
+    return {
+        option: ("required" if default is None else ast.unparse(default), meanings.get(option, ""))
+        for option, default in _defaults(made).items()
+    }
+
+
+def _defaults(made: ast.ClassDef) -> dict[str, ast.expr | None]:
+    init = [node for node in made.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    if not init:
+        return {ast.unparse(node.target): node.value for node in made.body if isinstance(node, ast.AnnAssign)}
+    arguments = init[0].args
     named = [*arguments.args[1:], *arguments.kwonlyargs]
     given = [*arguments.defaults, *arguments.kw_defaults]
     defaults = [*[None] * (len(named) - len(given)), *given]
-    meanings = _meanings(ast.get_docstring(made) or "")
-    return {
-        argument.arg: ("required" if default is None else ast.unparse(default), meanings.get(argument.arg, ""))
-        for argument, default in zip(named, defaults, strict=True)
-    }
+    return {argument.arg: default for argument, default in zip(named, defaults, strict=True)}
 
 
 def _meanings(docstring: str) -> dict[str, str]:

@@ -1,12 +1,31 @@
 """Where a run stands in its data, although batches are handed out before they are used."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from ov2kit.errors import DataError
 
 State = dict[str, Any]
 _KEPT = 16  # batches that may have been handed out and not been used yet
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def gather(self, state: State) -> list[State]:
+        """The states of all ranks, in order; all of them must call it."""
+        if self.world_size == 1:
+            return [state]
+        states: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(states, state)
+        return states
 
 
 class Bookmarks:
@@ -15,17 +34,19 @@ class Bookmarks:
     Args:
         start: where the first batch begins.
         facts: what must be the same for a state to mean the same batches; by the names a user sets them by.
+        ranks: where each rank has its own place; all ranks are at one place when omitted.
+        unfinished: how many of the batches that were taken are still at work, asked whenever the state is; when
+            omitted nobody counts what is taken, and all that were handed out count as used.
     """
 
-    def __init__(self, start: State, facts: Mapping[str, Any]) -> None:
-        self.facts = dict(facts)
-        #: how many of the batches since `begin` were used; all that were handed out when None
-        self.used: Callable[[], int] | None = None
-        #: states of all ranks, in order, where each rank has its own; else None
-        self.gather: Callable[[State], list[State]] | None = None
-        self.rank = 0
-        #: batches since `begin` that training took, as far as someone counts them here
-        self.taken = 0
+    def __init__(
+        self,
+        start: State,
+        facts: Mapping[str, Any],
+        ranks: Ranks | None = None,
+        unfinished: Callable[[], int] | None = None,
+    ) -> None:
+        self.facts, self.ranks, self.unfinished = dict(facts), ranks or Ranks(), unfinished
         self.begin(start)
 
     def begin(self, start: State) -> None:
@@ -39,6 +60,10 @@ class Bookmarks:
         self._marks[self.handed] = after
         self._marks.pop(self.handed - _KEPT, None)
 
+    def take(self) -> None:
+        """Training takes the next of the batches that were handed out."""
+        self.taken += 1
+
     def amend(self, after: State) -> None:
         """It turned out that the next batch begins at `after`."""
         self._marks[self.handed] = after
@@ -50,9 +75,8 @@ class Bookmarks:
 
     def state_dict(self) -> State:
         """Where the first batch that was not used begins, as plain numbers and text."""
-        used = self.handed if self.used is None else min(self.used(), self.handed)
-        at = self._marks[used]
-        return {"facts": self.facts, "at": [at] if self.gather is None else self.gather(at)}
+        used = self.handed if self.unfinished is None else min(self.taken - self.unfinished(), self.handed)
+        return {"facts": self.facts, "at": self.ranks.gather(self._marks[used])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where `state_dict` was taken.
@@ -71,4 +95,4 @@ class Bookmarks:
                 f"the checkpoint cannot be continued in the middle of its data: {'; '.join(changed)}. Set it as it "
                 "was, or start a new run from the weights alone"
             )
-        self.begin(dict(state["at"][self.rank if self.gather else 0]))
+        self.begin(dict(state["at"][self.ranks.rank]))

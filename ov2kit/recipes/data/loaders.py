@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.data.bookmarks import Bookmarks, State
+from ov2kit.recipes.data.bookmarks import Bookmarks, Ranks, State
 from ov2kit.recipes.data.dataset import Delivered, Wanted
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
@@ -32,6 +32,7 @@ class PlannedLoader:
         plan: epoch -> what its batches hold, for this rank.
         faults: where faults go.
         facts: see `Bookmarks`.
+        unfinished: see `Bookmarks`.
         same_epoch: every `iter` gives epoch 0 from its start, as validation needs.
     """
 
@@ -42,10 +43,11 @@ class PlannedLoader:
         faults: FaultLog,
         facts: Mapping[str, Any] | None = None,
         *,
+        unfinished: Callable[[], int] | None = None,
         same_epoch: bool = False,
     ) -> None:
         self.feed, self.plan, self.faults, self.same_epoch = feed, plan, faults, same_epoch
-        self.bookmarks = Bookmarks({"epoch": 0, "batch": 0}, facts or {})
+        self.bookmarks = Bookmarks({"epoch": 0, "batch": 0}, facts or {}, unfinished=unfinished)
         self._planned: tuple[int, list[Wanted]] | None = None
 
     def __len__(self) -> int:
@@ -101,6 +103,8 @@ class StreamLoader:
         max_samples: most samples of a row.
         rows_per_epoch: see above.
         facts: see `Bookmarks`.
+        ranks: see `Bookmarks`.
+        unfinished: see `Bookmarks`.
         pin_memory: hand out rows in page-locked memory.
     """
 
@@ -116,6 +120,8 @@ class StreamLoader:
         max_samples: int | None = None,
         rows_per_epoch: int | None = None,
         facts: Mapping[str, Any] | None = None,
+        ranks: Ranks | None = None,
+        unfinished: Callable[[], int] | None = None,
         pin_memory: bool = False,
     ) -> None:
         if rows_per_epoch is not None and rows_per_epoch < 1:
@@ -124,7 +130,7 @@ class StreamLoader:
         self.pad_id, self.length, self.buffer, self.max_samples = pad_id, length, buffer, max_samples
         self.rows_per_epoch, self.pin_memory = rows_per_epoch, pin_memory
         # next: (epoch, sample) to read; held: the same of those that wait; row: rows given of an epoch of so many
-        self.bookmarks = Bookmarks({"next": [0, 0], "held": [], "row": 0}, facts or {})
+        self.bookmarks = Bookmarks({"next": [0, 0], "held": [], "row": 0}, facts or {}, ranks, unfinished)
 
     def __len__(self) -> int:
         """Rows of an epoch, those before a resume included.

@@ -7,6 +7,8 @@ from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset
 from ov2kit.errors import OptionError, check_choice, check_number
 
 SaliencyName = Literal["motion+residual", "motion", "residual", "luma", "random"]
+#: of codec canvases, of sampled frames, of pictures
+VisualTokenizers = tuple[CodecTokenizer, FrameTokenizer, ImageTokenizer]
 
 
 def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def build_tokenizers(
     merge: int = 2,
     threads: int | None = None,
     seed: int = 0,
-) -> tuple[CodecTokenizer, FrameTokenizer, ImageTokenizer]:
+) -> VisualTokenizers:
     """Tokenizers for codec canvases, sampled frames and pictures, with the same budget and canvas.
 
     Args:

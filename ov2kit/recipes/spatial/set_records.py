@@ -16,7 +16,7 @@ from ov2kit.recipes.spatial.scores import true_tracks
 def write_track_records(
     items: Sequence[ReferringItem], path: str | Path, *, every: int = 3, dialect: RecordDialect = "messages"
 ) -> int:
-    """Write one conversation per expression as JSON lines, for `--data.path`; the file appears whole or not at all.
+    """Write one conversation per expression as JSON lines, for `--data.sources.path`; the file appears whole or not.
 
     Sets of pictures become videos in `videos/` beside the file. Expressions that name nothing in sight are left out.
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, check_type
+from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_numbers, check_type
 from ov2kit.recipes.architecture.parts import Positions
 from ov2kit.recipes.model.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.prompt.layout import Visibility
@@ -40,8 +40,8 @@ class LitLlavaOneVision2(pl.LightningModule):
     A checkpoint holds what the constructor needs, so `load_from_checkpoint(path)` asks for no config.
 
     Args:
-        size: name of a size (tiny, small, 2b, 4b, 8b, 30b-a3b), or a whole release config;
-            ignored when `start` is given.
+        size: name of a size (tiny, small, 2b, 4b, 8b, 30b-a3b), or a whole release config; ignored
+            when `start` is given.
         start: directory of a model in the released format, or a Lightning checkpoint, to start from;
             fresh weights when omitted.
         tokenizer: directory of the tokenizer that a named size is fitted to; the small one when omitted.
@@ -133,6 +133,8 @@ class LitLlavaOneVision2(pl.LightningModule):
             self.fresh_parts = ("connector",) if self.model.connector is not started.connector else ()
         freeze_all_but(self.model, self.train_parts)
         self.train()
+        #: reads and writes text; `ConversationData.connect` sets it
+        self.processor: Any = None
         self._sums: Tensor | None = None
         self._seen: Tensor | None = None
         self._prepared = False
@@ -314,7 +316,9 @@ class LitLlavaOneVision2(pl.LightningModule):
         Returns:
             For each row: name, record, answer, expected (None where nothing is supervised), exact.
         """
-        processor = cast(Any, self.trainer).datamodule.processor
+        processor = self.processor
+        if processor is None:
+            raise OptionError("the model has no processor to write answers with: call data.connect(model) first")
         tokenizer = processor.tokenizer
         asked = prompts(batch, processor.pad_id)
         written = self.model.generate(
@@ -339,9 +343,8 @@ class LitLlavaOneVision2(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what `ov2kit convert` needs to make a model directory of the checkpoint alone."""
-        data = getattr(cast(Any, self._trainer), "datamodule", None)
-        if self._files is None and data is not None and hasattr(data, "processor"):
-            self._files = companions_of(data.processor)
+        if self._files is None and self.processor is not None:
+            self._files = companions_of(self.processor)
         checkpoint["ov2kit"] = lightning_entry(self.model, self._files)
         checkpoint["trainer_settings"] = trainer_settings(self._trainer)
 

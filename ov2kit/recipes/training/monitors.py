@@ -50,7 +50,7 @@ class Monitors(Callback):
             if callback.monitor.startswith("val/") and not validates:
                 raise ValueError(
                     f"{name}.monitor {callback.monitor!r} comes from validation, and this run has none: give "
-                    "data.val_path or data.val_share"
+                    "data.sources.val_path or data.sources.val_share"
                 )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

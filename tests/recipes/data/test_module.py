@@ -1,4 +1,4 @@
-"""ConversationData on real clips: bad files, workers, caches, ranks, and the command line's two lines."""
+"""ConversationData on real clips: bad files, workers, caches, ranks, and a config's three lines."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Wanted
 from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.data.visual_tokenizers import build_tokenizers
+from tests.conversation_data import conversation_data
 from tests.paths import ROOT
 from tests.recordings import make_media, mixed_records, talk, write_jsonl
 
@@ -42,9 +43,9 @@ def names(loader: Any) -> list[str]:
     return [name for batch in loader for name in batch.names]
 
 
-def test_two_lines_of_yaml_are_enough(folder: Path, tmp_path: Path) -> None:
-    config = tmp_path / "two.yaml"
-    config.write_text(f"data:\n  path: {folder / 'good.jsonl'}\n")
+def test_three_lines_of_yaml_are_enough(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "three.yaml"
+    config.write_text(f"data:\n  sources:\n    path: {folder / 'good.jsonl'}\n")
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(ConversationData, "data")
     data = parser.instantiate_classes(parser.parse_path(config)).data
@@ -54,7 +55,7 @@ def test_two_lines_of_yaml_are_enough(folder: Path, tmp_path: Path) -> None:
 
 
 def test_every_flag_of_the_tokenizers_arrives(folder: Path) -> None:
-    data = ConversationData(
+    data = conversation_data(
         str(folder / "good.jsonl"), grouping="fixed", saliency="luma", rank_damping=0.1, peak_weight=0.9, block=2,
         budget_tokens=60, min_pixels=3200, max_pixels=9000, preset="release", decimals=2,
     )  # fmt: skip
@@ -90,7 +91,7 @@ def test_saliency_flags_choose_other_blocks_of_the_same_frames(folder: Path) -> 
 
 
 def test_batches_hold_what_the_processor_makes(folder: Path) -> None:
-    data = ConversationData(str(folder / "good.jsonl"), batch_size=3, source="frames", **SMALL)
+    data = conversation_data(str(folder / "good.jsonl"), batch_size=3, source="frames", **SMALL)
     data.setup("fit")
     assert data.processor is not None
     pad = data.processor.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
@@ -105,7 +106,7 @@ def test_batches_hold_what_the_processor_makes(folder: Path) -> None:
 
 def test_packed_rows_hold_every_sample_once(folder: Path, tmp_path: Path) -> None:
     for pack in ("stream", "offline"):
-        data = ConversationData(
+        data = conversation_data(
             str(folder / "good.jsonl"), pack=pack, pack_length=300, pack_samples=3, cache=str(tmp_path), **SMALL
         )  # type: ignore[arg-type]
         data.prepare_data()
@@ -127,7 +128,7 @@ def test_a_bad_file_is_reported_and_skipped(folder: Path, tmp_path: Path, num_wo
     records = [talk(0, "video", "clip_0.mp4"), talk(1, "video", "broken.mp4"), talk(2, "image", "broken.png")]
     records += [talk(i, "text", None) for i in range(3, 8)]
     path = write_jsonl(folder / f"bad{num_workers}.jsonl", [*records, "no json"])
-    data = ConversationData(
+    data = conversation_data(
         str(path), batch_size=2, num_workers=num_workers, max_bad_share=0.4, faults=str(tmp_path / "f.jsonl"), **SMALL
     )
     data.setup("fit")
@@ -148,7 +149,7 @@ def test_a_bad_file_is_reported_and_skipped(folder: Path, tmp_path: Path, num_wo
 
 def test_too_many_bad_files_stop_the_run(folder: Path) -> None:
     records = [talk(i, "video", "broken.mp4") for i in range(2)] + [talk(i, "text", None) for i in range(8)]
-    data = ConversationData(str(write_jsonl(folder / "much.jsonl", records)), max_bad_share=0.1, **SMALL)
+    data = conversation_data(str(write_jsonl(folder / "much.jsonl", records)), max_bad_share=0.1, **SMALL)
     data.setup("fit")
     with pytest.raises(DataError, match=r"2 of 10 records cannot be used, more than max_bad_share=0.1: .*much.jsonl:"):
         list(data.train_dataloader())
@@ -157,7 +158,7 @@ def test_too_many_bad_files_stop_the_run(folder: Path) -> None:
 def test_a_batch_without_a_good_record_gets_another_one(folder: Path) -> None:
     records = [talk(0, "video", "broken.mp4"), talk(1, "video", "broken.mp4"), talk(2, "text", None)]
     path = write_jsonl(folder / "all_bad.jsonl", records)
-    data = ConversationData(str(path), shuffle=False, max_bad_share=0.9, **SMALL)
+    data = conversation_data(str(path), shuffle=False, max_bad_share=0.9, **SMALL)
     data.setup("fit")
     assert names(data.train_dataloader()) == ["text-2"] * 3
     assert data.train_faults is not None
@@ -169,7 +170,7 @@ def test_long_samples_are_skipped_or_truncated_and_reported(folder: Path) -> Non
     path = write_jsonl(folder / "long.jsonl", records)
     kept = {}
     for oversize in ("skip", "truncate"):
-        data = ConversationData(str(path), max_length=100, oversize=oversize, max_bad_share=0.9, **SMALL)  # type: ignore[arg-type]
+        data = conversation_data(str(path), max_length=100, oversize=oversize, max_bad_share=0.9, **SMALL)  # type: ignore[arg-type]
         data.setup("fit")
         kept[oversize] = {batch.names[0]: batch for batch in data.train_dataloader()}
         assert data.train_faults is not None
@@ -186,7 +187,7 @@ def test_long_samples_are_skipped_or_truncated_and_reported(folder: Path) -> Non
 def test_lengths_that_were_given_wrong_are_noticed(folder: Path, tmp_path: Path) -> None:
     lengths = tmp_path / "lengths.txt"
     lengths.write_text("".join(f"{r['id']}:100\n" for r in mixed_records(6, 3, 2)))
-    data = ConversationData(
+    data = conversation_data(
         str(folder / "good.jsonl"), pack="offline", pack_length=300, lengths=str(lengths), max_bad_share=1.0, **SMALL
     )
     data.setup("fit")
@@ -203,7 +204,7 @@ def test_prepared_directories_come_as_they_are(folder: Path, tmp_path: Path) -> 
     canvases = CodecTokenizer(3, max_pixels=56 * 84)(folder / "clip_1.mp4")
     save_assets(canvases, folder / "prepared")
     path = write_jsonl(folder / "prepared.jsonl", [talk(0, "video", "prepared"), talk(1, "video", "clip_1.mp4")])
-    data = ConversationData(str(path), shuffle=False, **SMALL)
+    data = conversation_data(str(path), shuffle=False, **SMALL)
     data.setup("fit")
     one, two = data.train_dataloader()
     assert torch.equal(one.pixel_values, two.pixel_values)
@@ -211,7 +212,7 @@ def test_prepared_directories_come_as_they_are(folder: Path, tmp_path: Path) -> 
 
 
 def test_prompts_are_padded_on_the_left_and_hold_no_answer(folder: Path) -> None:
-    data = ConversationData(str(folder / "good.jsonl"), val_path=str(folder / "good.jsonl"), batch_size=4, **SMALL)
+    data = conversation_data(str(folder / "good.jsonl"), val_path=str(folder / "good.jsonl"), batch_size=4, **SMALL)
     batches = list(data.predict_dataloader())
     assert names(batches) == [r["id"] for r in mixed_records(6, 3, 2)]
     for batch in batches:
@@ -266,7 +267,7 @@ class Suicide:
 
 
 def test_a_dead_worker_is_one_clear_error(folder: Path) -> None:
-    data = ConversationData(str(folder / "good.jsonl"), num_workers=1, **SMALL)
+    data = conversation_data(str(folder / "good.jsonl"), num_workers=1, **SMALL)
     data.setup("fit")
     data.processor = Suicide(data.processor)  # type: ignore[assignment]
     with pytest.raises(DataError, match=r"a data worker died after \d+ deliveries .*num_workers=0"):
@@ -276,8 +277,8 @@ def test_a_dead_worker_is_one_clear_error(folder: Path) -> None:
 
 INTERRUPTED = """
 import sys, time
-from ov2kit.recipes import ConversationData
-data = ConversationData(sys.argv[1], num_workers=2, budget_canvases=3, max_pixels=56 * 84)
+from tests.conversation_data import conversation_data
+data = conversation_data(sys.argv[1], num_workers=2, budget_canvases=3, max_pixels=56 * 84)
 data.setup("fit")
 try:
     while True:
@@ -316,10 +317,10 @@ def gone(group: int) -> bool:
 
 
 def test_ranks_share_an_epoch(folder: Path, tmp_path: Path) -> None:
-    data = ConversationData(str(folder / "good.jsonl"), cache=str(tmp_path), pack="offline", pack_length=300, **SMALL)
+    data = conversation_data(str(folder / "good.jsonl"), cache=str(tmp_path), pack="offline", pack_length=300, **SMALL)
     data.prepare_data()
     data.setup("fit")
-    index = data._index(data.path)
+    index = data._index(data.sources.path)
     lengths = data._records(index, np.arange(11), True).lengths
     ranks = [Records(index, np.arange(11), {"codec": 1.0}, rank=r, world_size=2, lengths=lengths) for r in range(2)]
     for plans in (
@@ -347,15 +348,15 @@ def test_ranks_share_an_epoch(folder: Path, tmp_path: Path) -> None:
 )
 def test_options_that_contradict_each_other(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        ConversationData("all.jsonl", **options)
+        conversation_data("all.jsonl", **options)
 
 
 def test_substitutes_come_from_the_same_set(folder: Path) -> None:
     """A validation record never stands in for a bad one of training."""
     records = [talk(0, "video", "broken.mp4"), talk(1, "text", None), talk(2, "text", None)]
-    data = ConversationData(str(write_jsonl(folder / "set.jsonl", records)), **SMALL)
+    data = conversation_data(str(write_jsonl(folder / "set.jsonl", records)), **SMALL)
     data.setup("fit")
     assert data.processor is not None
-    samples = ConversationDataset(data._index(data.path), data.processor)
+    samples = ConversationDataset(data._index(data.sources.path), data.processor)
     assert BatchDataset(samples, np.array([0, 2]))[Wanted((0,), (0,))].content.names == ("text-2",)
     assert BatchDataset(samples, np.array([0]))[Wanted((0,), (0,))].content is None

@@ -18,6 +18,7 @@ from ov2kit.recipes import Batch, ConversationData
 from ov2kit.recipes.data.faults import Fault, FaultLog
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.prompt.turns import prompts
+from tests.conversation_data import conversation_data
 from tests.recordings import make_media, talk, write_jsonl
 
 SMALL: dict[str, Any] = {"budget_canvases": 2, "max_pixels": 56 * 84}
@@ -53,7 +54,7 @@ def check(batch: Batch, data: ConversationData) -> None:
 
 def used(path: Path, records: int, **options: Any) -> tuple[set[int], set[str]]:
     """Places of the records that two epochs train on, and the lines of those that are bad; each is one of both."""
-    data = ConversationData(str(path), **({"max_bad_share": 1.0} | SMALL | options))
+    data = conversation_data(str(path), **({"max_bad_share": 1.0} | SMALL | options))
     data.setup("fit")
     seen: set[int] = set()
     for _ in range(2):
@@ -97,7 +98,7 @@ def test_a_run_survives_such_a_record(folder: Path, tmp_path: Path) -> None:
     path = write_jsonl(
         folder / "run.jsonl", [{"id": "x", "messages": TRAILING["picture"], "images": ["picture_0.png"]}, GOOD]
     )
-    data = ["--data.path", str(path), "--data.val_path", str(path)]
+    data = ["--data.sources.path", str(path), "--data.sources.val_path", str(path)]
     arguments = ["fit", "--config", "debug.yaml", *data, "--out", str(tmp_path), "--trainer.val_check_interval", "1"]
     assert run(arguments) == 0
     answers = [json.loads(line) for line in (tmp_path / "version_0" / "answers.jsonl").read_text().split("\n") if line]
@@ -109,7 +110,7 @@ def test_pictures_whose_answer_is_cut_off_are_skipped(folder: Path) -> None:
     path = write_jsonl(folder / "cut.jsonl", [{"id": "x", "messages": turns, "images": ["picture_0.png"]}, GOOD])
     lengths = {}
     for most in range(20, 140, 3):  # cut before, in and behind the picture
-        data = ConversationData(str(path), max_length=most, oversize="truncate", max_bad_share=1.0, **SMALL)
+        data = conversation_data(str(path), max_length=most, oversize="truncate", max_bad_share=1.0, **SMALL)
         data.setup("fit")
         with contextlib.suppress(DataError):  # nothing is left for a batch
             for batch in data.train_dataloader():
@@ -232,7 +233,7 @@ def test_records_of_a_list_on_one_line_are_told_apart(folder: Path) -> None:
     assert [index.place(i) for i in range(4)] == [f"{path}:1#{i}" for i in range(1, 5)]
     assert [index.position(i) for i in range(4)] == [0, 1, 2, 3]
     cache = folder / "list-cache"
-    data = ConversationData(str(path), pack="offline", pack_length=120, cache=str(cache), max_bad_share=1.0, **SMALL)
+    data = conversation_data(str(path), pack="offline", pack_length=120, cache=str(cache), max_bad_share=1.0, **SMALL)
     data.prepare_data()
     data.setup("fit")
     names = [name for batch in data.train_dataloader() for name in batch.names]
@@ -257,12 +258,12 @@ def damage(path: Path, at: float) -> None:
 @pytest.mark.parametrize(("at", "num_workers"), [(0.0, 0), (0.02, 0), (0.5, 0), (1.0, 0), (0.5, 1)])
 def test_damaged_canvases_are_made_again_and_counted(at: float, num_workers: int, folder: Path, tmp_path: Path) -> None:
     path = write_jsonl(folder / "cached.jsonl", [talk(0, "image", "picture_0.png"), talk(1, "video", "clip_0.mp4")])
-    plain = ConversationData(str(path), shuffle=False, **SMALL)
+    plain = conversation_data(str(path), shuffle=False, **SMALL)
     wanted = [batch.pixel_values for batch in plain.train_dataloader()]
     cache = tmp_path / "cache"
 
     def epoch() -> tuple[list[torch.Tensor], FaultLog]:
-        data = ConversationData(
+        data = conversation_data(
             str(path), shuffle=False, cache=str(cache), num_workers=num_workers, max_bad_share=0.0, **SMALL
         )
         data.setup("fit")
@@ -287,10 +288,10 @@ def test_damaged_canvases_are_made_again_and_counted(at: float, num_workers: int
 def test_damaged_lengths_are_measured_again(folder: Path, tmp_path: Path) -> None:
     path = write_jsonl(folder / "measured.jsonl", [talk(i, "text", None, words=3 + i) for i in range(4)])
     options: dict[str, Any] = {"pack": "offline", "pack_length": 200, "cache": str(tmp_path), **SMALL}
-    ConversationData(str(path), **options).prepare_data()
+    conversation_data(str(path), **options).prepare_data()
     kept = next(tmp_path.glob("lengths-*.txt"))
     whole = kept.read_bytes()
-    data = ConversationData(str(path), **options)
+    data = conversation_data(str(path), **options)
     for change in (lambda text: text.replace(b":", b":9", 1), lambda text: text[: len(text) // 2], lambda text: b""):
         kept.write_bytes(change(whole))
         data.prepare_data()
@@ -298,7 +299,7 @@ def test_damaged_lengths_are_measured_again(folder: Path, tmp_path: Path) -> Non
     given = tmp_path / "given.txt"
     given.write_bytes(whole.replace(b":", b":9", 1))
     with pytest.raises(DataError, match=r"given\.txt: is damaged"):
-        ConversationData(str(path), **(options | {"lengths": str(given)})).train_dataloader()
+        conversation_data(str(path), **(options | {"lengths": str(given)})).train_dataloader()
     shutil.copyfile(kept, given)
-    rows = list(ConversationData(str(path), **(options | {"lengths": str(given)})).train_dataloader())
+    rows = list(conversation_data(str(path), **(options | {"lengths": str(given)})).train_dataloader())
     assert np.sum([len(row) for row in rows]) == 4

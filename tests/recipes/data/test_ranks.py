@@ -13,7 +13,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-from ov2kit.recipes import ConversationData
+from tests.conversation_data import conversation_data
 from tests.recipes.data.test_resume import Notes, keep_all, trainer
 
 folder = Path(sys.argv[1])
@@ -27,9 +27,9 @@ for name, options in cases.items():
     saved = folder / name
     ranks = {"devices": 2, "strategy": "ddp", "max_epochs": 2}
     whole, rest = Notes(), Notes()
-    trainer(saved, keep_all(saved), **ranks).fit(whole, ConversationData(str(folder / "all.jsonl"), **small, **options))
+    first, data = (conversation_data(str(folder / "all.jsonl"), **small, **options) for _ in range(2))
+    trainer(saved, keep_all(saved), **ranks).fit(whole, first)
     run = trainer(saved, **ranks)
-    data = ConversationData(str(folder / "all.jsonl"), **small, **options)
     run.fit(rest, data, ckpt_path=saved / "step=2.ckpt")
     told[name] = {"whole": whole.seen, "rest": rest.seen}
 (folder / f"rank{run.global_rank}.json").write_text(json.dumps(told))

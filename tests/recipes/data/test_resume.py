@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ov2kit.errors import DataError
 from ov2kit.recipes import Batch, ConversationData
+from tests.conversation_data import conversation_data
 from tests.recordings import make_media, mixed_records, write_jsonl
 
 Row = tuple[tuple[str, ...], int]  # names of a batch, and a checksum of everything in it
@@ -58,7 +59,7 @@ def data(path: Path, **options: Any) -> ConversationData:
     small: dict[str, Any] = {"budget_canvases": 3, "max_pixels": 56 * 84, "max_bad_share": 0.2, "seed": 3}
     small["source"] = "mix"
     small["cache"] = str(path.parent / "cache")  # the same clips again and again
-    return ConversationData(str(path), **(small | options))
+    return conversation_data(str(path), **(small | options))
 
 
 def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:

@@ -80,8 +80,9 @@ def test_two_processes_answer_what_one_does(tmp_path):
     for processes in ("1", "2"):
         target = tmp_path / f"{processes}.jsonl"
         arguments = [
-            "predict", "--ckpt_path", str(trained), "--data.path", str(path), "--data.budget_canvases", "4",
-            "--data.max_pixels", "4000", "--model.answer_tokens", "2", "--trainer.accelerator", "cpu",
+            "predict", "--ckpt_path", str(trained), "--data.sources.path", str(path),
+            "--data.tokens.budget_canvases", "4", "--data.tokens.max_pixels", "4000",
+            "--model.answer_tokens", "2", "--trainer.accelerator", "cpu",
             "--trainer.devices", processes, "--predictions", str(target), "--out", str(tmp_path / "out"),
         ]  # fmt: skip
         if processes == "1":

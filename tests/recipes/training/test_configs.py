@@ -16,6 +16,7 @@ from ov2kit.positional import NoPositions
 from ov2kit.recipes.commands.fit import parser as fit_parser
 from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
+from ov2kit.recipes.data.options import SECTION_OF
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.paths import SAMPLE
 
@@ -26,8 +27,8 @@ CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))
 STAGES = [path for path in CONFIG_FILES if path.name.startswith("stage")]
 # what a config names that only its user has, made small enough for any machine
 SMALL = {
-    "model.size": "tiny", "model.start": "null", "data.max_pixels": "4000",
-    "data.num_workers": "0", "trainer.accelerator": "cpu", "trainer.devices": "1", "trainer.strategy": "auto",
+    "model.size": "tiny", "model.start": "null", "data.tokens.max_pixels": "4000",
+    "data.loading.num_workers": "0", "trainer.accelerator": "cpu", "trainer.devices": "1", "trainer.strategy": "auto",
 }  # fmt: skip
 
 
@@ -58,13 +59,21 @@ def records(tmp_path_factory):
 
 
 def fit(tmp_path, cache, *arguments):
-    assert run(["fit", *arguments, "--out", str(tmp_path), "--data.cache", cache]) == 0
+    assert run(["fit", *arguments, "--out", str(tmp_path), "--data.loading.cache", cache]) == 0
     return rows(tmp_path / "version_0")
 
 
 def rows(folder):
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def leaves(settings, above=""):
+    """Every value of a config by its flag."""
+    if not isinstance(settings, dict):
+        return {above: settings}
+    parts = [leaves(value, f"{above}.{name}" if above else name) for name, value in settings.items()]
+    return {flag: value for part in parts for flag, value in part.items()}
 
 
 def curve(table):
@@ -92,25 +101,29 @@ def test_header_says_what_how_and_on_what(path):
 def test_config_takes_steps(path, tmp_path, cache, records):
     options = {"trainer.max_steps": 2, "trainer.log_every_n_steps": 1}
     if path in STAGES:
-        options |= SMALL | {"data.path": records, "trainer.accumulate_grad_batches": 1}
+        options |= SMALL | {"data.sources.path": records, "trainer.accumulate_grad_batches": 1}
         if "pack:" in path.read_text():
-            options |= {"data.pack_length": 1024, "data.budget_canvases": 4, "data.rows_per_epoch": 2}
+            options |= {
+                "data.order.pack_length": 1024,
+                "data.tokens.budget_canvases": 4,
+                "data.order.rows_per_epoch": 2,
+            }
     table = fit(tmp_path, cache, "--config", path.name, *flags(options))
     losses = curve(table)
     assert len(losses) == 2
     assert all(4 < loss < 8 for loss in losses)  # about ln(vocabulary) before anything is learned
     settings = yaml.safe_load(path.read_text())
     written = yaml.safe_load((tmp_path / "version_0" / "config.yaml").read_text())
-    for part, values in settings.items():
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if f"{part}.{name}" not in options and name not in ("path", "val_path", "cache"):
-                assert written[part][name] == value, f"{part}.{name}"
+    shown = {name: value for name, value in leaves(settings).items() if not name.startswith(tuple(options))}
+    kept = {name for name in shown if name.rpartition(".")[2] not in ("out", "path", "val_path", "cache")}
+    assert len(kept) > 5
+    assert {name: leaves(written).get(name) for name in kept} == {name: shown[name] for name in kept}
 
 
 def test_stages_have_the_shares_and_rates_of_the_recipe():
     read = {path.stem: yaml.safe_load(path.read_text()) for path in STAGES}
     assert read["stage1_align"]["model"]["train"] == {"connector": 1e-4}
-    assert read["stage4_codec"]["data"]["mix"] == {"codec": 0.5, "frames": 0.375, "image": 0.125}
+    assert read["stage4_codec"]["data"]["tokens"]["mix"] == {"codec": 0.5, "frames": 0.375, "image": 0.125}
     for name, settings in read.items():
         model = settings["model"]
         assert model["betas"] == ([0.9, 0.99] if name.startswith("stage1") else [0.9, 0.95])
@@ -118,7 +131,7 @@ def test_stages_have_the_shares_and_rates_of_the_recipe():
         assert (model["min_lr"], model["warmup_share"], model["recompute"]) == (1e-6, 0.002, True)
         assert settings["trainer"]["gradient_clip_val"] == 1.0
         assert settings["trainer"]["precision"] == "bf16-mixed"
-        assert settings["data"].get("pack_length", 32768) == 32768
+        assert settings["data"]["order"].get("pack_length", 32768) == 32768
 
 
 def saliency(cli):
@@ -131,13 +144,13 @@ AXES = {  # flag -> (value, where it must have arrived, what is there)
     "model.positions": ("none", lambda c: type(c.model.model.encoder.position), NoPositions),
     "model.connector": ("resampler", lambda c: type(c.model.model.connector).__name__, "PerceiverResampler"),
     "model.train.encoder": ("0", lambda c: any(p.requires_grad for p in c.model.model.encoder.parameters()), False),
-    "data.source": ("frames", lambda c: c.datamodule.shares, {"frames": 1.0}),
-    "data.grouping": ("fixed", lambda c: c.datamodule.codec.options()["grouping"], "fixed"),
-    "data.saliency": ("random", lambda c: "Random" in saliency(c), True),
-    "data.rank_damping": ("0.7", lambda c: c.datamodule.codec.options()["rank_damping"], 0.7),
-    "data.peak_weight": ("0.1", lambda c: c.datamodule.codec.options()["peak_weight"], 0.1),
-    "data.block": ("2", lambda c: c.datamodule.codec.options()["block"], 2),
-    "data.budget_canvases": ("16", lambda c: c.datamodule.codec.options()["budget_canvases"], 16),
+    "data.tokens.source": ("frames", lambda c: c.datamodule.tokens.shares, {"frames": 1.0}),
+    "data.tokens.grouping": ("fixed", lambda c: c.datamodule.codec.options()["grouping"], "fixed"),
+    "data.tokens.saliency": ("random", lambda c: "Random" in saliency(c), True),
+    "data.tokens.rank_damping": ("0.7", lambda c: c.datamodule.codec.options()["rank_damping"], 0.7),
+    "data.tokens.peak_weight": ("0.1", lambda c: c.datamodule.codec.options()["peak_weight"], 0.1),
+    "data.tokens.block": ("2", lambda c: c.datamodule.codec.options()["block"], 2),
+    "data.tokens.budget_canvases": ("16", lambda c: c.datamodule.codec.options()["budget_canvases"], 16),
 }
 
 
@@ -156,28 +169,27 @@ def test_every_axis_is_one_flag(flag):
         "model.visibility": ["group", "window", "canvas", "full"],
         "model.positions": ["release", "exact", "2d", "none"],
         "model.connector": ["merger", "mlp", "resampler", "query", "pool", "average"],
-        "data.source": ["codec", "frames", "mix"],
-        "data.grouping": ["bitcost", "readiness", "fixed", "container"],
-        "data.saliency": ["motion+residual", "motion", "residual", "luma", "random"],
-        "data.preset": ["paper", "release"],
+        "data.tokens.source": ["codec", "frames", "mix"],
+        "data.tokens.grouping": ["bitcost", "readiness", "fixed", "container"],
+        "data.tokens.saliency": ["motion+residual", "motion", "residual", "luma", "random"],
+        "data.tokens.preset": ["paper", "release"],
     }.items(),
 )
 def test_every_value_of_an_axis_builds(flag, values):
     seen = [RecipeCLI("fit", ["--config", "tiny.yaml", f"--{flag}", value], run=False) for value in values]
-    key, name = flag.split(".")
-    assert [cli.config.fit[key][name] for cli in seen] == values
+    assert [cli.config.fit[flag] for cli in seen] == values
 
 
 @pytest.mark.parametrize(
     "axis",
     [
         ("model.visibility", "canvas"), ("model.positions", "2d"), ("model.connector", "resampler"),
-        ("data.source", "frames"), ("data.block", "2"), ("data.saliency", "luma"),
+        ("data.tokens.source", "frames"), ("data.tokens.block", "2"), ("data.tokens.saliency", "luma"),
     ],
     ids=".".join,
 )  # fmt: skip
 def test_an_axis_changes_what_is_computed(axis, tmp_path, cache):
-    small = ["--config", "debug.yaml", "--trainer.limit_val_batches", "0", "--data.budget_canvases", "8"]
+    small = ["--config", "debug.yaml", "--trainer.limit_val_batches", "0", "--data.tokens.budget_canvases", "8"]
     plain = curve(fit(tmp_path / "plain", cache, *small))
     changed = curve(fit(tmp_path / "changed", cache, *small, f"--{axis[0]}", axis[1]))
     assert len(plain) == len(changed) == 2
@@ -197,17 +209,17 @@ def test_half_precision_loses_little(precision, tmp_path, cache):
     ("arguments", "message"),
     [
         (["--model.visibilty", "full"], "'model.visibilty'; did you mean 'model.visibility'"),
-        (["--data.groupng", "fixed"], "'data.groupng'; did you mean 'data.grouping'"),
+        (["--data.groupng", "fixed"], "'data.groupng'; did you mean 'data.tokens.grouping'"),
         (["--trainer.max_stepz", "3"], "did you mean 'trainer.max_steps'"),
         (["--model.visibility", "ful"], "'group', 'window', 'canvas', 'full'"),
         (["--model.connector", "mergr"], "unknown connector 'mergr'; known: merger"),
         (["--model.train.conector", "1e-3"], "'conector'"),
         (["--model.size", "huge"], "unknown size 'huge'"),
         (["--model.start", "nowhere"], "nowhere: no such file or directory"),
-        (["--data.path", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--data.sources.path", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such file"),
         (["--config", "tny.yaml"], "did you mean tiny.yaml"),
-        (["--data.patch", "16"], "--data.patch 14"),
+        (["--data.tokens.patch", "16"], "set --data.tokens.patch 14"),
         (["--model.min_lr", "much"], "model.min_lr"),
     ],
     ids=lambda value: value[0][2:] if isinstance(value, list) else "",
@@ -244,7 +256,8 @@ def test_help_is_quick_to_print_and_names_every_argument(capsys):
     for path in CONFIG_FILES:
         assert path.name in shown
     names = LitLlavaOneVision2.__init__.__annotations__.keys() - {"return"}
-    assert all(re.search(rf"--model\.{name}\b +\S", shown) for name in names)
+    flags = [f"model.{name}" for name in names] + [f"data.{section}.{name}" for name, section in SECTION_OF.items()]
+    assert all(re.search(rf"--{flag}\s+[^\s-]", shown) for flag in flags)
     assert all(f"--{flag}" in shown for flag in AXES if not flag.startswith("model.train"))
     code = (
         "import sys, ov2kit.cli as c; c.run(['fit', '--help']); "

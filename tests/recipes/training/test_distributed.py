@@ -29,9 +29,10 @@ STEPS = 6
 
 def start(cache, out, *arguments, batch):
     command = [
-        sys.executable, "-m", "ov2kit", "fit", "--config", "debug.yaml", "--data.path", str(cache / "records.jsonl"),
-        "--data.val_path", "null", "--data.cache", str(cache / "canvases"), "--data.max_pixels", "4000",
-        "--data.batch_size", str(batch), "--out", str(out), "--trainer.max_steps", str(STEPS), *arguments,
+        sys.executable, "-m", "ov2kit", "fit", "--config", "debug.yaml",
+        "--data.sources.path", str(cache / "records.jsonl"), "--data.sources.val_path", "null",
+        "--data.loading.cache", str(cache / "canvases"), "--data.tokens.max_pixels", "4000",
+        "--data.order.batch_size", str(batch), "--out", str(out), "--trainer.max_steps", str(STEPS), *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

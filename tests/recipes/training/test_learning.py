@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ov2kit.recipes import ConversationData, LitLlavaOneVision2
+from ov2kit.recipes import LitLlavaOneVision2
 from tests.clips import decoded
+from tests.conversation_data import conversation_data
 from tests.paths import SAMPLE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,7 +58,7 @@ def clips(tmp_path_factory):
 
 
 def data(clips, tmp_path, **options):
-    return ConversationData(
+    return conversation_data(
         str(clips), val_path=str(clips), budget_canvases=4, max_pixels=8_000, batch_size=4, cache=str(tmp_path / "c"),
         **options,
     )  # fmt: skip
@@ -88,6 +89,7 @@ def test_a_tiny_model_learns_real_clips_by_heart(clips, tmp_path):
     pl.seed_everything(0)
     model = LitLlavaOneVision2(train=RATES, warmup_share=0.05, min_lr=1e-4, answer_tokens=32)
     module, losses = data(clips, tmp_path), Losses()
+    module.connect(model)
     trainer(tmp_path, 130, callbacks=[losses]).fit(model, module)
     assert losses.seen[0] > 4.0
     assert losses.seen[-1] < 0.05
@@ -121,7 +123,9 @@ def test_gradients_reach_what_learns_and_nothing_else_moves(clips, tmp_path, fro
 
     gradients = Gradients()
     gradients.reached = set()
-    trainer(tmp_path, 3, callbacks=[gradients]).fit(model, data(clips, tmp_path))
+    module = data(clips, tmp_path)
+    module.connect(model)
+    trainer(tmp_path, 3, callbacks=[gradients]).fit(model, module)
     learning = {name for name in before if not name.startswith(f"{frozen}.")}
     assert gradients.reached == learning
     moved = {name for name, old in before.items() if not torch.equal(old, dict(model.model.named_parameters())[name])}

@@ -243,8 +243,8 @@ def fit(tmp_path, cache):
     def go(name, *arguments):
         """The exit status, the folder of the run, and its losses."""
         out = tmp_path / name
-        fixed = ["--config", "debug.yaml", "--data.max_pixels", "4000", "--trainer.limit_val_batches", "0"]
-        status = run(["fit", *fixed, "--data.cache", cache, "--out", str(out), *arguments])
+        fixed = ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", "--trainer.limit_val_batches", "0"]
+        status = run(["fit", *fixed, "--data.loading.cache", cache, "--out", str(out), *arguments])
         folder = out / "version_0"
         return status, folder, curve(folder) if status != 2 else {}
 
@@ -266,11 +266,11 @@ class Signals:
 
 
 FEEDS = {
-    "batches": ["--data.group_by_length", "true"],
-    "accumulated": ["--data.batch_size", "1", "--trainer.accumulate_grad_batches", "2"],
-    "workers": ["--data.num_workers", "1"],
-    "packed": ["--data.pack", "stream", "--data.pack_length", "700", "--data.batch_size", "1",
-               "--data.rows_per_epoch", "3"],
+    "batches": ["--data.order.group_by_length", "true"],
+    "accumulated": ["--data.order.batch_size", "1", "--trainer.accumulate_grad_batches", "2"],
+    "workers": ["--data.loading.num_workers", "1"],
+    "packed": ["--data.order.pack", "stream", "--data.order.pack_length", "700", "--data.order.batch_size", "1",
+               "--data.order.rows_per_epoch", "3"],
 }  # fmt: skip
 
 
@@ -324,7 +324,7 @@ def test_second_ctrl_c_stops_at_once(fit, monkeypatch):
 def test_data_options_that_changed_are_named(fit, capsys):
     _, folder, _ = fit("a")
     last = str(folder / "checkpoints" / "last.ckpt")
-    assert fit("b", "--ckpt_path", last, "--trainer.max_steps", "4", "--data.batch_size", "3")[0] == 2
+    assert fit("b", "--ckpt_path", last, "--trainer.max_steps", "4", "--data.order.batch_size", "3")[0] == 2
     assert "batch_size was 2 and is 3" in capsys.readouterr().err
 
 
@@ -401,7 +401,7 @@ def test_start_from_a_released_directory_takes_its_tokenizer(fit, tmp_path):
     old.model.save_pretrained(tmp_path / "model", load_tokenizer(None))
     cli = RecipeCLI("fit", ["--config", "debug.yaml", "--model.start", str(tmp_path / "model")], run=False)
     assert apart(cli.model.state_dict(), old.state_dict()) == 0
-    assert cli.datamodule.tokenizer_path == str(tmp_path / "model")
+    assert cli.datamodule.tokens.tokenizer == str(tmp_path / "model")
     assert isinstance(cli.model.model, LlavaOneVision2)
 
 
@@ -423,17 +423,18 @@ def test_validate_test_and_predict_from_a_checkpoint_alone(fit, cache, tmp_path,
     questions = [json.loads(line) for line in (CONFIGS / "sample.jsonl").read_text().splitlines()[:3]]
     path = tmp_path / "three.jsonl"
     path.write_text("".join(json.dumps({**record, "videos": [str(SAMPLE)]}) + "\n" for record in questions))
-    data = ["--data.path", str(path), "--data.val_path", str(path), "--model.answer_tokens", "24"]
+    data = ["--data.sources.path", str(path), "--data.sources.val_path", str(path), "--model.answer_tokens", "24"]
     status, folder, losses = fit("a", "--trainer.max_steps", "45", "--model.min_lr", "1e-3",
-                                 "--model.train.language_model", "3e-3", "--data.batch_size", "3", *data)  # fmt: skip
+                                 "--model.train.language_model", "3e-3",
+                                 "--data.order.batch_size", "3", *data)  # fmt: skip
     assert status == 0
     assert losses[44] < 0.3
     last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
-    data += ["--data.budget_canvases", "4"]
-    data += ["--data.max_pixels", "4000", "--data.cache", cache, "--trainer.accelerator", "cpu"]
+    data += ["--data.tokens.budget_canvases", "4"]
+    data += ["--data.tokens.max_pixels", "4000", "--data.loading.cache", cache, "--trainer.accelerator", "cpu"]
     capsys.readouterr()
     for command, name in (("validate", "val"), ("test", "test")):
-        assert run([command, *last, *data, "--out", str(tmp_path / command), "--data.batch_size", "2"]) == 0
+        assert run([command, *last, *data, "--out", str(tmp_path / command), "--data.order.batch_size", "2"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert found[f"{name}/loss"] < 0.3
         written = lines(tmp_path / command / "version_0" / "answers.jsonl")
@@ -452,7 +453,7 @@ def lines(path):
 
 def test_flags_overrule_the_settings_of_a_checkpoint(fit, tmp_path):
     _, folder, _ = fit("a", "--model.visibility", "full", "--model.window", "3")
-    last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), "--data.path", "sample.jsonl"]
+    last = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), "--data.sources.path", "sample.jsonl"]
     cli = RecipeCLI("validate", [*last, "--model.window", "2"], run=False)
     assert (cli.model.visibility, cli.model.window) == ("full", 2)
 

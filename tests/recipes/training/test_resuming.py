@@ -45,8 +45,8 @@ def written(path: Path, text: str) -> str:
 
 def asked(cache, tmp_path):
     return [
-        "--data.path", "sample.jsonl", "--data.budget_canvases", "4", "--data.max_pixels", "4000",
-        "--data.cache", str(cache), "--trainer.accelerator", "cpu", "--model.answer_tokens", "2",
+        "--data.sources.path", "sample.jsonl", "--data.tokens.budget_canvases", "4", "--data.tokens.max_pixels", "4000",
+        "--data.loading.cache", str(cache), "--trainer.accelerator", "cpu", "--model.answer_tokens", "2",
         "--out", str(tmp_path / "out"),
     ]  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_a_checkpoint_in_a_config_counts_like_the_flag(resampled, runs, tmp_path
     folder, whole = resampled
     config = written(tmp_path / "mine.yaml", f"ckpt_path: {last(folder)}\ntrainer:\n  max_steps: 4\n")
     both = ["--config", config]
-    cli = RecipeCLI("fit", ["--config", "debug.yaml", "--data.max_pixels", "4000", *both], run=False)
+    cli = RecipeCLI("fit", ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", *both], run=False)
     assert type(cli.model.model.connector).__name__ == "PerceiverResampler"
     assert cli.model.visibility == "canvas"
     rest = runs.fit("b", *both)
@@ -73,7 +73,7 @@ def test_a_checkpoint_in_a_config_is_what_is_asked(command, resampled, cache, tm
     found = []
     for number, named in enumerate((["--config", config], ["--ckpt_path", path])):
         target = tmp_path / f"{number}.jsonl"
-        more = ["--predictions", str(target)] if command == "predict" else ["--data.val_path", "sample.jsonl"]
+        more = ["--predictions", str(target)] if command == "predict" else ["--data.sources.val_path", "sample.jsonl"]
         assert run([command, *named, *more, *asked(cache, tmp_path)]) == 0
         out = capsys.readouterr().out
         found.append(target.read_text(encoding="utf-8") if command == "predict" else json.loads(out))
@@ -84,7 +84,7 @@ def test_a_checkpoint_in_a_config_is_what_is_asked(command, resampled, cache, tm
 def test_a_flag_overrules_the_checkpoint_of_a_config(resampled, plain, tmp_path):
     config = written(tmp_path / "mine.yaml", f"ckpt_path: {last(resampled[0])}\n")
     both = ["--config", config, "--ckpt_path", str(last(plain))]
-    cli = RecipeCLI("fit", ["--config", "debug.yaml", "--data.max_pixels", "4000", *both], run=False)
+    cli = RecipeCLI("fit", ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", *both], run=False)
     assert type(cli.model.model.connector).__name__ == "PatchMerger"
 
 
@@ -101,7 +101,7 @@ def test_another_connector_is_one_error_that_names_both(command, where, resample
 
 def test_another_size_is_one_error_that_names_both(plain, cache, tmp_path, capsys):
     arguments = ["--ckpt_path", str(last(plain)), "--model.size", "small", *asked(cache, tmp_path)]
-    assert run(["validate", *arguments, "--data.val_path", "sample.jsonl"]) == 2
+    assert run(["validate", *arguments, "--data.sources.val_path", "sample.jsonl"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "holds another model" in error
     assert "vision_config." in error
@@ -112,7 +112,7 @@ def test_another_size_is_one_error_that_names_both(plain, cache, tmp_path, capsy
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_random_weights_are_not_asked(command, cache, tmp_path, capsys):
-    assert run([command, *asked(cache, tmp_path), "--data.val_path", "sample.jsonl"]) == 2
+    assert run([command, *asked(cache, tmp_path), "--data.sources.val_path", "sample.jsonl"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"error: {command} needs a trained model" in error
     assert not (tmp_path / "out").exists()
@@ -129,14 +129,14 @@ def test_a_start_whose_connector_is_replaced_is_not_asked(plain, cache, tmp_path
 
 
 CHANGES = {
-    "data.budget_canvases": ("8", "data.budget_canvases 4 -> 8"),
-    "data.max_pixels": ("8000", "data.max_pixels 4000 -> 8000"),
-    "data.grouping": ("fixed", "data.grouping 'bitcost' -> 'fixed'"),
-    "data.saliency": ("residual", "data.saliency 'motion+residual' -> 'residual'"),
-    "data.preset": ("release", "data.preset 'paper' -> 'release'"),
-    "data.rank_damping": ("0.7", "data.rank_damping 0.35 -> 0.7"),
-    "data.decimals": ("2", "data.decimals 1 -> 2"),
-    "data.source": ("frames", "data.source 'codec' -> 'frames'"),
+    "data.tokens.budget_canvases": ("8", "data.tokens.budget_canvases 4 -> 8"),
+    "data.tokens.max_pixels": ("8000", "data.tokens.max_pixels 4000 -> 8000"),
+    "data.tokens.grouping": ("fixed", "data.tokens.grouping 'bitcost' -> 'fixed'"),
+    "data.tokens.saliency": ("residual", "data.tokens.saliency 'motion+residual' -> 'residual'"),
+    "data.tokens.preset": ("release", "data.tokens.preset 'paper' -> 'release'"),
+    "data.tokens.rank_damping": ("0.7", "data.tokens.rank_damping 0.35 -> 0.7"),
+    "data.tokens.decimals": ("2", "data.tokens.decimals 1 -> 2"),
+    "data.tokens.source": ("frames", "data.tokens.source 'codec' -> 'frames'"),
     "model.visibility": ("full", "model.visibility 'group' -> 'full'"),
     "model.positions": ("none", "model.positions 'release' -> 'none'"),
     "model.train.encoder": ("0.1", "model.train.encoder 0.001 -> 0.1"),
@@ -148,7 +148,7 @@ CHANGES = {
 @pytest.mark.parametrize("flag", CHANGES)
 def test_going_on_as_another_run_is_refused(flag, plain, cache):
     value, message = CHANGES[flag]
-    fixed = ["--config", "debug.yaml", "--data.max_pixels", "4000", "--ckpt_path", str(last(plain))]
+    fixed = ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", "--ckpt_path", str(last(plain))]
     with pytest.raises(ValueError, match="was trained with other settings") as refused:
         RecipeCLI("fit", [*fixed, f"--{flag}", value], run=False)
     assert message in str(refused.value)
@@ -157,11 +157,11 @@ def test_going_on_as_another_run_is_refused(flag, plain, cache):
 
 
 def test_all_changes_are_listed_and_can_be_allowed(plain, runs, tmp_path, capsys):
-    changed = ["--ckpt_path", str(last(plain)), "--data.budget_canvases", "8", "--model.visibility", "full",
+    changed = ["--ckpt_path", str(last(plain)), "--data.tokens.budget_canvases", "8", "--model.visibility", "full",
                "--trainer.max_steps", "3"]  # fmt: skip
     folder = runs.fit("b", *changed, status=2)
     assert not folder.exists()
-    listed = "model.visibility 'group' -> 'full'; data.budget_canvases 4 -> 8"
+    listed = "model.visibility 'group' -> 'full'; data.tokens.budget_canvases 4 -> 8"
     assert listed in capsys.readouterr().err
     folder = runs.fit("c", *changed, "--allow_changed_settings", "true")
     assert f"going on with changed settings: {listed}" in capsys.readouterr().err
@@ -173,8 +173,8 @@ def test_another_tokenizer_is_a_change(plain, tmp_path):
     folder = tmp_path / "tokenizer"
     tokenizer = load_tokenizer(None)
     tokenizer.save_pretrained(folder)
-    fixed = ["--config", "debug.yaml", "--data.max_pixels", "4000", "--ckpt_path", str(last(plain))]
-    RecipeCLI("fit", [*fixed, "--data.tokenizer", str(folder)], run=False)  # the same one, from another place
+    fixed = ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", "--ckpt_path", str(last(plain))]
+    RecipeCLI("fit", [*fixed, "--data.tokens.tokenizer", str(folder)], run=False)  # the same one, from another place
     path = folder / "tokenizer.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     vocabulary = facts["model"]["vocab"]
@@ -182,13 +182,14 @@ def test_another_tokenizer_is_a_change(plain, tmp_path):
     vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
     path.write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(ValueError, match=r"data\.tokenizer"):
-        RecipeCLI("fit", [*fixed, "--data.tokenizer", str(folder)], run=False)
+        RecipeCLI("fit", [*fixed, "--data.tokens.tokenizer", str(folder)], run=False)
 
 
 def test_what_changes_nothing_may_change(plain, tmp_path):
-    fixed = ["--config", "debug.yaml", "--data.max_pixels", "4000", "--ckpt_path", str(last(plain))]
-    more = ["--data.cache", str(tmp_path), "--data.num_workers", "1", "--model.answer_tokens", "9", "--model.recompute",
-            "true", "--trainer.max_steps", "9", "--data.grouping", "bitcost", "--model.window", "2"]  # fmt: skip
+    fixed = ["--config", "debug.yaml", "--data.tokens.max_pixels", "4000", "--ckpt_path", str(last(plain))]
+    more = ["--data.loading.cache", str(tmp_path), "--data.loading.num_workers", "1", "--model.answer_tokens", "9",
+            "--model.recompute", "true", "--trainer.max_steps", "9", "--data.tokens.grouping", "bitcost",
+            "--model.window", "2"]  # fmt: skip
     RecipeCLI("fit", [*fixed, *more], run=False)
 
 
@@ -196,8 +197,8 @@ def test_other_settings_than_in_training_are_said_where_answers_are_asked_for(pl
     path = tmp_path / "one.jsonl"
     record = json.loads((CONFIGS / "sample.jsonl").read_text(encoding="utf-8").split("\n")[0])
     path.write_text(json.dumps(record | {"videos": [str(SAMPLE)]}) + "\n", encoding="utf-8")
-    arguments = ["predict", "--ckpt_path", str(last(plain)), *asked(cache, tmp_path), "--data.path", str(path)]
+    arguments = ["predict", "--ckpt_path", str(last(plain)), *asked(cache, tmp_path), "--data.sources.path", str(path)]
     assert run(arguments) == 0
     assert "not as the checkpoint was trained" not in capsys.readouterr().err
-    assert run([*arguments, "--data.budget_canvases", "3"]) == 0
-    assert "not as the checkpoint was trained: data.budget_canvases 4 -> 3" in capsys.readouterr().err
+    assert run([*arguments, "--data.tokens.budget_canvases", "3"]) == 0
+    assert "not as the checkpoint was trained: data.tokens.budget_canvases 4 -> 3" in capsys.readouterr().err

@@ -184,7 +184,7 @@ KEEPS = ["--checkpoint.save_top_k", "1", "--checkpoint.monitor"]
           "--trainer.num_sanity_val_steps", "1"], "did you mean 'val/loss'?", 0),
         ([*KEEPS, "los"], "checkpoint.monitor 'los' is not logged; did you mean 'loss'?", 2),
         ([*KEEPS, "los", "--trainer.log_every_n_steps", "50"], "checkpoint.monitor 'los' is not logged", 5),
-        ([*KEEPS, "val/loss"], "this run has none: give data.val_path", 0),
+        ([*KEEPS, "val/loss"], "this run has none: give data.sources.val_path", 0),
         ([*KEEPS, "val/exact"], "'val/exact' is better where it is higher: set checkpoint.mode to max", 0),
         (["--checkpoint.monitor", "loss"], "set checkpoint.save_top_k to 1 or more", 0),
         ([*EARLY, "val/los", *VALIDATED, "--trainer.check_val_every_n_epoch", "1"],
@@ -212,4 +212,4 @@ def test_monitors_that_work_are_left_alone(runs):
     best = min(losses, key=losses.__getitem__)
     assert kept == {"last.ckpt", f"epoch={best // 3}-step={best + 1}.ckpt"}
     assert run(["validate", "--ckpt_path", str(last(folder)), "--config", "debug.yaml", "--out", str(runs.folder / "v"),
-                "--data.cache", str(runs.cache), "--data.max_pixels", "4000"]) == 0  # fmt: skip
+                "--data.loading.cache", str(runs.cache), "--data.tokens.max_pixels", "4000"]) == 0  # fmt: skip
