@@ -22,7 +22,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from ov2kit.errors import DataError, OptionError, check_keys, check_type, deprecated
+from ov2kit.errors import DataError, OptionError, check_type, deprecated
 from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.data.bookmarks import Ranks
 from ov2kit.recipes.data.canvas_cache import CanvasCache
@@ -32,7 +32,7 @@ from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.lengths import KnownLengths, has_intact_lengths, measured_lengths, write_lengths
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
-from ov2kit.recipes.data.options import SECTION_OF, SECTIONS, Loading, Order, Sources, Tokens, in_sections
+from ov2kit.recipes.data.options import SECTIONS, Loading, Order, Sources, Tokens, with_options
 from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.prompt.processor import Processor
 from ov2kit.recipes.prompt.sample import Batch
@@ -86,7 +86,7 @@ class ConversationData(LightningDataModule):
         if options or isinstance(sources, str | os.PathLike | list):
             made = ", ".join(f"{section.__name__}(...)" for section in SECTIONS.values())
             deprecated("ConversationData(path, option=...)", f"ConversationData({made})", "0.3")
-            sources, tokens, order, loading = _sections(sources, tokens, order, loading, options)
+            sources, tokens, order, loading = with_options(sources, tokens, order, loading, options)
         for name, section in (("sources", sources), ("tokens", tokens), ("order", order), ("loading", loading)):
             check_type(name, section, SECTIONS[name], f"{SECTIONS[name].__name__}(...)")
         if order.pack == "offline" and order.lengths is None and loading.cache is None:
@@ -171,12 +171,7 @@ class ConversationData(LightningDataModule):
             )  # fmt: skip
         else:
             row = order.pack_length if order.pack else None
-            feed = Feed(
-                BatchDataset(samples, records.numbers, pack_length=row),
-                self.loading.num_workers,
-                self.loading.prefetch,
-                self.pin_memory,
-            )
+            feed = self._feed(BatchDataset(samples, records.numbers, pack_length=row))
             if order.pack:
                 plan = partial(
                     records.rows,
@@ -392,19 +387,3 @@ def _unfinished_batches(trainer: Any) -> int:
     progress = trainer.fit_loop.epoch_loop.batch_progress.current
     unfinished: int = progress.ready - progress.processed
     return unfinished
-
-
-def _sections(
-    sources: Any, tokens: Tokens, order: Order, loading: Loading, options: Mapping[str, Any]
-) -> tuple[Sources, Tokens, Order, Loading]:
-    """The sections, with options that were given by themselves."""
-    check_keys("ConversationData", options, SECTION_OF)
-    made: dict[str, Any] = {
-        "sources": sources if isinstance(sources, Sources) else Sources(sources),
-        "tokens": tokens,
-        "order": order,
-        "loading": loading,
-    }
-    for name, values in in_sections(options).items():
-        made[name] = replace(made[name], **values)
-    return made["sources"], made["tokens"], made["order"], made["loading"]

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from ov2kit.codec.tokenizers.presets import GroupingName, Preset
-from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_type
+from ov2kit.errors import OptionError, check_choice, check_flag, check_keys, check_number, check_type
 from ov2kit.recipes.data.dataset import Oversize
 from ov2kit.recipes.data.mixing import Source, check_mix
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
@@ -230,6 +230,26 @@ def in_sections(options: Mapping[str, Any]) -> dict[str, Any]:
         if name in options:
             found[section] = {**(found.get(section) or {}), name: options[name]}
     return found
+
+
+def with_options(
+    sources: Any, tokens: Tokens, order: Order, loading: Loading, options: Mapping[str, Any]
+) -> tuple[Sources, Tokens, Order, Loading]:
+    """The sections with options that were given by themselves; a path in place of `sources` is one of them.
+
+    Raises:
+        OptionError: an option is in no section, or wrong.
+    """
+    check_keys("ConversationData", options, SECTION_OF)
+    made: dict[str, Any] = {
+        "sources": sources if isinstance(sources, Sources) else Sources(sources),
+        "tokens": tokens,
+        "order": order,
+        "loading": loading,
+    }
+    for name, values in in_sections(options).items():
+        made[name] = replace(made[name], **values)
+    return made["sources"], made["tokens"], made["order"], made["loading"]
 
 
 def _check_places(options: Any, *names: str) -> None:

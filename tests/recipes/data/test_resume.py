@@ -1,5 +1,6 @@
 """Interrupted and resumed training sees exactly the batches of an uninterrupted run."""
 
+import multiprocessing
 import zlib
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,15 @@ def test_resume_with_accumulated_batches(conversations: Path, tmp_path: Path, op
         assert rest.seen == whole.seen[done:]
         assert 2 * step - 1 <= done <= 2 * step  # an epoch of odd length ends with half a step
         assert torch.equal(rest.weight, whole.weight)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 3}, {"pack": "stream", "pack_length": 300}])
+def test_workers_end_with_the_training(conversations: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    before = set(multiprocessing.active_children())
+    module, held = Notes(), data(conversations, num_workers=1, **options)
+    trainer(tmp_path, max_steps=1).fit(module, held)
+    assert len(module.seen) == 1
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 2}, {"pack": "stream", "pack_length": 300, "pack_buffer": 3}])
