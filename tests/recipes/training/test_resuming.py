@@ -181,7 +181,7 @@ def test_another_tokenizer_is_a_change(plain, tmp_path):
     a, b = [token for token in vocabulary if len(token) == 1][:2]
     vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
     path.write_text(json.dumps(facts), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"data\.tokenizer"):
+    with pytest.raises(ValueError, match=r"data\.tokens\.tokenizer"):
         RecipeCLI("fit", [*fixed, "--data.tokens.tokenizer", str(folder)], run=False)
 
 
