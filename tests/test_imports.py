@@ -34,6 +34,7 @@ ROOMS = {
         "commands": {"provenance", "tokenizers", "assets", "report"},
     },
     "recipes": {
+        "auto_classes": set(),
         "architecture": set(),
         "metrics": set(),
         "inputs": set(),
@@ -41,7 +42,7 @@ ROOMS = {
         "evaluation": {"metrics", "inputs"},
         "spatial": {"metrics", "evaluation"},
         "datasets": set(),
-        "prompt": {"release", "inputs"},
+        "prompt": {"architecture", "release", "inputs"},
         "model": {"architecture", "release", "prompt"},
         "data": {"prompt", "inputs"},
         "training": {"architecture", "release", "model", "prompt", "inputs"},

@@ -1,7 +1,8 @@
 """All of it put together: the full model, its data, training, checkpoints and metrics.
 
 Names are imported when they are first used, so that a module that needs only PyTorch and
-transformers (the model) does not bring Lightning in. What is missing is named with its extra.
+transformers (the model) does not bring Lightning in. What is missing is named with its extra. From here on
+`AutoConfig`, `AutoModelForImageTextToText` and `AutoProcessor` of transformers know the model.
 """
 
 import importlib
@@ -33,6 +34,8 @@ if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
     from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer as small_tokenizer
     from ov2kit.recipes.training.lit import LitLlavaOneVision2 as LitLlavaOneVision2
 
+from ov2kit.recipes.auto_classes import watch
+
 _PLACES = {
     "Batch": "ov2kit.recipes.prompt.sample",
     "ConversationData": "ov2kit.recipes.data.datamodule",
@@ -58,6 +61,7 @@ _PLACES = {
     "small_tokenizer": "ov2kit.recipes.prompt.text_tokenizer",
 }
 __all__ = list(_PLACES)
+watch()
 
 
 def __getattr__(name: str) -> Any:

@@ -76,7 +76,7 @@ def build_parts(
         check_type(name, options, Mapping, "a mapping", optional=True)
     check_type("attention", attention, str, "a name", optional=True)
     config = release_config(config) if isinstance(config, str) else copy.deepcopy(dict(config))
-    swapped = {**config.get("ov2kit", {})}
+    swapped = {**(config.get("ov2kit") or {})}
     if positions is not None:
         swapped["positions"] = positions
     if isinstance(connector, str):
@@ -94,7 +94,7 @@ def build_parts(
 
 def build_vision(config: Mapping[str, Any], *, connector: bool = True) -> tuple[OneVisionEncoder, nn.Module | None]:
     """Encoder and connector of a release config, with fresh weights; the connector only if wanted."""
-    vision, swapped = config["vision_config"], config.get("ov2kit", {})
+    vision, swapped = config["vision_config"], config.get("ov2kit") or {}
     position = position_module(swapped.get("positions", "release"), vision)
     encoder = OneVisionEncoder.from_config(vision, position=position, **swapped.get("encoder", {}))
     if not connector:

@@ -119,9 +119,9 @@ def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None
     """
     state, rest = read_lightning(path)
     check_lightning_entry(rest.get("ov2kit"), path)
-    if isinstance(config := rest.get("ov2kit", {}).get("config"), Mapping):
+    if isinstance(config := (rest.get("ov2kit") or {}).get("config"), Mapping):
         check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))
-    model = from_lightning_entry(rest.get("ov2kit", {}), LlavaOneVision2.from_parts, fresh=False)
+    model = from_lightning_entry(rest.get("ov2kit") or {}, LlavaOneVision2.from_parts, fresh=False)
     wanted = places(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     own = [Place(p.name, (p.name,), (shapes[p.name],), p.alias) for p in wanted]

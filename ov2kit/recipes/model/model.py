@@ -6,7 +6,7 @@ Letters: B rows, S text length, N packed patches, M visual tokens, V vocabulary.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Connector, host_grids
+from ov2kit.connectors.interface import Connector
 from ov2kit.errors import check_number, check_type
+from ov2kit.recipes.architecture.connector_tokens import tokens_out
 from ov2kit.recipes.architecture.parts import Parts
+from ov2kit.recipes.model.visual import Grid, embed, visual_tokens
 from ov2kit.recipes.prompt.sample import IGNORE
 from ov2kit.recipes.release.directory import from_pretrained, save_pretrained
 from ov2kit.segments import Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Grid = Tensor | Sequence[Sequence[int]]
 
 
 class Output(NamedTuple):
@@ -103,9 +103,7 @@ class LlavaOneVision2(nn.Module):
 
         What a `Processor` needs to know to put the right number of image pads into the text.
         """
-        connector = cast(Connector, self.connector)
-        is_one_per_block = connector.rows_per_token == getattr(self.encoder, "merge", 2) ** 2
-        return None if is_one_per_block else connector.tokens_out
+        return tokens_out(cast(Connector, self.connector), getattr(self.encoder, "merge", 2))
 
     def _embeddings(self) -> nn.Embedding:
         return cast(nn.Embedding, self.language_model.get_input_embeddings())
@@ -138,31 +136,9 @@ class LlavaOneVision2(nn.Module):
         Raises:
             ValueError: neither segments nor grid_thw, or parts that disagree in length.
         """
-        if segments is None:
-            if grid_thw is None:
-                raise ValueError("pixel_values need segments (or grid_thw) to know which patches see each other")
-            segments = cast(Segments, cast(Any, self.encoder).visibility(grid_thw))
-        if isinstance(segments, Tensor):
-            segments = Segments.from_cu_seqlens(segments)
-        extra = {"grid_thw": grid_thw} if getattr(self.encoder, "windowed", False) else {}
-        features = self.encoder(pixel_values, positions, segments, **extra)
-        real = positions[:, 0] >= 0
-        connector = cast(Connector, self.connector)
-        block = connector.rows_per_token
-        if connector.needs_grids:  # sees canvases, so padding cannot be taken out before
-            if grid_thw is None:
-                raise ValueError(f"{type(connector).__name__} needs grid_thw to know the canvases, got None")
-            grids = host_grids(cast(Any, grid_thw))
-            if block is None:
-                grids = [(1, h, w) for t, h, w in grids for _ in range(t)]
-            tokens = connector(features, grids=grids)
-        elif block is not None:
-            tokens = connector(features)
-        else:
-            counts = (items or segments).lengths
-            kept = torch.stack([part.sum() for part in real.split(list(counts))]).tolist()  # type: ignore[no-untyped-call]
-            tokens = connector(features[real], [n for n in kept if n])
-        return tokens if block is None else tokens[real.view(-1, block).any(1)]
+        return visual_tokens(
+            self.encoder, self.connector, pixel_values, positions, segments, items=items, grid_thw=grid_thw
+        )
 
     def embed(self, input_ids: Tensor, tokens: Tensor | None) -> Tensor:
         """Text embeddings with the visual tokens put in.
@@ -177,17 +153,7 @@ class LlavaOneVision2(nn.Module):
         Raises:
             ValueError: the ids hold another number of image pads than there are tokens.
         """
-        pads = input_ids == self.image_token_id
-        embeds = cast(Tensor, self._embeddings()(input_ids.masked_fill(pads, 0)))
-        wanted, given = int(pads.sum()), 0 if tokens is None else len(tokens)
-        if wanted != given:
-            raise ValueError(
-                f"the text holds {wanted} image pads (token {self.image_token_id}) but the pictures give {given} "
-                "visual tokens; both must come from the same canvases"
-            )
-        if tokens is None or not given:
-            return embeds
-        return embeds.masked_scatter(pads.unsqueeze(-1), tokens.to(embeds.dtype))
+        return embed(self._embeddings(), self.image_token_id, input_ids, tokens)
 
     def forward(
         self,

@@ -113,7 +113,7 @@ def swap(
     """
     check_connector(connector)
     config = copy.deepcopy(model.release_config)
-    vision, swapped = config["vision_config"], dict(config.get("ov2kit", {}))
+    vision, swapped = config["vision_config"], dict(config.get("ov2kit") or {})
     encoder, bridge = model.encoder, model.connector
     if positions is not None and positions != swapped.get("positions", "release"):
         swapped["positions"] = positions

@@ -116,3 +116,11 @@ class VisualLayout:
         """
         keys = groupby(zip(self.clips, self.grids, strict=True))
         return [(len(list(run)), *grid) for (_, grid), run in keys]
+
+    def group_grids(self) -> list[tuple[int, int, int]]:
+        """(canvases, patch rows, patch columns) of each group, which is how public clients learn who sees whom.
+
+        A group whose canvases differ in size gives one row per run of equal ones.
+        """
+        keys = groupby(zip(self.clips, self.groups, self.grids, strict=True))
+        return [(len(list(run)), *grid) for (_, _, grid), run in keys]

@@ -3,7 +3,10 @@
 Letters: S text tokens, N packed patches, p patch edge in pixels.
 """
 
+import copy
+import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
@@ -13,6 +16,7 @@ import torch
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.errors import (
+    CheckpointError,
     DataError,
     OptionError,
     Ov2kitError,
@@ -21,7 +25,7 @@ from ov2kit.errors import (
     check_numbers,
     check_type,
 )
-from ov2kit.files import fill_folder
+from ov2kit.files import fill_folder, write_text
 from ov2kit.recipes.prompt.chat import (
     Media,
     Piece,
@@ -42,6 +46,8 @@ from ov2kit.recipes.prompt.visual_tokenizer import build_tokenizer, describe_tok
 from ov2kit.recipes.release.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 
 _NEWLINE = Piece("\n")
+#: which class public clients take for the directory
+PROCESSOR_FILE, PROCESSOR_CLASS = "processor_config.json", "LlavaOnevision2Processor"
 _OPTIONS = ("source", "decimals", "system", "supervise")
 
 
@@ -157,7 +163,7 @@ class Processor:
         return processor
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write tokenizer and preprocessor_config.json, which `from_pretrained` and public tools read.
+        """Write the files of tokenizer and processor, which `from_pretrained` and public tools read.
 
         Not written: `tokens_out` and `item`, which belong to the connector, and modules that the tokenizers
         were given (a grouping, a saliency); `from_pretrained` asks for those.
@@ -187,6 +193,7 @@ class Processor:
         with fill_folder(directory) as scratch:
             self.tokenizer.save_pretrained(str(scratch))
             write_preprocessor(scratch, facts)
+            write_text(scratch / PROCESSOR_FILE, json.dumps({"processor_class": PROCESSOR_CLASS}, indent=2) + "\n")
 
     def __call__(
         self,
@@ -210,7 +217,88 @@ class Processor:
             DataError: a message is malformed.
             Ov2kitError: a picture or video cannot be opened; says in which message.
         """
-        pieces, clips, dropped = self._pieces(messages, images, videos, generate)
+        return self._sample(*self._pieces(messages, images, videos, generate), name)
+
+    def prompt(self, texts: Sequence[str], media: Sequence[Media], *, name: str = "") -> Sample:
+        """One prompt that is text already, with media between its stretches; nothing is supervised.
+
+        Names of special tokens in the text are those tokens, as in every tokenizer of transformers.
+
+        Args:
+            texts: one more than there are media.
+            media: what stands between them.
+            name: of the sample, for reports.
+
+        Raises:
+            Ov2kitError: a picture or video cannot be opened; says which.
+        """
+        known = self.tokenizer.get_added_vocab()
+        special = re.compile("(" + "|".join(map(re.escape, sorted(known, key=len, reverse=True))) + ")")
+        pieces: list[Piece] = []
+        clips: list[Clip] = []
+        dropped = 0
+        has_newline = False
+        for number, text in enumerate(texts):
+            rest = text.removeprefix("\n") if has_newline else text
+            pieces += [Piece(part, int(part in known)) for part in special.split(rest) if part]
+            if number < len(media):
+                try:
+                    shown, new, lost = self._show(media[number])
+                except Ov2kitError as error:
+                    raise type(error)(f"{media[number].kind} {number}: {error}") from error
+                pieces, clips, dropped = pieces + shown, clips + new, dropped + lost
+                has_newline = new[-1][0] == "codec" or shown[-1:] == [_NEWLINE]
+        return self._sample(pieces, clips, dropped, name)
+
+    def with_options(
+        self,
+        *,
+        source: VideoKind | None = None,
+        decimals: int | None = None,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        num_frames: int | None = None,
+        target_fps: float | None = None,
+        codec_config: Mapping[str, Any] | None = None,
+    ) -> "Processor":
+        """The same processor with options of a single request; the names are those that public clients use.
+
+        Args:
+            source: "codec" or "frames".
+            decimals: digits of the seconds.
+            min_pixels: smallest canvas area of pictures and videos.
+            max_pixels: largest.
+            num_frames: of sampled frames.
+            target_fps: of sampled frames, per second.
+            codec_config: options of `CodecTokenizer`, such as ``{"budget_canvases": 8}``.
+
+        Raises:
+            OptionError: an option is unknown or out of range.
+        """
+        pixels = {k: v for k, v in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if v is not None}
+        sampled = {k: v for k, v in (("budget_canvases", num_frames), ("target_fps", target_fps)) if v is not None}
+        changed = copy.copy(self)
+        for part, kind, options in (
+            ("codec", CodecTokenizer, pixels | dict(codec_config or {})),
+            ("frames", FrameTokenizer, pixels | sampled),
+            ("image", ImageTokenizer, pixels),
+        ):
+            if options:
+                now = getattr(self, part)
+                saved = describe_tokenizer(now)
+                try:
+                    setattr(changed, part, build_tokenizer(kind, options, saved, part))
+                except CheckpointError as error:
+                    raise OptionError(str(error)) from error
+        if source is not None:
+            check_choice("source", source, get_args(VideoKind))
+            changed.source = source
+        if decimals is not None:
+            check_number("decimals", decimals, low=0, high=9, integer=True)
+            changed.decimals = decimals
+        return changed
+
+    def _sample(self, pieces: list[Piece], clips: list[Clip], dropped: int, name: str) -> Sample:
         ids, labels = encode_pieces(pieces, self.tokenizer)
         width = 3 * self.patch**2
         pixels = [clip.pixel_values(self.mean, self.std) for _, clip in clips]

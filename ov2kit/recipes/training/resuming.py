@@ -34,7 +34,7 @@ def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
 def learning(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of the model that weights do not show and that decide what is learned, by their flags."""
     config = options["size"]
-    facts = {"model.positions": config.get("ov2kit", {}).get("positions", "release")}
+    facts = {"model.positions": (config.get("ov2kit") or {}).get("positions", "release")}
     for name in _LEARNING:
         if name in options and (name != "window" or options.get("visibility") == "window"):
             facts |= _flat({name: options[name]}, "model")
