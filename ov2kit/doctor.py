@@ -26,6 +26,7 @@ _EXTRAS = {
         "torchmetrics": "metrics",
         "matplotlib": "plots",
     },
+    "peft": {"peft": "LoRA adapters"},
     "scale": {"ray": "tokenizing on a cluster"},
 }
 _CODECS = {

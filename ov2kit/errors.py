@@ -21,6 +21,7 @@ EXTRAS = {
         ("lightning", "torchmetrics", "transformers", "tokenizers", "matplotlib", "pycocotools"), "recipes"
     ),
     "xformers": "gpu",
+    "peft": "peft",
     **dict.fromkeys(("pyarrow", "ray"), "scale"),
 }
 

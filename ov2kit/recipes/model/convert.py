@@ -17,6 +17,7 @@ from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError
 from ov2kit.files import refuse_overwriting_inputs, write_file
 from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config
+from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.release.companions import CONFIG, GENERATION
 from ov2kit.recipes.release.config_sizes import check_sizes
@@ -118,6 +119,7 @@ def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None
         CheckpointError: unreadable, or the tensors are not those of the model it describes.
     """
     state, rest = read_lightning(path)
+    state = merged(state, (rest.get("hyper_parameters") or {}).get("lora"))
     check_lightning_entry(rest.get("ov2kit"), path)
     if isinstance(config := (rest.get("ov2kit") or {}).get("config"), Mapping):
         check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))

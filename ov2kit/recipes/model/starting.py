@@ -13,6 +13,7 @@ from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError, OptionError, check_choice
 from ov2kit.recipes.architecture.parts import Positions, build_connector, connectors, position_module
 from ov2kit.recipes.architecture.sizes import release_config
+from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.release.directory import check_lightning_entry
@@ -69,7 +70,7 @@ def started_model(start: str) -> LlavaOneVision2:
     settings = _settings(rest, path)
     parts: dict[str, Any] = {name: settings.get(name) for name in ("connector", "connector_options", "positions")}
     model = fresh_model(settings["size"], **parts)
-    model.load_state_dict(state)
+    model.load_state_dict(merged(state, settings.get("lora")))
     return model
 
 

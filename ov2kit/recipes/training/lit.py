@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_numbers, check_type
 from ov2kit.recipes.architecture.parts import Positions
+from ov2kit.recipes.model.adapters import add_adapters, check_lora
 from ov2kit.recipes.model.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.prompt.layout import Visibility
 from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch
@@ -65,6 +66,8 @@ class LitLlavaOneVision2(pl.LightningModule):
         answer_tokens: longest answer written in validation and prediction.
         answer_batches: batches of each validation within a fit for which answers are written and compared;
             otherwise that is done for all.
+        lora: adapters that learn in the place of the parts' own weights: `r`, `alpha`, `dropout` and `target`, see
+            `ov2kit.recipes.model.adapters.check_lora`.
 
     Raises:
         OptionError: an option is unknown, of a wrong type or out of range.
@@ -91,6 +94,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         compile: bool = False,
         answer_tokens: int = 64,
         answer_batches: int = 4,
+        lora: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_type("size", size, (str, dict), "a name or a config")
@@ -114,6 +118,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         check_flag("compile", compile)
         check_number("answer_tokens", answer_tokens, low=1, integer=True)
         check_number("answer_batches", answer_batches, low=0, integer=True)
+        adapters = check_lora(lora)
         self.train_parts = dict(_RATES if train is None else train)
         self.visibility, self.window = visibility, window
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
@@ -132,6 +137,8 @@ class LitLlavaOneVision2(pl.LightningModule):
             self.model = swap(started, **swapped)
             self.fresh_parts = ("connector",) if self.model.connector is not started.connector else ()
         freeze_all_but(self.model, self.train_parts)
+        if adapters is not None:
+            add_adapters(self.model, adapters)
         self.train()
         #: reads and writes text; `ConversationData.connect` sets it
         self.processor: Any = None
@@ -157,6 +164,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             "compile": compile,
             "answer_tokens": answer_tokens,
             "answer_batches": answer_batches,
+            "lora": adapters,
         })  # fmt: skip
 
     # -- what the data needs to know

@@ -26,7 +26,8 @@ def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
     swapped.pop("positions", None)
     swapped.pop("connector", None)
     facts = {"connector": connector}
-    for part, values in (("connector_options", more), ("", config), ("ov2kit", swapped)):
+    adapters = dict(options.get("lora") or {})
+    for part, values in (("connector_options", more), ("lora", adapters), ("", config), ("ov2kit", swapped)):
         facts |= _flat(values, part)
     return facts
 
