@@ -47,6 +47,7 @@ ROOMS = {
         "data": {"prompt", "inputs"},
         "training": {"architecture", "release", "model", "prompt", "inputs"},
         "generate": {"model", "prompt"},
+        "clients": {"architecture", "model", "prompt"},
         "paired": {"evaluation", "metrics"},
         "evidence": {"architecture", "metrics", "spatial", "prompt", "data", "training"},
         "commands": {

@@ -84,5 +84,6 @@ class LlavaOnevision2MoeConfig(LlavaOnevision2Config):  # type: ignore[no-untype
     model_type = "llava_onevision2_moe"
 
 
+MODEL_TYPES = (LlavaOnevision2Config.model_type, LlavaOnevision2MoeConfig.model_type)
 for _config in (LlavaOnevision2Config, LlavaOnevision2MoeConfig):
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

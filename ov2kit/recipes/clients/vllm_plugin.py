@@ -1,0 +1,34 @@
+"""Entry point of vLLM: what each of its processes learns about our models, without importing much.
+
+After `pip install ov2kit` beside vLLM, `vllm serve my-model` reads codec videos, with no trust flag.
+Tried with vLLM 0.32.
+"""
+
+from typing import Any
+
+_ARCHITECTURES = (
+    "LlavaOnevision2ForConditionalGeneration",
+    "LlavaOnevision2MoeForConditionalGeneration",
+)
+_MODEL = "ov2kit.recipes.clients.vllm_model:LlavaOnevision2"
+LOADER = "ov2kit"
+#: how vLLM finds the loader of a model type
+_VIDEO_PROCESSOR = "LlavaOnevision2VideoProcessor"
+
+
+def register() -> None:
+    """Config, model and video loader. May be called again."""
+    from transformers.models.auto import video_processing_auto
+    from vllm import ModelRegistry
+    from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
+
+    from ov2kit.recipes.architecture.released_config import MODEL_TYPES
+    from ov2kit.recipes.clients.vllm_videos import VideoBytes
+
+    names: Any = video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
+    is_by_backend = any(isinstance(name, dict) for name in names.values())  # from transformers 5.19 on
+    for kind in MODEL_TYPES:
+        names[kind] = {"torchvision": _VIDEO_PROCESSOR} if is_by_backend else _VIDEO_PROCESSOR
+    VIDEO_LOADER_REGISTRY.register(LOADER, video_processor=_VIDEO_PROCESSOR)(VideoBytes)
+    for name in _ARCHITECTURES:
+        ModelRegistry.register_model(name, _MODEL)
