@@ -37,13 +37,14 @@ def build() -> tuple[SiglipVisionModel, PatchMerger, LlamaForCausalLM]:
     return tower.eval().requires_grad_(False), PatchMerger(32, 48), llm.eval().requires_grad_(False)
 
 
-def visual_tokens(tower: nn.Module, merger: PatchMerger, canvases: Canvases) -> tuple[Tensor, tuple[int, ...]]:
-    """-> (M, out_width) tokens in the order of `canvases.flat_positions()`, and how many each canvas has."""
+def visual_tokens(tower: nn.Module, merger: PatchMerger, canvases: Canvases) -> Tensor:
+    """-> (M, out_width) tokens in the order of `canvases.flat_positions()`, equally many of each canvas."""
     pixels = canvases.images / 127.5 - 1
     rows = tower(pixels, interpolate_pos_encoding=True).last_hidden_state  # (K, patches, width), raster
     h, w = canvases.grid
     blocks = to_block_layout(rows.unflatten(1, (h, w)), merger.merge)  # (N, width)
-    return merger(blocks, grids=[(1, h, w)] * len(canvases))
+    tokens: Tensor = merger(blocks, grids=[(1, h, w)] * len(canvases))
+    return tokens
 
 
 def main() -> None:
@@ -53,14 +54,15 @@ def main() -> None:
     optimizer = torch.optim.AdamW(merger.parameters(), lr=1e-2)
     print(canvases)
     for step in range(3):
-        tokens, counts = visual_tokens(tower, merger, canvases)
+        tokens = visual_tokens(tower, merger, canvases)
         words = llm.get_input_embeddings()(caption)
         labels = torch.cat((torch.full((1, len(tokens)), -100), caption), dim=1)
         loss = llm(inputs_embeds=torch.cat((tokens[None], words), dim=1), labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        print(f"step {step}: tokens {tuple(tokens.shape)}, per canvas {counts}, loss {loss.item():.3f}")
+        each = len(tokens) // len(canvases)
+        print(f"step {step}: tokens {tuple(tokens.shape)}, {each} per canvas, loss {loss.item():.3f}")
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ def test_siglip_tokens_are_those_of_the_qwen_merger_over_two_by_two_patches(sigl
     theirs = QwenMerger(48, 32, 2)
     theirs.load_state_dict(merger.state_dict())
     with torch.no_grad():
-        tokens, counts = siglip_example.visual_tokens(tower, merger, pictures)
+        tokens = siglip_example.visual_tokens(tower, merger, pictures)
         rows = tower(pictures.images / 127.5 - 1, interpolate_pos_encoding=True).last_hidden_state
         h, w = pictures.grid
         want = [
@@ -291,7 +291,7 @@ def test_siglip_tokens_are_those_of_the_qwen_merger_over_two_by_two_patches(sigl
             for r in range(0, h, 2)
             for c in range(0, w, 2)
         ]
-    assert counts == (h * w // 4,) * len(pictures)
+    assert len(tokens) == h * w // 4 * len(pictures)
     torch.testing.assert_close(tokens, torch.cat(want), rtol=0, atol=1e-5)
     assert (tokens - tokens[0]).abs().max() > 1e-2
 
@@ -300,7 +300,7 @@ def test_siglip_a_block_changes_its_own_canvas_alone(siglip_example, pictures):
     tower, merger, _ = siglip_example.build()
     swapped = swap_blocks(pictures, 1, (0, 0), (1, 3), "images")
     with torch.no_grad():
-        before, after = (siglip_example.visual_tokens(tower, merger, c)[0].view(3, -1, 48) for c in (pictures, swapped))
+        before, after = (siglip_example.visual_tokens(tower, merger, c).view(3, -1, 48) for c in (pictures, swapped))
     change = (before - after).abs().amax(-1)
     assert change[1].min() > 1e-5
     assert change[[0, 2]].max() < 1e-6
@@ -308,7 +308,7 @@ def test_siglip_a_block_changes_its_own_canvas_alone(siglip_example, pictures):
 
 def test_siglip_gradients_reach_the_merger_alone(siglip_example, pictures):
     tower, merger, llm = siglip_example.build()
-    tokens, _ = siglip_example.visual_tokens(tower, merger, pictures)
+    tokens = siglip_example.visual_tokens(tower, merger, pictures)
     llm(inputs_embeds=tokens[None]).logits[0, -1, 3].backward()
     assert all(p.grad is not None and p.grad.any() for p in merger.parameters())
     assert all(p.grad is None for part in (tower, llm) for p in part.parameters())
@@ -317,7 +317,7 @@ def test_siglip_gradients_reach_the_merger_alone(siglip_example, pictures):
 def test_siglip_main_learns(siglip_example, capsys):
     siglip_example.main()
     out = capsys.readouterr().out
-    assert "tokens (112, 48), per canvas (28, 28, 28, 28)" in out
+    assert "tokens (112, 48), 28 per canvas" in out
     first, *_, last = losses(out)
     assert last < first
 
@@ -426,7 +426,7 @@ def test_page_code_runs_and_shapes_are_as_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(python_blocks(path)) == 4
     assert run_page(path, names) == 8
-    assert names["counts"] == (28,) * 4
+    assert len(names["tokens"]) == 28 * 4
     assert len(names["known"]) == names["canvases"].prompt().count("<|image_pad|>")
     for path in EXAMPLES.glob("*.py"):
         assert f"({'../examples/' + path.name})" in page or "def main" not in path.read_text(), path

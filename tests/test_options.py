@@ -51,7 +51,7 @@ ALSO = {
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
     "Backend", "Choice", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "PacketTable", "PointTrackScore",
-    "ReadyGroup", "Started", "TokenCount", "Windows",
+    "Provenance", "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
 #: protocols, and functions of data alone, without options
 NOT_HERE = {

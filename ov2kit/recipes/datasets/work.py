@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import av
 from torch import nn
 
 from ov2kit.canvases import Canvases
+from ov2kit.codec.provenance.provenance import Provenance, SourceRecord
 from ov2kit.errors import DamagedVideoWarning, OutputError, Ov2kitError
 from ov2kit.recipes.datasets.inputs import Item, is_remote
 from ov2kit.recipes.datasets.limits import LimitError, Limits, check_limits
@@ -107,7 +108,7 @@ def make_piece(path: Path, sha256: str, size: int, recipe: Recipe) -> Piece:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamagedVideoWarning)  # counted in the facts
             canvases: Canvases = recipe.tokenizer(str(path))
-        seconds = {"check": checked - begin, **canvases.provenance["seconds"]}
+        seconds = {"check": checked - begin, **(Provenance.of(canvases).seconds or {})}
         members = pack_canvases(without_history(canvases, sample), sample, recipe.images)
     except OutputError:
         raise  # of this machine: no fault of the video's
@@ -143,8 +144,10 @@ def _reason(error: BaseException, path: Path) -> str:
 
 
 def _facts(canvases: Canvases, members: bytes) -> dict[str, Any]:
-    made = canvases.provenance
-    source = made["source"]
+    made = Provenance.of(canvases)
+    source = made.source or SourceRecord()
+    height, width = source.display_size or (None, None)
+    lost = {} if made.lost is None else asdict(made.lost)
     return {
         "canvases": len(canvases),
         "tokens": canvases.num_tokens,
@@ -152,14 +155,14 @@ def _facts(canvases: Canvases, members: bytes) -> dict[str, Any]:
         "canvas_height": canvases.images.shape[2],
         "canvas_width": canvases.images.shape[3],
         "signal": canvases.signal,
-        "codec": made["codec"],
-        "container": source["container"],
-        "height": source["display_size"][0],
-        "width": source["display_size"][1],
-        "frames": source["frames"],
-        "duration": source["seconds"],
-        "fps": source["fps"],
-        **{f"lost_{name}": count for name, count in made["lost"].items()},
+        "codec": made.codec,
+        "container": source.container,
+        "height": height,
+        "width": width,
+        "frames": source.frames,
+        "duration": source.seconds,
+        "fps": source.fps,
+        **{f"lost_{name}": count for name, count in lost.items()},
         "output_sha256": hashlib.sha256(members).hexdigest(),
     }
 

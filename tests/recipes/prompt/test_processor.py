@@ -462,7 +462,7 @@ def test_a_resampler_has_one_run_per_group_under_its_first_time():
     sample = p([user(video(padded), image(IMAGE), video(FRAMES))])
     real = sample.positions[:, 0] >= 0
     lengths = [int(part.sum()) for part in real.split(sample.layout.segments("group").lengths)]
-    tokens, _ = resampler(torch.randn(int(real.sum()), 8), lengths)
+    tokens = resampler(torch.randn(int(real.sum()), 8), lengths)
     assert len(tokens) == sample.stats["visual_tokens"] == 20
 
 
