@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.codec.assets import files
-from ov2kit.codec.assets.order import Order, Positions, broken_canvas, find_order, to_raster
+from ov2kit.codec.assets.order import Order, PositionArray, broken_canvas, find_order, to_raster
 from ov2kit.errors import AssetError
 
 KIND, VERSION = "assets", 1
@@ -44,7 +44,7 @@ def patch_edge(folder: Path, meta: dict[str, Any], size: tuple[int, int], per_ca
 
 
 def row_order(
-    folder: Path, stored: Positions, grid: tuple[int, int], merge: int, *, said: Any, asked: Order | Literal["auto"]
+    folder: Path, stored: PositionArray, grid: tuple[int, int], merge: int, *, said: Any, asked: Order | Literal["auto"]
 ) -> Order:
     """Order of the rows: as asked, as meta.json says (checked), else found by checking."""
     if asked in ("raster", "block"):
@@ -86,7 +86,11 @@ def group_ids(
 
 
 def anchors(
-    folder: Path, meta: dict[str, Any], positions: Positions, keep: NDArray[np.bool_], firsts: NDArray[np.bool_] | None
+    folder: Path,
+    meta: dict[str, Any],
+    positions: PositionArray,
+    keep: NDArray[np.bool_],
+    firsts: NDArray[np.bool_] | None,
 ) -> NDArray[np.bool_]:
     """(K,) bool: whole frames; where the directory says which canvases are anchors, only those."""
     h, w = positions.shape[1:3]
@@ -111,7 +115,7 @@ def anchors(
 
 
 def frame_times(
-    folder: Path, meta: dict[str, Any], positions: Positions, fps: float | None
+    folder: Path, meta: dict[str, Any], positions: PositionArray, fps: float | None
 ) -> tuple[dict[int, float], float, str]:
     """Frame index -> seconds, frames per second (0 if unknown), and where the times are from."""
     used = set(np.unique(positions[..., 0]).tolist()) - {-1}
@@ -143,7 +147,7 @@ def frame_times(
     return times, float(rate), "frame index / fps, because the directory has nothing better"
 
 
-def has_pixels(positions: Positions) -> NDArray[np.bool_]:
+def has_pixels(positions: PositionArray) -> NDArray[np.bool_]:
     """(K, ..., 3) positions -> (K,) True where at least one patch is not padding."""
     return np.asarray((positions[..., 0] >= 0).reshape(len(positions), -1).any(axis=1))
 

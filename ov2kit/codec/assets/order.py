@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ov2kit.errors import AssetError
 
 Order = Literal["raster", "block"]
-Positions = NDArray[np.int32]
+PositionArray = NDArray[np.int32]
 
 
-def to_raster(positions: Positions, grid: tuple[int, int], merge: int, order: Order) -> Positions:
+def to_raster(positions: PositionArray, grid: tuple[int, int], merge: int, order: Order) -> PositionArray:
     """(K, P, 3) in the given order -> (K, h, w, 3)."""
     h, w = grid
     if order == "raster":
@@ -26,14 +26,14 @@ def to_raster(positions: Positions, grid: tuple[int, int], merge: int, order: Or
     return rearrange(positions, "k (h w a b) c -> k (h a) (w b) c", h=h // merge, w=w // merge, a=merge, b=merge)
 
 
-def from_raster(positions: Positions, merge: int, order: Order) -> Positions:
+def from_raster(positions: PositionArray, merge: int, order: Order) -> PositionArray:
     """(K, h, w, 3) -> (K * P, 3) in the given order; the inverse of `to_raster`."""
     if order == "raster":
         return rearrange(positions, "k h w c -> (k h w) c")
     return rearrange(positions, "k (h a) (w b) c -> (k h w a b) c", a=merge, b=merge)
 
 
-def broken_canvas(positions: Positions, merge: int) -> int | None:
+def broken_canvas(positions: PositionArray, merge: int) -> int | None:
     """The first canvas with a block that is neither padding nor one whole source block; None if all fit.
 
     Args:
@@ -52,7 +52,7 @@ def broken_canvas(positions: Positions, merge: int) -> int | None:
     return None if fits.all() else int(np.argmin(fits))
 
 
-def find_order(positions: Positions, grid: tuple[int, int], merge: int, source: str) -> Order:
+def find_order(positions: PositionArray, grid: tuple[int, int], merge: int, source: str) -> Order:
     """The one order in which (K, P, 3) positions are whole blocks; "raster" when both say the same.
 
     Args:
@@ -64,7 +64,7 @@ def find_order(positions: Positions, grid: tuple[int, int], merge: int, source: 
     Raises:
         AssetError: neither order fits, or both do and differ.
     """
-    either: dict[Order, Positions] = {
+    either: dict[Order, PositionArray] = {
         "raster": to_raster(positions, grid, merge, "raster"),
         "block": to_raster(positions, grid, merge, "block"),
     }

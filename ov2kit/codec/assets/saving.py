@@ -15,7 +15,7 @@ import numpy as np
 from ov2kit.canvases import Canvases
 from ov2kit.codec.assets import files
 from ov2kit.codec.assets.facts import KIND, VERSION, has_pixels, is_done_without_mark
-from ov2kit.codec.assets.order import Order, Positions, broken_canvas, from_raster
+from ov2kit.codec.assets.order import Order, PositionArray, broken_canvas, from_raster
 from ov2kit.errors import AssetError, CanvasError, check_choice, check_flag, check_number, check_type
 from ov2kit.files import format_name, write_folder
 
@@ -78,7 +78,7 @@ def save_assets(
     return target
 
 
-def _check_saveable(canvases: Canvases, positions: Positions) -> None:
+def _check_saveable(canvases: Canvases, positions: PositionArray) -> None:
     if len(canvases) == 0:
         raise CanvasError("there is no canvas to save")
     if len(canvases.clip_times()) > 1:

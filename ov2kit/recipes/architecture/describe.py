@@ -9,7 +9,7 @@ from torch import nn
 
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError
-from ov2kit.recipes.architecture.parts import Positions, build_vision, position_module
+from ov2kit.recipes.architecture.parts import PositionsName, build_vision, position_module
 from ov2kit.recipes.architecture.sizes import _VISION
 
 
@@ -50,7 +50,7 @@ def _derive(model: Described) -> dict[str, Any]:
     width = cast(nn.Embedding, model.language_model.get_input_embeddings()).embedding_dim
     text = {**language.to_dict(), "model_type": language.model_type}
     vision = _VISION | encoder.config() | {"out_hidden_size": width}
-    swapped = [name for name in get_args(Positions) if str(position_module(name, vision)) == str(encoder.position)]
+    swapped = [name for name in get_args(PositionsName) if str(position_module(name, vision)) == str(encoder.position)]
     return {
         "architectures": ["LlavaOnevision2ForConditionalGeneration"],
         "model_type": "llava_onevision2",

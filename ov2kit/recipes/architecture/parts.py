@@ -23,7 +23,7 @@ from ov2kit.recipes.architecture.sizes import release_config
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Positions = Literal["release", "exact", "2d", "none"]
+PositionsName = Literal["release", "exact", "2d", "none"]
 
 # transformers replaces functions of torch.nn.init while it draws weights; two at a time would not put them back
 _drawing = threading.Lock()
@@ -51,7 +51,7 @@ def build_parts(
     *,
     connector: str | nn.Module | None = None,
     connector_options: Mapping[str, Any] | None = None,
-    positions: Positions | None = None,
+    positions: PositionsName | None = None,
     encoder_options: Mapping[str, Any] | None = None,
     attention: str | None = None,
 ) -> Parts:
@@ -106,13 +106,13 @@ def build_vision(config: Mapping[str, Any], *, connector: bool = True) -> tuple[
 _AS_RELEASED: tuple[Any, ...] = ("release", {"name": "merger"}, {})
 
 
-def position_module(positions: Positions, vision: Mapping[str, Any]) -> nn.Module:
+def position_module(positions: PositionsName, vision: Mapping[str, Any]) -> nn.Module:
     """What turns (frame, row, column) into a rotation, for `OneVisionEncoder(position=...)`.
 
     Raises:
         ValueError: unknown positions.
     """
-    check_choice("positions", positions, get_args(Positions))
+    check_choice("positions", positions, get_args(PositionsName))
     head_dim = vision["hidden_size"] // vision["num_attention_heads"]
     theta = vision.get("rope_theta", 1e4)
     if positions == "release":

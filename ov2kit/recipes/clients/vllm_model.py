@@ -71,7 +71,7 @@ class LlavaOnevision2(nn.Module, SupportsMultiModal, SupportsPP):  # type: ignor
                 for name in ("pixel_values", "patch_positions", "group_grids", "prompt_ids")
             )
             counts = _joined(given[f"counts{end}"]).view(-1, 3)
-            segments = Segments.from_lengths(grids.prod(-1).tolist(), pixels.device)
+            segments = Segments.from_grid(cast(Any, grids), None, pixels.device)
             weight = next(self.encoder.parameters())
             tokens = visual_tokens(
                 self.encoder, self.connector, pixels.to(weight.dtype), positions, segments, grid_thw=grids.tolist()

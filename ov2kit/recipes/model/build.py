@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ov2kit.recipes.architecture.parts import Positions, build_parts
+from ov2kit.recipes.architecture.parts import PositionsName, build_parts
 from ov2kit.recipes.model.model import LlavaOneVision2
 
 
@@ -14,7 +14,7 @@ def build(
     *,
     connector: str | nn.Module | None = None,
     connector_options: Mapping[str, Any] | None = None,
-    positions: Positions | None = None,
+    positions: PositionsName | None = None,
     encoder_options: Mapping[str, Any] | None = None,
     attention: str | None = None,
 ) -> LlavaOneVision2:

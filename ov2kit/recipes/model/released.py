@@ -102,7 +102,7 @@ class LlavaOnevision2ForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_image_features(self, pixel_values: Tensor, image_grid_thw: Tensor, patch_positions: Tensor) -> Tensor:
         """Visual tokens (M, C) in the order of the patches; see `forward`."""
         segments = self.encoder.visibility(image_grid_thw)  # type: ignore[operator]
-        items = Segments.from_lengths(image_grid_thw.prod(-1).tolist(), pixel_values.device)
+        items = Segments.from_grid(image_grid_thw, None, pixel_values.device)
         weight = next(self.encoder.parameters())
         return visual_tokens(
             self.encoder,

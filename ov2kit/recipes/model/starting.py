@@ -11,7 +11,7 @@ from torch import nn
 from ov2kit.connectors import Connector
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError, OptionError, check_choice
-from ov2kit.recipes.architecture.parts import Positions, build_connector, connectors, position_module
+from ov2kit.recipes.architecture.parts import PositionsName, build_connector, connectors, position_module
 from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.build import build
@@ -26,7 +26,7 @@ def fresh_model(
     tokenizer: str | None = None,
     connector: str | None = None,
     connector_options: Mapping[str, Any] | None = None,
-    positions: Positions | None = None,
+    positions: PositionsName | None = None,
 ) -> LlavaOneVision2:
     """A model with fresh weights.
 
@@ -98,7 +98,7 @@ def swap(
     model: LlavaOneVision2,
     connector: str | None = None,
     connector_options: Mapping[str, Any] | None = None,
-    positions: Positions | None = None,
+    positions: PositionsName | None = None,
 ) -> LlavaOneVision2:
     """The model with a fresh connector or other positions; all other weights stay.
 

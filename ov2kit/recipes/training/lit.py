@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_numbers, check_type
-from ov2kit.recipes.architecture.parts import Positions
+from ov2kit.recipes.architecture.parts import PositionsName
 from ov2kit.recipes.model.adapters import add_adapters, check_lora
 from ov2kit.recipes.model.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.prompt.layout import Visibility
@@ -81,7 +81,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         tokenizer: str | None = None,
         connector: str | None = None,
         connector_options: dict[str, Any] | None = None,
-        positions: Positions | None = None,
+        positions: PositionsName | None = None,
         visibility: Visibility = "group",
         window: int = 4,
         train: dict[str, float] | None = None,
@@ -103,7 +103,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         check_connector(connector)
         check_type("connector_options", connector_options, Mapping, "a mapping", optional=True)
         if positions is not None:
-            check_choice("positions", positions, get_args(Positions))
+            check_choice("positions", positions, get_args(PositionsName))
         check_choice("visibility", visibility, get_args(Visibility))
         check_number("window", window, low=1, integer=True)
         check_type("train", train, Mapping, "a mapping of parts to learning rates", optional=True)

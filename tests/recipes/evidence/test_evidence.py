@@ -13,7 +13,7 @@ import torch
 
 from ov2kit.errors import Ov2kitError
 from ov2kit.recipes import build_tokenizers
-from ov2kit.recipes.architecture.parts import Positions, connectors, position_module
+from ov2kit.recipes.architecture.parts import PositionsName, connectors, position_module
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.actors import distractor, event_times, jumper
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
@@ -414,7 +414,7 @@ def test_names_mean_what_they_mean_in_the_recipes():
     """One table: every variant of the small experiment is the module that the recipes build by that name."""
     vision = {"hidden_size": 32, "num_attention_heads": 1, "spatial_merge_size": MERGE}
     grid = torch.cartesian_prod(*[torch.arange(3)] * 3)
-    for name in get_args(Positions):
+    for name in get_args(PositionsName):
         mine, theirs = JumpModel(positions=name).encoder, position_module(name, vision)
         assert type(mine.position) is type(theirs)
         assert mine.position.pairing == theirs.pairing

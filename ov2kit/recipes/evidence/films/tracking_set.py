@@ -22,6 +22,7 @@ import numpy as np
 from ov2kit.errors import DataError
 from ov2kit.files import write_folder
 from ov2kit.recipes.evidence.films.encode import ENCODINGS, H264_MIX, EncoderError, write_video
+from ov2kit.recipes.evidence.films.jumpset import SPLITS
 from ov2kit.recipes.evidence.films.tracking_scene import TrackedClip, TrackingScene, render_tracking
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.prompts import PROMPT_FPS
@@ -29,7 +30,6 @@ from ov2kit.recipes.spatial.records import track_record
 from ov2kit.recipes.spatial.scores import true_places, true_tracks
 from ov2kit.recipes.spatial.segmenter import MaskTracks
 
-SPLITS = ("train", "val", "test")
 _EVERY = 3  # pictures between two points of a training answer: two points a second
 
 

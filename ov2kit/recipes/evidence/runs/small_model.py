@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import OptionError, check_choice, check_number
-from ov2kit.recipes.architecture.parts import Positions, build_connector, position_module
+from ov2kit.recipes.architecture.parts import PositionsName, build_connector, position_module
 from ov2kit.recipes.evidence.runs.canvas_store import MERGE, PATCH, StoredClip
 from ov2kit.recipes.evidence.runs.readout import TimeReadout
 from ov2kit.recipes.evidence.runs.variant import ConnectorName, SeenBy, SweepError
@@ -120,7 +120,7 @@ class JumpModel(nn.Module):
         width: int = 32,
         depth: int = 2,
         *,
-        positions: Positions = "release",
+        positions: PositionsName = "release",
         visibility: SeenBy = "group",
         connector: ConnectorName = "merger",
         canvas_tokens: int = 16,

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from ov2kit.codec.selection.candidates import Candidates
 from ov2kit.codec.tokenizers.presets import GroupingName, Selection
 from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
-from ov2kit.recipes.architecture.parts import Positions
+from ov2kit.recipes.architecture.parts import PositionsName
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS
@@ -83,7 +83,7 @@ class Variant:
     peak_weight: float = 0.35
     block: int = 1
     selection: Selection = "stratified"
-    positions: Positions = "release"
+    positions: PositionsName = "release"
     visibility: SeenBy = "group"
     connector: ConnectorName = "merger"
     width: int = 32
@@ -160,7 +160,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "candidates": get_args(Candidates),
     "saliency": get_args(SaliencyName),
     "selection": get_args(Selection),
-    "positions": get_args(Positions),
+    "positions": get_args(PositionsName),
     "visibility": get_args(SeenBy),
     "connector": get_args(ConnectorName),
 }
