@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ov2kit.codec.selection.damping import damp_by_rank
 from ov2kit.errors import check_choice, check_number
 
 Placement = Literal["time", "quantile"]
@@ -203,9 +204,7 @@ class SaliencyBlockSelector(nn.Module):
 
     def damped(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """(..., N) float64 scores -> damped ones by rank, and the (..., N) block at each rank."""
-        ranked, block = scores.sort(dim=-1, descending=True, stable=True)
-        ranks = torch.arange(scores.shape[-1], device=scores.device, dtype=torch.float64)
-        return ranked * (1.0 + self.rank_damping * ranks).rsqrt(), block
+        return damp_by_rank(scores, self.rank_damping)
 
     def _choose(self, scores: Tensor, usable: Tensor, blocks: int, p_canvases: int) -> tuple[Tensor, Tensor]:
         per_frame = scores.shape[2] * scores.shape[3]

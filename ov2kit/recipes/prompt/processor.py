@@ -38,10 +38,11 @@ from ov2kit.recipes.prompt.chat import (
 )
 from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.recipes.prompt.media import Clip, VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
-from ov2kit.recipes.prompt.prompts import Item, Run, TokensOut, canvas_runs
+from ov2kit.recipes.prompt.prompts import Item, TokensOut, canvas_runs
 from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.subtitles import interleave
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
+from ov2kit.recipes.prompt.time_stamps import Run
 from ov2kit.recipes.prompt.visual_tokenizer import build_tokenizer, describe_tokenizer
 from ov2kit.recipes.release.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import DataError, shorten
-from ov2kit.recipes.prompt.prompts import Run, timestamp
 from ov2kit.recipes.prompt.subtitle_files import read_cues
+from ov2kit.recipes.prompt.time_stamps import Run, timestamp
 
 SubtitleSource = str | os.PathLike[str] | Sequence["Subtitle | Mapping[str, Any]"]
 

@@ -27,7 +27,7 @@ from ov2kit.errors import AssetError, CanvasError, CheckpointError, DataError, O
 from ov2kit.geometry import from_block_layout
 from ov2kit.recipes import Processor, collate, rewrite_prompt, small_tokenizer
 from ov2kit.recipes.prompt.chat import default_system
-from ov2kit.recipes.prompt.prompts import timestamp, timestamp_runs
+from ov2kit.recipes.prompt.time_stamps import timestamp, timestamp_runs
 from tests.paths import GOLDEN, SAMPLE
 from tests.test_canvases import build
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ov2kit.errors import DataError
 from ov2kit.recipes import read_subtitles
-from ov2kit.recipes.prompt.prompts import Run, timestamp
 from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
+from ov2kit.recipes.prompt.time_stamps import Run, timestamp
 from tests.clips import shared_clip
 from tests.odd_streams import with_sound
 from tests.recipes.prompt.test_processor import CODEC, FRAMES, dots, processor, user, video
