@@ -128,7 +128,7 @@ def answerer(
         max_new_tokens: most tokens of an answer.
         device: see `load`.
         dtype: see `load`.
-        decimals: of the time stamps; two, because events are told apart by tenths of a second.
+        decimals: of the time stamps; two, because events differ by tenths of a second.
         visibility: see `answer`.
         options: of `answer`.
 

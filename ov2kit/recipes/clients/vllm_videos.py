@@ -16,11 +16,11 @@ class VideoBytes:
 
     @classmethod
     def load_bytes(cls, data: bytes, num_frames: int = -1, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """A digest in the place of frames, so that equal names with other contents are told apart.
+        """A digest in the place of frames, so that equal names with other contents differ.
 
         Args:
             data: of the file.
-            num_frames: vLLM's default, of no account here.
+            num_frames: the default of vLLM; not used.
             options: `media_io_kwargs` of server and request under "video"; see `vllm_processing.REQUEST_OPTIONS`.
 
         Returns:

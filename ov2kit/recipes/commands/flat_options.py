@@ -1,6 +1,6 @@
 """Options of the data as they were spelled before they stood in sections, such as `--data.grouping`.
 
-Flags and config files of that time are read until ov2kit 0.3; checkpoints that name settings so are read for good.
+Flags and config files of that time are read until ov2kit 0.2; checkpoints that name settings so are read for good.
 """
 
 import re
@@ -26,7 +26,7 @@ def sectioned_flags(arguments: Sequence[str], say: Callable[[str], None]) -> lis
         if flag[1] not in SECTION_OF:
             return flag[0]
         use = f"--{_named(flag[1])}"
-        say(f"warning: {flag[0]} is deprecated and will be removed in ov2kit 0.3; use {use}")
+        say(f"warning: {flag[0]} is deprecated and will be removed in ov2kit 0.2; use {use}")
         return use
 
     return [re.sub(r"^--data\.(\w+)", sectioned, argument) for argument in arguments]
@@ -48,7 +48,7 @@ def sectioned_config(path: str, say: Callable[[str], None]) -> str:
         return path
     moved = in_sections({name: value for name, value in data.items() if name in SECTION_OF})
     moves = "; ".join(f"{', '.join(options)} into data.{section}" for section, options in moved.items())
-    say(f"warning: {path}: options of data in no section will not be read by ov2kit 0.3; move {moves}")
+    say(f"warning: {path}: options of data in no section will not be read by ov2kit 0.2; move {moves}")
     text: str = yaml.safe_dump(content | {"data": in_sections(data)}, sort_keys=False)
     return text
 

@@ -85,7 +85,7 @@ class ConversationData(LightningDataModule):
         super().__init__()
         if options or isinstance(sources, str | os.PathLike | list):
             made = ", ".join(f"{section.__name__}(...)" for section in SECTIONS.values())
-            deprecated("ConversationData(path, option=...)", f"ConversationData({made})", "0.3")
+            deprecated("ConversationData(path, option=...)", f"ConversationData({made})", "0.2")
             sources, tokens, order, loading = with_options(sources, tokens, order, loading, options)
         for name, section in (("sources", sources), ("tokens", tokens), ("order", order), ("loading", loading)):
             check_type(name, section, SECTIONS[name], f"{SECTIONS[name].__name__}(...)")
@@ -278,7 +278,7 @@ class ConversationData(LightningDataModule):
         """A trainer that has a model which needs these data, though nobody connected the two."""
         model = None if self._attached is None else self._attached.lightning_module
         if isinstance(model, Model) and not self._is_connected:
-            deprecated("a trainer for a model and data that are not connected", "data.connect(model) before it", "0.3")
+            deprecated("a trainer for a model and data that are not connected", "data.connect(model) before it", "0.2")
             self.connect(model)
 
     def _index(self, paths: str | list[str], needs_answer: bool = True) -> ConversationIndex:

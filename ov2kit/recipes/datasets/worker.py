@@ -22,7 +22,7 @@ from ov2kit.recipes.datasets.work import Recipe, do_item, failure_kind
 
 
 def serve(connection: "Connection[Any, Any]", recipe: Recipe, pieces: Path) -> None:
-    """What a worker process runs until it is told to end, or its parent is gone."""
+    """What a worker process runs until it is asked to end, or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _bound_memory(recipe.limits.memory)

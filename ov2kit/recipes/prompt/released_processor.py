@@ -72,7 +72,7 @@ class LlavaOnevision2Processor(ProcessorMixin):
 
         Args:
             place: the directory.
-            options: of `Processor.from_pretrained`; those that only a hub would need are of no account.
+            options: of `Processor.from_pretrained`; those that only a hub needs are ignored.
 
         Raises:
             CheckpointError: a file is missing or unreadable, or an option is impossible.
@@ -199,7 +199,7 @@ class LlavaOnevision2Processor(ProcessorMixin):
 _OPTIONS = ("codec", "frames", "image", "source", "decimals", "system", "supervise", "tokens_out", "item")
 
 
-#: what clients say of texts that is so anyway, or of no account
+#: options of texts that clients pass and that hold anyway, or are ignored
 _OF_TEXT = {
     "add_special_tokens", "return_token_type_ids", "return_mm_token_type_ids", "return_attention_mask", "truncation",
     "max_length", "return_dict", "return_tensors", "padding", "do_sample_frames", "do_resize",

@@ -188,7 +188,7 @@ def test_batches_equal_single_frames(sample):
 
 
 def test_quantizer_is_read_as_the_decoder_has_it(sample):
-    """x264 writes a fixed quantizer where it is told to."""
+    """x264 writes a fixed quantizer where that is asked for."""
     _, frames = sample
     assert all(f.quantizer is not None and f.quantizer.shape == (23, 40) for f in frames)
     assert len(np.unique(np.stack([f.quantizer for f in frames]))) > 5  # adaptive in this clip

@@ -49,7 +49,7 @@ def folder(tmp_path):
 
 
 class Model:
-    """Says what it is told to, and notes what it was asked."""
+    """Gives the answers it was made with, and notes what it was asked."""
 
     def __init__(self, said=SAID, fail=None):
         self.said, self.fail, self.asked = said, fail or {}, []

@@ -23,7 +23,7 @@ def built(*arguments):
 def test_flags(capfd):
     flat = built(*FLAGS)
     said = capfd.readouterr().err
-    assert "--data.grouping is deprecated and will be removed in ov2kit 0.3; use --data.tokens.grouping" in said
+    assert "--data.grouping is deprecated and will be removed in ov2kit 0.2; use --data.tokens.grouping" in said
     assert (flat[1].grouping, flat[1].mix, flat[1].source, flat[2].batch_size) == ("fixed", {"codec": 0.75}, "mix", 3)
     new = [flag.replace("data.", "data.tokens.") for flag in FLAGS[:-2]] + ["--data.order.batch_size", "3"]
     assert built(*new) == flat
@@ -39,7 +39,7 @@ def test_a_config_file(tmp_path, capfd):
     mine.write_text(yaml.safe_dump(config | {"data": flat}, sort_keys=False))
     assert built("--config", str(mine)) == built()
     said = capfd.readouterr().err
-    assert f"warning: {mine}: options of data in no section will not be read by ov2kit 0.3; move " in said
+    assert f"warning: {mine}: options of data in no section will not be read by ov2kit 0.2; move " in said
     assert "path, val_path into data.sources; budget_canvases, max_pixels into data.tokens;" in said
     tokens = built("--config", str(mixed))[1]
     assert (tokens.max_pixels, tokens.block, tokens.budget_canvases) == (9000, 2, 4)
