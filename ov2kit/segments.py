@@ -37,7 +37,7 @@ class Segments:
     cu_seqlens: Tensor = field(repr=False, compare=False)
     keys: tuple[tuple[int, int], ...] | None = None
     #: (G, 4) int64 on the host: start, end, first key, end of keys. For compiled code, which may
-    #: read tensors but would be compiled anew for every other tuple.
+    #: read tensors but would be recompiled for every other tuple.
     table: Tensor = field(init=False, repr=False, compare=False)
     #: the tokens [start, end) of each segment
     runs: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)

@@ -1,4 +1,4 @@
-"""ov2kit.codec: a video file -> Canvases, and every step of the way as a module of its own."""
+"""ov2kit.codec: a video file -> Canvases, and each step between them as a separate module."""
 
 from ov2kit.codec.assets.loading import load_assets
 from ov2kit.codec.assets.saving import save_assets

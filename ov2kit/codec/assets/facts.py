@@ -65,7 +65,7 @@ def group_ids(
     """Group of each kept canvas, which of all canvases begin a group (if known), and where that is from."""
     if every is None and not {"groups", "canvas_bucket_ids"} & set(meta):
         every = CANVASES_PER_GROUP
-    if every is not None:  # counted off what is left after dropping padding, as the release does
+    if every is not None:  # applied after padding is dropped, as in the release
         return np.arange(int(keep.sum())) // every, None, f"every {every} canvases"
     said: Any = meta.get("groups", meta.get("canvas_bucket_ids"))
     try:
@@ -153,7 +153,7 @@ def has_pixels(positions: PositionArray) -> NDArray[np.bool_]:
 
 
 def is_done_without_mark(folder: Path) -> bool:
-    """The public tool writes no _DONE; its meta.json, with a mark of its own, comes last."""
+    """The public tool writes no _DONE; its meta.json comes last and carries its mark."""
     try:
         return "codec_selector_version" in files.read_meta(folder / files.META)
     except AssetError:

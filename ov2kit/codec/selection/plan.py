@@ -86,9 +86,9 @@ def plan_groups(
 
 
 def share_canvases(total: int, per_group: int, frames: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Canvases of each group: `per_group` each, and what is left where the bits are.
+    """Canvases of each group: `per_group` each, and the remainder where the bits are.
 
-    A group of n frames fills at most n canvases. What is left after that goes, one canvas at a
+    A group of n frames fills at most n canvases. The remainder goes, one canvas at a
     time, to the group with most energy per P-canvas (D'Hondt), the earlier of equals.
 
     Args:

@@ -43,14 +43,14 @@ class FrameSignals:
 
 
 def motion_cell(coded_height: int, scoring_height: int) -> int:
-    """Edge of motion cells in coded pixels: finer than three scoring pixels tells no more."""
+    """Edge of motion cells in coded pixels: finer than three scoring pixels adds nothing."""
     return _FINEST_CELL if _FINEST_CELL * scoring_height >= _LEAST_SCORING_PIXELS * coded_height else _COARSER_CELL
 
 
 def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: Frame | None = None) -> FrameSignals:
     """Stack what the frames of a group carry.
 
-    A frame without a reference of its own (a keyframe, the first of an interval) is compared with
+    A frame without its own reference (a keyframe, the first of an interval) is compared with
     the frame before it in `frames`, or with `before`, without vectors.
 
     Args:

@@ -235,14 +235,14 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
     for place, values in enumerate(local):
         maps[:, place] = values
     maps[:, len(MACROBLOCK_FEATURES) :] = _around(maps[:, AROUND])
-    told = signals.quantizer.flatten(1).amax(1) > 0
+    quantizer_known = signals.quantizer.flatten(1).amax(1) > 0
     whole = torch.stack(
         [
             (signals.bits.to(maps.dtype) / (rows * cols) + 1e-3).log2() / 4,
             signals.intra.float(),
             signals.bidirectional.float(),
             signals.compared.float(),
-            told.float(),
+            quantizer_known.float(),
             signals.quantizer.flatten(1).mean(1) / 16,
             signals.distance.log2() / 4,
         ],

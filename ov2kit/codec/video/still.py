@@ -39,7 +39,7 @@ def open_picture(source: ImageSource, max_source_pixels: int = MAX_SOURCE_PIXELS
         max_source_pixels: most pixels, known from the header before any of them takes memory.
 
     Raises:
-        VideoError: no picture, one of too many pixels, or values whose range cannot be told.
+        VideoError: no picture, one of too many pixels, or values of unknown range.
     """
     if isinstance(source, Tensor):
         source = _array(source)
@@ -65,7 +65,7 @@ def open_header(file: Any) -> Image.Image:
     """The picture in a file that can seek; its size is known and no pixel is read.
 
     This is `PIL.Image.open` without its bound on the size, which is a global of the process and warns at
-    half of it: whoever calls compares the size with a bound of their own.
+    half of it: the caller compares the size with its own bound.
 
     Raises:
         UnidentifiedImageError: no format that Pillow knows.

@@ -164,7 +164,7 @@ class RecipeCLI(LightningCLI):
         if changed := differences(architecture(was), architecture(now)):
             raise CheckpointError(
                 f"{path} holds another model than the settings make ({listed(changed)}): set them as they were, or "
-                "start a run of its own from it with --model.start"
+                "start a new run from it with --model.start"
             )
         settings = sectioned_settings(self.checkpoint.get("ConversationData", {}).get("settings", {}))
         before = learning(was) | settings
@@ -181,7 +181,7 @@ class RecipeCLI(LightningCLI):
         else:
             raise CheckpointError(
                 f"{path} was trained with other settings: {listed(changed)}. Set them as they were, go on with them "
-                "by --allow_changed_settings true, or start a run of its own with --model.start"
+                "by --allow_changed_settings true, or start a new run with --model.start"
             )
 
     def before_fit(self) -> None:

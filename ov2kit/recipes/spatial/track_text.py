@@ -38,7 +38,7 @@ def read_tags(text: str) -> tuple[list[RawPoint], list[str]]:
 
 
 def _lines(piece: str) -> list[str]:
-    """Some models end a segment by a new line; then each line is one of its own."""
+    """Some models end a segment with a newline; each line is then a segment."""
     lines = [line for line in piece.split("\n") if line.strip()]
     if len(lines) > 1 and all(len(line.split()) % 3 == 1 for line in lines):
         return lines
