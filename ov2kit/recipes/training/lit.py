@@ -26,13 +26,13 @@ from ov2kit.recipes.prompt.turns import last_answers, prompts
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 from ov2kit.recipes.release.companions import companions_of
 from ov2kit.recipes.release.directory import check_lightning_entry, lightning_entry
-from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but
+from ov2kit.recipes.training.learning_rates import freeze_all_but, learning_rates
+from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 from ov2kit.recipes.training.parallel import compile_blocks, shard
 from ov2kit.recipes.training.resuming import trainer_settings
 
 #: Gradients are sums over tokens, divided by this until the tokens of the whole step are known.
 _SCALE = 1024.0
-_RATES = {"encoder": 1e-5, "connector": 1e-5, "language_model": 1e-5}
 
 
 class LitLlavaOneVision2(pl.LightningModule):
@@ -106,9 +106,6 @@ class LitLlavaOneVision2(pl.LightningModule):
             check_choice("positions", positions, get_args(PositionsName))
         check_choice("visibility", visibility, get_args(Visibility))
         check_number("window", window, low=1, integer=True)
-        check_type("train", train, Mapping, "a mapping of parts to learning rates", optional=True)
-        for part, rate in (train or {}).items():
-            check_number(f"train[{part!r}]", rate, low=0)
         check_numbers("betas", betas, length=2, low=0, below=1)
         check_number("eps", eps, above=0)
         check_number("weight_decay", weight_decay, low=0)
@@ -119,7 +116,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         check_number("answer_tokens", answer_tokens, low=1, integer=True)
         check_number("answer_batches", answer_batches, low=0, integer=True)
         adapters = check_lora(lora)
-        self.train_parts = dict(_RATES if train is None else train)
+        self.train_parts = learning_rates(train)
         self.visibility, self.window = visibility, window
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
         self.warmup_share, self.min_lr = warmup_share, min_lr

@@ -1,8 +1,4 @@
-"""Which parameters learn how fast: parts by name, AdamW, and a cosine with warm-up.
-
-A part is a prefix of parameter names (`connector`, `encoder.blocks.3`); the longest one that fits
-wins, and what no part names is frozen.
-"""
+"""AdamW over the parts of a model, and a cosine with warm-up."""
 
 import math
 from collections.abc import Mapping
@@ -13,58 +9,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ov2kit.errors import check_number, check_numbers
-
-
-def part_of(name: str, parts: Mapping[str, float]) -> str | None:
-    """The longest part that `name` is in, whole words between dots; None when no part has it."""
-    inside = [part for part in parts if name == part or name.startswith(f"{part}.")]
-    return max(inside, key=len, default=None)
-
-
-def freeze_all_but(model: nn.Module, parts: Mapping[str, float]) -> None:
-    """Let exactly the parameters of `parts` learn; a part with rate 0 stays frozen too.
-
-    Args:
-        model: whose parameters get `requires_grad` set.
-        parts: learning rate of each part.
-
-    Raises:
-        ValueError: a part that no parameter is in, a rate below 0, or nothing left to learn.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    for part, rate in parts.items():
-        if not any(part_of(name, {part: rate}) for name in names):
-            known = ", ".join(sorted({name.split(".")[0] for name in names}))
-            raise ValueError(f"no parameter is in the part {part!r}; expected the start of a name in {known}")
-        check_number(f"the learning rate of {part!r}", rate, low=0)
-    for name, parameter in model.named_parameters():
-        place = part_of(name, parts)
-        parameter.requires_grad_(place is not None and parts[place] > 0)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"nothing is left to learn with {dict(parts)}; give at least one part a rate above 0")
-
-
-def parameter_groups(model: nn.Module, parts: Mapping[str, float], weight_decay: float = 0.0) -> list[dict[str, Any]]:
-    """Groups for an optimizer: per part, matrices with weight decay, then norms and biases without.
-
-    Args:
-        model: after `freeze_all_but`; only parameters that ask for a gradient are taken.
-        parts: learning rate of each part.
-        weight_decay: of parameters with at least two dimensions.
-
-    Returns:
-        Dicts of `params`, `lr`, `weight_decay`, `part`; in the order of `parts`, none of them empty.
-    """
-    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups = []
-    for part, rate in parts.items():
-        inside = [parameter for name, parameter in learning if part_of(name, parts) == part]
-        for decays in (True, False):
-            chosen = [parameter for parameter in inside if (parameter.ndim >= 2) == decays]
-            if chosen:
-                decay = weight_decay if decays else 0.0
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "part": part})
-    return groups
+from ov2kit.recipes.training.learning_rates import parameter_groups
 
 
 def adamw(

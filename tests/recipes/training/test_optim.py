@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ov2kit.recipes.training.optim import adamw, cosine_with_warmup, freeze_all_but, parameter_groups, part_of
+from ov2kit.recipes.training.learning_rates import freeze_all_but, parameter_groups, part_of
+from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 
 
 class Model(nn.Module):
