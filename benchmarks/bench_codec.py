@@ -52,7 +52,7 @@ from ov2kit.codec import (
     save_assets,
 )
 from ov2kit.codec.report.page import write_report
-from ov2kit.codec.signals.motion_vectors import rasterize_motion
+from ov2kit.codec.signals.motion_grid import rasterize_motion
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.codec.video.pictures import PictureScaler

@@ -8,10 +8,10 @@ Four ways, one interface (`Grouping`): packets or frames in, groups out, never m
 """
 
 from ov2kit.codec.grouping.bitcost import BitCostGrouping
+from ov2kit.codec.grouping.bitcost_walk import GroupTrace
 from ov2kit.codec.grouping.interface import Grouping
 from ov2kit.codec.grouping.plain import ContainerGrouping, FixedGrouping, even_subset
 from ov2kit.codec.grouping.readiness import ReadinessGrouping, ReadyGroup
-from ov2kit.codec.grouping.walk import GroupTrace
 
 __all__ = [
     "BitCostGrouping",

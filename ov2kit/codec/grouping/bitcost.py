@@ -9,10 +9,10 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from ov2kit.codec.grouping.bitcost_search import search
+from ov2kit.codec.grouping.bitcost_walk import Bins, GroupTrace, SpanLimits, bins_of, walk
 from ov2kit.codec.grouping.energy import Cost, bin_energy, covered_span, frame_gap, sort_packets
 from ov2kit.codec.grouping.interface import check_budget
-from ov2kit.codec.grouping.search import search
-from ov2kit.codec.grouping.walk import Bins, GroupTrace, SpanLimits, bins_of, walk
 from ov2kit.errors import VideoError, check_choice, check_number
 
 _LEAST_SPAN_SECONDS = 0.25
@@ -100,7 +100,7 @@ class BitCostGrouping(nn.Module):
         """As `forward`, with all that led to the cuts.
 
         With `max_groups` there are never more groups than that, and as many as the search finds
-        (`ov2kit.codec.grouping.search`). Groups shorter than `min_seconds` need finer bins, so below a
+        (`ov2kit.codec.grouping.bitcost_search`). Groups shorter than `min_seconds` need finer bins, so below a
         stretch of 1 the bins shrink by the same factor, down to two frames per shortest group.
         """
         check_budget(max_groups)

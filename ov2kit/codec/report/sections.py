@@ -7,7 +7,8 @@ import torch
 
 from ov2kit.codec.report.charts import Plot, bars, clock_text, legend
 from ov2kit.codec.report.facts import Facts, text_rows
-from ov2kit.codec.report.pictures import data_address, gallery, heat_layer, spotlight
+from ov2kit.codec.report.overlays import heat_layer, spotlight
+from ov2kit.codec.report.pictures import data_address, gallery
 from ov2kit.codec.stream import VideoStream
 
 _TOKEN_BINS = 48

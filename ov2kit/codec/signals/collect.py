@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.codec.signals.motion_vectors import rasterize_motion
+from ov2kit.codec.signals.motion_grid import rasterize_motion
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.orientation import Orientation
 

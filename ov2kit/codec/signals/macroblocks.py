@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ov2kit.codec.signals.compensate import residual_of
+from ov2kit.codec.signals.motion_grid import rasterize_motion
 from ov2kit.codec.signals.motion_search import estimate_motion
-from ov2kit.codec.signals.motion_vectors import rasterize_motion
 from ov2kit.codec.video.frame import Frame
 
 MACROBLOCK = 16  # pixels

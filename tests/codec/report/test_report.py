@@ -21,8 +21,8 @@ from ov2kit.codec.assets.saving import save_assets
 from ov2kit.codec.grouping.bitcost import BitCostGrouping
 from ov2kit.codec.report.charts import Plot, clock_text, time_ticks
 from ov2kit.codec.report.facts import Facts, text_rows
+from ov2kit.codec.report.overlays import heat_layer, spotlight
 from ov2kit.codec.report.page import _script_json, write_report
-from ov2kit.codec.report.pictures import heat_layer, spotlight
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.stream import VideoStream

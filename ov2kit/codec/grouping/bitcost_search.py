@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from ov2kit.codec.grouping.walk import Bins, GroupTrace, SpanLimits, round_up, walk
+from ov2kit.codec.grouping.bitcost_walk import Bins, GroupTrace, SpanLimits, round_up, walk
 
 _QUOTA_STEPS = 40  # halvings of the search for a quota
 _SHRINK = 2**-0.25  # one step towards shorter groups

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ov2kit.codec.signals.motion_vectors import rasterize_motion
+from ov2kit.codec.signals.motion_grid import rasterize_motion
 
 
 def vectors_of(rows):

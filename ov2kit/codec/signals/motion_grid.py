@@ -1,4 +1,4 @@
-"""Motion fields: decoder vectors to a dense grid, and the motion of the camera taken out of it.
+"""Motion fields: the vectors of a decoder on a dense grid.
 
 Letters: T frames, gh x gw cells. A field holds (x, y) from the current position to where the
 content was in the reference frame, so reference position = position + motion; NaN is no vector.
