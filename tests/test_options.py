@@ -237,7 +237,7 @@ ZERO = {
     "grid_positions": "t h w",
     "smart_resize": "height width min_pixels max_pixels",
     "Sources": "val_share max_bad_share",
-    "Tokens": "min_pixels rank_damping peak_weight decimals",
+    "Tokens": "min_pixels rank_damping peak_weight decimals mirror",
     "Order": "seed",
     "Loading": "num_workers",
     "LitLlavaOneVision2": "answer_batches min_lr warmup_share weight_decay",

@@ -93,6 +93,8 @@ class ConversationData(LightningDataModule):
             raise OptionError(
                 "pack 'offline' needs lengths (a file of name:count), or a cache to measure them into once"
             )
+        if order.pack == "offline" and tokens.mirror:
+            raise OptionError("mirror changes how long answers are, which pack 'offline' plans by; use pack 'stream'")
         self.sources, self.tokens, self.order, self.loading = sources, tokens, order, loading
         self.test_path = sources.test_path or sources.val_path
         self.predict_path = sources.predict_path or self.test_path or sources.path
@@ -149,7 +151,7 @@ class ConversationData(LightningDataModule):
     def train_dataloader(self) -> PlannedLoader | StreamLoader:
         """Batches to train on; continues where a loaded checkpoint stood."""
         index, processor = self._index(self.sources.path), self._processor()
-        records = self._records(index, self._split()[0], self.order.shuffle)
+        records = replace(self._records(index, self._split()[0], self.order.shuffle), mirror=self.tokens.mirror)
         log = self.train_faults = self.train_faults or self._log(index)
         facts = self._facts(records)
         samples = ConversationDataset(
@@ -239,6 +241,8 @@ class ConversationData(LightningDataModule):
             "grouping": self.codec.options()["grouping"],
             "tokenizer": _digest(sorted(tokenizer.get_vocab().items())),
         }
+        if self.tokens.mirror:  # unknown to older checkpoints
+            values["mirror"] = self.tokens.mirror
         return {f"data.tokens.{name}": value for name, value in values.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

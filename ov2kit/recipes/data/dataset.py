@@ -10,12 +10,14 @@ import torch
 from torch.utils.data import Dataset
 
 from ov2kit.canvases import IMAGE_PAD, Canvases
-from ov2kit.errors import Ov2kitError, check_choice, check_flag, check_number
+from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, check_number
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.conversations import KINDS, Conversation, Kind
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.index import ConversationIndex
+from ov2kit.recipes.prompt.media import load_canvases
 from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch, Sample, collate, pack
+from ov2kit.recipes.spatial.mirrored import mirror_canvases, mirror_messages
 
 Oversize = Literal["skip", "truncate"]
 _SUBSTITUTES = 32  # records tried in the place of a batch that has none left
@@ -37,10 +39,11 @@ class Processes(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records make a sample or batch: their numbers, and places in `SAMPLE_KINDS`."""
+    """Which records make a sample or batch: their numbers, places in `SAMPLE_KINDS`, and which are mirrored."""
 
     records: tuple[int, ...]
     choices: tuple[int, ...]
+    mirrored: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,17 @@ class ConversationDataset(Dataset[Delivered]):
 
     def __getitem__(self, wanted: Wanted) -> Delivered:
         """The sample of one record."""
-        sample, faults = self.sample(wanted.records[0], wanted.choices[0])
+        sample, faults = self.sample(wanted.records[0], wanted.choices[0], wanted.mirrored[0])
         return Delivered(sample, faults, int(sample is not None))
 
-    def sample(self, record: int, choice: int) -> tuple[Sample | None, list[Fault]]:
-        """A sample, or None, and what was wrong."""
+    def sample(self, record: int, choice: int, mirrored: bool = False) -> tuple[Sample | None, list[Fault]]:
+        """A sample, or None, and what was wrong. A record that has no mirror image comes as it is."""
         place, name = self.index.place(record), ""
         self.cache.rebuilt.clear()
         try:
             conversation = self.index.read(record)
             name = conversation.name
-            messages = self._opened(conversation, choice)
+            messages, mirrored = self._opened(conversation, choice, mirrored)
             sample = self.processor(messages, generate=self.generate, name=name)
         except BadRecord as error:
             return None, [Fault(place, name or place, str(error))]
@@ -105,28 +108,40 @@ class ConversationDataset(Dataset[Delivered]):
             return None, [Fault(place, name, _one_line(error))]
         except Exception as error:  # a worker must survive whatever a file does to the libraries that read it
             return None, [Fault(place, name or place, f"{type(error).__name__}: {_one_line(error)}")]
-        kinds = {kind: float(SAMPLE_KINDS[choice] == kind) for kind in SAMPLE_KINDS}
-        sample = replace(sample, stats=sample.stats | kinds, record=self.index.position(record))
+        facts = {kind: float(SAMPLE_KINDS[choice] == kind) for kind in SAMPLE_KINDS} | {"mirrored": float(mirrored)}
+        sample = replace(sample, stats=sample.stats | facts, record=self.index.position(record))
         rebuilt = [Fault(place, name, reason, "rebuilt") for reason in self.cache.rebuilt]
         fitted, faults = self._fitted(sample, place)
         return fitted, rebuilt + faults
 
-    def _opened(self, conversation: Conversation, choice: int) -> list[dict[str, Any]]:
-        """Messages with canvases in the place of paths."""
+    def _opened(self, conversation: Conversation, choice: int, mirrored: bool) -> tuple[list[dict[str, Any]], bool]:
+        """Messages with canvases in the place of paths, and whether they are mirrored."""
         messages = conversation.prompt() if self.generate else conversation.messages
+        if mirrored:
+            try:
+                messages = mirror_messages(messages)
+            except DataError:  # its text would be untrue
+                mirrored = False
         return [
-            message | {"content": [self._part(part, SAMPLE_KINDS[choice]) for part in message["content"]]}
+            message | {"content": [self._part(part, SAMPLE_KINDS[choice], mirrored) for part in message["content"]]}
             for message in messages
-        ]
+        ], mirrored
 
-    def _part(self, part: dict[str, Any], choice: str) -> dict[str, Any]:
-        if part["type"] == "image":
-            return part | {"image": self._canvases(self.processor.image, part["image"])}
-        if part["type"] != "video" or Path(part["video"]).is_dir():
+    def _part(self, part: dict[str, Any], choice: str, mirrored: bool) -> dict[str, Any]:
+        kind = part["type"]
+        if kind == "text":
             return part
-        source = "frames" if choice == "frames" else "codec"
-        tokenizer = self.processor.frames if source == "frames" else self.processor.codec
-        return part | {"video": self._canvases(tokenizer, part["video"]), "source": source}
+        shown: dict[str, Any] = {}
+        if kind == "image":
+            canvases = self._canvases(self.processor.image, part["image"])
+        elif Path(part["video"]).is_dir():
+            if not mirrored:
+                return part
+            canvases = load_canvases(part["video"])
+        else:
+            shown["source"] = source = "frames" if choice == "frames" else "codec"
+            canvases = self._canvases(getattr(self.processor, source), part["video"])
+        return part | shown | {kind: mirror_canvases(canvases) if mirrored else canvases}
 
     def _canvases(self, tokenizer: Any, path: str) -> Canvases:
         return self.cache(tokenizer, Path(path))
@@ -178,8 +193,8 @@ class BatchDataset(Dataset[Delivered]):
         faults: list[Fault] = []
         found: list[Sample] = []
         room = self.pack_length
-        for record, choice in zip(wanted.records, wanted.choices, strict=True):
-            sample, wrong = self.samples.sample(record, choice)
+        for record, choice, mirrored in zip(wanted.records, wanted.choices, wanted.mirrored, strict=True):
+            sample, wrong = self.samples.sample(record, choice, mirrored)
             faults += wrong
             if sample is None:
                 continue

@@ -108,7 +108,7 @@ def measured_lengths(index: ConversationIndex, shares: Mapping[str, float], feed
         else:
             shown = ["codec" if KINDS[kind] == "assets" else KINDS[kind]]
         for choice in shown:
-            wanted.append(Wanted((record,), (SAMPLE_KINDS.index(choice),)))
+            wanted.append(Wanted((record,), (SAMPLE_KINDS.index(choice),), (False,)))
             names.append(f"{index.place(record)}@{choice}")
     for name, delivered in zip(names, feed(wanted), strict=True):
         yield name, 0 if delivered.content is None else len(delivered.content)

@@ -26,10 +26,12 @@ class EpochOrder:
     Args:
         records: (n,) int64 record numbers; a picture may occur more than once in a mix.
         choices: (n,) uint8 places in `SAMPLE_KINDS`.
+        mirrored: (n,) bool, True where left and right are to be exchanged.
     """
 
     records: np.ndarray
     choices: np.ndarray
+    mirrored: np.ndarray
 
     def __len__(self) -> int:
         return len(self.records)
@@ -56,7 +58,14 @@ def check_mix(source: Source, mix: Mapping[str, float] | None) -> dict[str, floa
 
 
 def epoch_order(
-    records: np.ndarray, kinds: np.ndarray, shares: Mapping[str, float], *, seed: int, epoch: int, shuffle: bool = True
+    records: np.ndarray,
+    kinds: np.ndarray,
+    shares: Mapping[str, float],
+    *,
+    seed: int,
+    epoch: int,
+    shuffle: bool = True,
+    mirror: float = 0.0,
 ) -> EpochOrder:
     """Deal out an epoch.
 
@@ -77,6 +86,7 @@ def epoch_order(
         seed: of the run.
         epoch: counts from 0.
         shuffle: records in a new order every epoch; else in their own.
+        mirror: chance of each sample to be mirrored, drawn for every epoch.
 
     Raises:
         DataError: the records cannot give the shares.
@@ -100,12 +110,13 @@ def epoch_order(
     everything = np.concatenate([videos, assets, pictures, plain])
     sizes = (len(assets), len(pictures), len(plain))
     choices = np.concatenate([chosen, np.repeat(np.array([_CODEC, _IMAGE, _TEXT], dtype=np.uint8), sizes)])
-    if not shuffle:
+    if shuffle:
+        order = np.random.default_rng((seed, epoch, 2)).permutation(len(everything))
+        order = order[_spread(choices[order])]
+    else:
         order = np.argsort(everything, kind="stable")
-        return EpochOrder(everything[order], choices[order])
-    mixed = np.random.default_rng((seed, epoch, 2)).permutation(len(everything))
-    mixed = mixed[_spread(choices[mixed])]
-    return EpochOrder(everything[mixed], choices[mixed])
+    mirrored = np.random.default_rng((seed, epoch, 6)).random(len(order)) < mirror
+    return EpochOrder(everything[order], choices[order], mirrored)
 
 
 def _sampled(pictures: np.ndarray, wanted: int, videos: int, seed: int, epoch: int) -> np.ndarray:

@@ -79,6 +79,8 @@ class Tokens:
         decimals: digits of the seconds in time stamps.
         max_length: most tokens of a sample; the length of a row where samples are packed.
         oversize: "skip" longer samples or "truncate" their text; both are reported.
+        mirror: chance of a training sample to be mirrored, pixels and coordinates together; records whose text
+            has no mirror image come as they are. Not with `pack` "offline", which needs lengths before.
 
     Raises:
         OptionError: an option is unknown, of a wrong type or out of range, or contradicts another one.
@@ -102,6 +104,7 @@ class Tokens:
     decimals: int = 1
     max_length: int | None = None
     oversize: Oversize = "skip"
+    mirror: float = 0.0
 
     def __post_init__(self) -> None:
         _check_places(self, "tokenizer")
@@ -110,6 +113,7 @@ class Tokens:
         check_number("decimals", self.decimals, low=0, high=9, integer=True)
         check_number("max_length", self.max_length, low=1, integer=True, optional=True)
         check_choice("oversize", self.oversize, get_args(Oversize))
+        check_number("mirror", self.mirror, low=0, high=1)
 
     @property
     def shares(self) -> dict[str, float]:

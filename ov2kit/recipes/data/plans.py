@@ -29,6 +29,7 @@ class Records:
         video_tokens: of a video at most, to estimate lengths.
         image_tokens: of a picture at most.
         lengths: exact ones, if known.
+        mirror: see `epoch_order`.
     """
 
     index: ConversationIndex
@@ -41,12 +42,14 @@ class Records:
     video_tokens: int = 0
     image_tokens: int = 0
     lengths: KnownLengths | None = None
+    mirror: float = 0.0
 
     def order(self, epoch: int) -> EpochOrder:
         """What the epoch shows on all ranks together."""
         return epoch_order(
-            self.numbers, self.index.kinds, self.shares, seed=self.seed, epoch=epoch, shuffle=self.shuffle
-        )
+            self.numbers, self.index.kinds, self.shares,
+            seed=self.seed, epoch=epoch, shuffle=self.shuffle, mirror=self.mirror,
+        )  # fmt: skip
 
     def lengths_of(self, order: EpochOrder) -> np.ndarray:
         """Tokens of its samples, exact if known."""
@@ -111,4 +114,5 @@ class Records:
 
 
 def _wanted(order: EpochOrder, places: np.ndarray) -> Wanted:
-    return Wanted(tuple(order.records[places].tolist()), tuple(order.choices[places].tolist()))
+    records, choices, mirrored = (x[places].tolist() for x in (order.records, order.choices, order.mirrored))
+    return Wanted(tuple(records), tuple(choices), tuple(mirrored))

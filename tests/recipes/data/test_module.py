@@ -341,6 +341,8 @@ def test_ranks_share_an_epoch(folder: Path, tmp_path: Path) -> None:
     [
         ({"pack": "stream", "batch_size": 2}, "set batch_size to 1, got 2"),
         ({"pack": "offline"}, "needs lengths"),
+        ({"pack": "offline", "lengths": "x", "mirror": 0.5}, "use pack 'stream'"),
+        ({"mirror": 1.5}, "mirror must be from 0 to 1, got 1.5"),
         ({"val_path": "x", "val_share": 0.1}, "val_path or val_share"),
         ({"source": "sound"}, "unknown source 'sound'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
@@ -358,5 +360,5 @@ def test_substitutes_come_from_the_same_set(folder: Path) -> None:
     data.setup("fit")
     assert data.processor is not None
     samples = ConversationDataset(data._index(data.sources.path), data.processor)
-    assert BatchDataset(samples, np.array([0, 2]))[Wanted((0,), (0,))].content.names == ("text-2",)
-    assert BatchDataset(samples, np.array([0]))[Wanted((0,), (0,))].content is None
+    assert BatchDataset(samples, np.array([0, 2]))[Wanted((0,), (0,), (False,))].content.names == ("text-2",)
+    assert BatchDataset(samples, np.array([0]))[Wanted((0,), (0,), (False,))].content is None
