@@ -14,12 +14,16 @@ import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 from tests import needs
 from tests.paths import read_golden
+
+hypothesis.settings.register_profile("ov2kit", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("ov2kit")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

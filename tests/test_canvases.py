@@ -330,7 +330,7 @@ def mutations(c: Canvases):
         yield lambda k: put(c, "positions", (k, -1, -1, 0), c.positions[k, -1, -1, 0] + 1)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(valid_canvases(), st.data())
 def test_random_canvases_are_valid_and_mutants_are_not(canvases, data):
     canvases.validate()

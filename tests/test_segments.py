@@ -51,7 +51,7 @@ def test_every_visibility_pair_by_pair():
         assert torch.equal(segments.dense(), want), name
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4))
 def test_forms_agree(items):
     segments = Segments.from_lengths(n for item in items for n in item)

@@ -126,7 +126,7 @@ def test_batch_equals_singles(connector):
 
 
 @pytest.mark.parametrize("name", [name for name in BUILD if not name.startswith("conv")])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(blocks=st.lists(st.integers(1, 6), min_size=1, max_size=9))
 def test_batch_equals_singles_for_any_counts(name, blocks):
     connector, counts = make(name), [4 * b for b in blocks]

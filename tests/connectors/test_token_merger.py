@@ -42,7 +42,7 @@ def merge_by_hand(x, tokens, rate, split):
     return groups
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 60),
     tokens=st.integers(1, 20),

@@ -98,7 +98,7 @@ def test_flex_matches_eager():
     torch.testing.assert_close(attend(q, k, v, segments, "flex").double(), want, rtol=0, atol=TOLERANCE[torch.float32])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=st.lists(st.integers(1, 400), min_size=1, max_size=6), causal=st.booleans())
 def test_flex_block_flags_cover_exactly_what_is_seen(lengths, causal):
     segments = Segments.from_lengths(lengths)
@@ -125,7 +125,7 @@ def test_sdpa_gradients_in_float64(name):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     items=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3), causal=st.booleans()
 )

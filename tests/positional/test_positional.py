@@ -332,7 +332,7 @@ def test_seconds_make_frame_rates_agree():
     assert times_in_seconds(slow, at_10, ticks_per_second=10.0).tolist() == slow.tolist()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(t=st.integers(1, 64))
 def test_virtual_frames(t):
     slots = virtual_frames(t)

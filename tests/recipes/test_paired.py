@@ -36,7 +36,7 @@ class TestMcNemar:
         assert (made.only_a, made.only_b) == (only_a, only_b)
         assert made.p == pytest.approx(p, rel=1e-12)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.integers(0, 60), st.integers(0, 60))
     def test_against_whole_fractions(self, x, y):
         tail = sum(Fraction(math.comb(x + y, k), 2 ** (x + y)) for k in range(min(x, y) + 1))

@@ -131,7 +131,7 @@ def test_cost_in_bytes_is_the_default_and_differs_from_log():
 energies = st.lists(st.floats(0, 1e6) | st.just(0.0), min_size=1, max_size=120)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(energies, st.integers(1, 20), st.floats(0.25, 4), st.floats(1, 6))
 def test_partition_covers_bins_and_keeps_the_limits(energy, groups, shortest, ratio):
     grouping = BitCostGrouping(groups, 0.5, shortest, shortest * ratio)
@@ -145,7 +145,7 @@ def test_partition_covers_bins_and_keeps_the_limits(energy, groups, shortest, ra
         assert spans[-1] * 0.5 >= grouping.min_seconds / 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(energies, st.integers(1, 20), st.integers(1, 12))
 def test_partition_keeps_the_budget(energy, groups, most):
     energy = torch.tensor(energy, dtype=torch.float64)
@@ -263,7 +263,7 @@ def test_time_bins_have_whole_edges(length, bins, hot, covered):
     assert group.covered_bins == covered
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 40), st.integers(1, 7), st.data())
 def test_time_bins_in_fractions(length, bins, data):
     hot = data.draw(st.sets(st.integers(1, length - 1), min_size=1))
@@ -275,7 +275,7 @@ def test_time_bins_in_fractions(length, bins, data):
     assert group.covered_bins == sum(held)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 9), st.integers(0, 30), st.integers(2, 5), st.integers(0, 5))
 def test_readiness_covers_frames_and_keeps_the_limits(frames, shortest, extra, canvases, seed):
     scores = torch.rand(frames, 2, 3, generator=torch.Generator().manual_seed(seed))
@@ -317,7 +317,7 @@ def test_groups_cover_the_clip(grouping, start):
     assert torch.equal(again, groups)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(-50, 300), min_size=1, max_size=80),
     st.integers(1, 6),

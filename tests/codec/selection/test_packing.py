@@ -96,7 +96,7 @@ def draw_group(data, frames, rows, columns, side):
     return pictures, indices, scores
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(shapes, st.integers(0, 3), st.booleans(), st.data())
 def test_every_block_holds_the_pixels_of_its_source(shape, p_canvases, interleaved, data):
     frames, rows, columns, patch, merge = shape
@@ -127,7 +127,7 @@ def test_every_block_holds_the_pixels_of_its_source(shape, p_canvases, interleav
     assert not patches[~filled].any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shapes, st.integers(1, 3), st.data())
 def test_batches_equal_singles(shape, p_canvases, data):
     frames, rows, columns, patch, merge = shape

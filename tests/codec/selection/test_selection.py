@@ -140,7 +140,7 @@ def draw_scores(shape, kind, seed):
 
 
 @pytest.mark.parametrize("selector", SELECTORS, ids=names)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(group, st.sampled_from(["plain", "ties", "odd"]), st.integers(1, 20), st.data())
 def test_selection_keeps_its_promises(selector, shape, kind, blocks, data):
     scores = draw_scores(shape, kind, data.draw(st.integers(0, 99)))
@@ -162,7 +162,7 @@ def test_selection_keeps_its_promises(selector, shape, kind, blocks, data):
 
 
 @pytest.mark.parametrize("selector", SELECTORS, ids=names)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(group, st.sampled_from(["plain", "ties", "odd"]), st.integers(1, 20), st.data())
 def test_batches_equal_singles(selector, shape, kind, blocks, data):
     batch = data.draw(st.integers(1, 4))
@@ -178,7 +178,7 @@ def test_batches_equal_singles(selector, shape, kind, blocks, data):
         assert (chosen[i, counts[i] :] == -1).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 12), st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))
 def test_quantile_ranges_run_forward_in_time(frames, canvases, per_canvas, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -193,7 +193,7 @@ def test_quantile_ranges_run_forward_in_time(frames, canvases, per_canvas, seed)
         assert torch.equal(focus[1:, 0], focus[:-1, 1])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 99), st.permutations(range(6)))
 def test_top_k_does_not_care_about_the_order_of_time(seed, order):
     scores = torch.rand(7, 2, 3, generator=torch.Generator().manual_seed(seed))

@@ -146,7 +146,7 @@ def test_any_grid_keeps_every_bit(maps):
         torch.testing.assert_close(dealt.double().sum((1, 2)), totals, rtol=1e-5, atol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 90), width=st.integers(1, 90), rows=st.integers(1, 9), cols=st.integers(1, 9),
     seed=st.integers(0, 99),

@@ -34,7 +34,7 @@ def test_published_mix_by_hand() -> None:
     assert len(set(records)) == 85
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     videos=st.integers(1, 90), images=st.integers(1, 40), texts=st.integers(0, 20),
     weights=st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)).filter(lambda w: w[0] + w[1] > 0),
@@ -110,7 +110,7 @@ def test_impossible_mixes_are_refused() -> None:
             check_mix("mix", mix)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     n=st.integers(0, 300), batch_size=st.integers(1, 5), world_size=st.integers(1, 4),
     group=st.booleans(), keep_all=st.booleans(), epoch=st.integers(0, 3),

@@ -24,7 +24,7 @@ RECORDS = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(records=st.lists(RECORDS, max_size=6), indent=st.sampled_from([None, 1]), bom=st.booleans(), raw=st.booleans())
 def test_list_and_lines_give_the_same_records(
     tmp_path_factory: pytest.TempPathFactory, records: list[Any], indent: int | None, bom: bool, raw: bool

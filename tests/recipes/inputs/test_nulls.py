@@ -187,7 +187,7 @@ RECORDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), number=st.integers(0, len(RECORDS) - 1))
 def test_null_columns_anywhere_change_nothing(root, data, number):
     record, medium = RECORDS[number]

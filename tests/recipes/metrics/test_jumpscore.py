@@ -332,7 +332,7 @@ def _first_principles(times, truth, tolerance):
     return sum(sum(hits[: k + 1]) / (k + 1) * recall_step for k in range(len(hits)) if hits[k])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TIMES, TIMES.filter(bool))
 def test_average_precision_from_first_principles(times, truth):
     for tolerance in (0.1, 0.2, 0.3):
@@ -350,7 +350,7 @@ def test_order_of_the_list_does_not_matter():
     assert len(scores) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="0123456789.,[]s \"'{}-+eE:naift\n", max_size=40))
 def test_no_text_breaks_the_parser(text):
     for times in (parse_starts(text), parse_answer(text)):

@@ -95,7 +95,7 @@ def sequences():
     return st.lists(shapes.flatmap(frame), min_size=1, max_size=4).map(lambda frames: list(zip(*frames, strict=True)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sequences(), st.sampled_from(sorted(FORMS)), st.sampled_from(["paper", "trackeval"]))
 def test_tracks(sequence, name, matching):
     form = FORMS[name]
@@ -107,7 +107,7 @@ def test_tracks(sequence, name, matching):
 TIMES = st.lists(st.integers(0, 40).map(lambda k: k / 10), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TIMES, TIMES, TIMES, st.sampled_from(sorted(FORMS)))
 def test_start_times(times, truth, confidence, name):
     form = FORMS[name]
@@ -123,7 +123,7 @@ def test_start_times(times, truth, confidence, name):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TIMES, TIMES, st.sampled_from(sorted(FORMS)))
 def test_spans(starts, lengths, name):
     form = FORMS[name]

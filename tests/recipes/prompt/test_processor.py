@@ -270,7 +270,7 @@ TEXTS = st.lists(st.sampled_from(NASTY), max_size=4).map("".join)
 TALKS = st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), TEXTS), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TALKS, st.booleans())
 def test_labels_are_the_answers_and_nothing_else(talk, shows):
     messages = [{"role": role, "content": text} for role, text in talk]
@@ -288,7 +288,7 @@ def test_labels_are_the_answers_and_nothing_else(talk, shows):
     assert int(special.sum()) == 2 * turns + (21 + 2 * 5 if shows else 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TALKS)
 def test_ids_do_not_depend_on_what_is_supervised(talk):
     messages = [{"role": role, "content": text} for role, text in talk]
@@ -300,7 +300,7 @@ def test_ids_do_not_depend_on_what_is_supervised(talk):
     assert MERGING.decode(last.labels[last.labels >= 0]) == "".join(f"{text}<|im_end|>" for text in answers[-1:])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TALKS, TEXTS)
 def test_what_is_generated_from_is_the_beginning_of_what_is_trained_on(talk, answer):
     if talk[-1][0] == "assistant":

@@ -20,7 +20,7 @@ TALK = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(text):
     ids = TOKENIZER.encode(text, add_special_tokens=False, split_special_tokens=True)

@@ -272,7 +272,7 @@ def test_a_file_in_a_message(tmp_path):
 TIMES = st.integers(0, 40).map(lambda n: n / 8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(TIMES, max_size=6), st.lists(TIMES, max_size=6), st.one_of(st.none(), TIMES))
 def test_where_a_line_stands(shown, said, end):
     runs = [Run(1, t, timestamp(t)) for t in shown]
