@@ -6,6 +6,7 @@ readiness groups. Letters: T sampled frames, hb x wb blocks per frame, G groups.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -183,20 +184,21 @@ class ReadinessGrouping(nn.Module):
         """As `partition`, with the score, coverage and reason of each group."""
         check_budget(max_groups)
         scores = _host_scores(block_scores)
+        growth = _Growth(scores, (self.canvases_per_group - 1) * scores.shape[1], self.coverage_bins)
         threshold = self.threshold(block_scores, bits_per_pixel=bits_per_pixel)
-        found = self._walk(scores, threshold, 1.0)
+        found = self._walk(growth, threshold, 1.0)
         if max_groups is None or len(found) <= max_groups:
             return found
         fails, fits = self.min_frames, 2 * self.min_frames
-        while len(self._walk(scores, threshold, fits / self.min_frames)) > max_groups:
+        while len(self._walk(growth, threshold, fits / self.min_frames)) > max_groups:
             fails, fits = fits, 2 * fits
         while fits - fails > 1:
             middle = (fits + fails) // 2
-            if len(self._walk(scores, threshold, middle / self.min_frames)) > max_groups:
+            if len(self._walk(growth, threshold, middle / self.min_frames)) > max_groups:
                 fails = middle
             else:
                 fits = middle
-        return self._walk(scores, threshold, fits / self.min_frames)
+        return self._walk(growth, threshold, fits / self.min_frames)
 
     def threshold(self, block_scores: Tensor, *, bits_per_pixel: float | None = None) -> float:
         """The sum of scores that makes a group of these frames ready; units of `block_scores`."""
@@ -217,59 +219,91 @@ class ReadinessGrouping(nn.Module):
                 sums.append(float(frames[1:].flatten().topk(min(budget, frames[1:].numel())).values.sum()))
         return sum(sums) / len(sums) if sums else 0.0
 
-    def _walk(self, scores: Tensor, threshold: float, stretch: float) -> tuple[ReadyGroup, ...]:
+    def _walk(self, growth: "_Growth", threshold: float, stretch: float) -> tuple[ReadyGroup, ...]:
         shortest, longest = round(self.min_frames * stretch), round(self.max_frames * stretch)
         groups = []
         start = 0
-        while start < len(scores):
-            left = len(scores) - start
+        while start < growth.count:
+            left = growth.count - start
             if self.exact_release and left < max(_LEAST_FRAMES, shortest):
                 break
-            groups.append(self._grow(scores, start, shortest, longest, threshold))
+            groups.append(self._grow(growth, start, shortest, longest, threshold))
             start = groups[-1].end
         return tuple(groups)
 
-    def _grow(self, scores: Tensor, start: int, shortest: int, longest: int, threshold: float) -> ReadyGroup:
-        """Length of the group that starts at `start`; the best blocks are kept up to date frame by frame."""
-        per_frame = scores.shape[1]
-        p_canvases = self.canvases_per_group - 1
-        needed = min(self.coverage_bins, p_canvases)
-        last = min(start + longest, len(scores))
-        best = scores.new_zeros(0)
-        owner = torch.zeros(0, dtype=torch.long)
+    def _grow(self, growth: "_Growth", start: int, shortest: int, longest: int, threshold: float) -> ReadyGroup:
+        """The group that starts at `start`."""
+        needed = min(self.coverage_bins, self.canvases_per_group - 1)
+        last = min(start + longest, growth.count)
         ready: ReadyGroup | None = None
-        total, before, covered = 0.0, None, 0
-        for frame in range(start + 1, last):
-            best, order = torch.cat([best, scores[frame]]).sort(descending=True, stable=True)
-            owner = torch.cat([owner, owner.new_full((per_frame,), frame - start)])[order]
-            best, owner = best[: p_canvases * per_frame], owner[: p_canvases * per_frame]
-            length = frame - start + 1
-            if length < shortest and frame + 1 < last:
-                continue
-            total = float(best.sum())
-            covered = _covered_bins(owner, length, self.coverage_bins)
-            if length >= shortest and total >= threshold and covered >= needed:
-                ready = ReadyGroup(start, frame + 1, total, covered, "ready")
+        before: float | None = None
+        for end in range(start + max(2, shortest), last + 1):
+            total, covered = growth.at(start, end)
+            if total >= threshold and covered >= needed:
+                ready = ReadyGroup(start, end, total, covered, "ready")
                 if before is not None and total - before < self.min_gain * max(abs(before), 1e-12):
-                    return ReadyGroup(start, frame + 1, total, covered, "low_gain")
-            before = total if length >= shortest else None
+                    return ReadyGroup(start, end, total, covered, "low_gain")
+            before = total
         if ready is not None:
             return ready
-        return ReadyGroup(start, last, total, covered, "max_frames" if last < len(scores) else "tail")
+        total, covered = growth.at(start, last)
+        return ReadyGroup(start, last, total, covered, "max_frames" if last < growth.count else "tail")
 
 
-def _covered_bins(frames: Tensor, length: int, bins: int) -> int:
+class _Growth:
+    """The best blocks of [start, end) but for its first frame, kept up to date frame by frame.
+
+    A search walks over the same starts again and again; what was found of one is kept.
+
+    Args:
+        scores: (T, hb * wb) float64.
+        most: blocks that are counted.
+        bins: time bins.
+    """
+
+    def __init__(self, scores: Tensor, most: int, bins: int) -> None:
+        # Ascending: a stable sort of two sorted halves is one merge.
+        self._negated = scores.neg().sort(dim=1).values.numpy()
+        self._most, self._bins = most, bins
+        self.count = len(scores)
+        self._found: dict[int, list[tuple[float, int]]] = {}
+        self._best: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def at(self, start: int, end: int) -> tuple[float, int]:
+        """Sum of the best scores, and how many time bins hold one of those blocks."""
+        found = self._found.setdefault(start, [(0.0, 0)])
+        best, owner = self._best.get(start, (self._negated[0, :0], np.zeros(0, dtype=np.int64)))
+        while len(found) < end - start:
+            place = len(found)  # of the frame that is added, counted from the anchor
+            added = self._negated[start + place]
+            joined = np.concatenate([best, added])
+            order = joined.argsort(kind="stable")[: self._most]
+            best = joined[order]
+            owner = np.concatenate([owner, np.full(len(added), place)])[order]
+            found.append((0.0 - float(torch.from_numpy(best).sum()), _covered_bins(owner, place + 1, self._bins)))
+        self._best[start] = best, owner
+        return found[end - start - 1]
+
+
+def _covered_bins(frames: np.ndarray, length: int, bins: int) -> int:
     """How many time bins of a group hold one of the given frames.
 
     Args:
-        frames: (N,) long, counted from the anchor, which is 0.
+        frames: (N,) counted from the anchor, which is 0.
         length: frames of the group, the anchor included.
         bins: how many; their edges are whole frames, and one without width is one frame wide.
     """
-    edges = torch.from_numpy(np.linspace(1, max(2, length), bins + 1).astype(np.int64))
-    first, end = edges[:-1], torch.maximum(edges[1:], edges[:-1] + 1)
-    seen = torch.unique(frames)[:, None]
-    return int(((seen >= first) & (seen < end)).any(0).sum())
+    first, end = _bin_edges(length, bins)
+    upto = np.bincount(frames + 1, minlength=length + 1).cumsum()
+    return int((upto[end] > upto[first]).sum())
+
+
+@lru_cache(4096)
+def _bin_edges(length: int, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """First frame of each bin, and the one after its last; frames of the group only."""
+    edges = np.linspace(1, max(2, length), bins + 1).astype(np.int64)
+    first, end = edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)
+    return first.clip(max=length), end.clip(max=length)
 
 
 def frame_limits(
