@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +13,7 @@ import ov2kit
 from ov2kit.errors import DataError
 from ov2kit.recipes.evaluation.evaluate import Answerer, evaluate_jumpscore
 from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
+from ov2kit.recipes.evaluation.processes import processes
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
 
@@ -60,8 +60,7 @@ def run(parsed: Namespace) -> int:
         choices["dtype"] = "float32"  # what the model is then read as
     if not Path(parsed.model).is_dir():
         raise DataError(f"{parsed.model}: expected a model directory")
-    rank = int(os.environ.get("RANK", "0")) if parsed.rank is None else parsed.rank
-    world_size = int(os.environ.get("WORLD_SIZE", "1")) if parsed.world_size is None else parsed.world_size
+    rank, world_size = processes(parsed.rank, parsed.world_size)
     data = read_jumpscore_folder(parsed.data, parsed.split)  # before the model is loaded: it may take minutes
     for problem in data.bad_rows:
         print(f"warning: {problem}", file=sys.stderr)

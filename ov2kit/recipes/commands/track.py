@@ -41,6 +41,10 @@ def parser() -> ArgumentParser:
     command.add_argument("--budget_canvases", default=32, type=int, help="canvases or frames per video")
     command.add_argument("--max_new_tokens", default=MAX_NEW_TOKENS, type=int, help="longest answer")
     command.add_argument("--device", type=str | None, help="cpu, cuda, cuda:1; a GPU when omitted, if there is one")
+    command.add_argument("--rank", type=int | None, help="which process this is; RANK of the environment when omitted")
+    command.add_argument(
+        "--world_size", type=int | None, help="how many processes share --data; WORLD_SIZE when omitted"
+    )
     command.add_argument("--limit", type=int | None, help="only the first expressions of --data")
     command.add_argument("--attributes", action="store_true", help="print J&F by what makes videos hard")
     command.add_argument("--json", action="store_true", help="print results as JSON")
@@ -132,6 +136,7 @@ def _folder(parsed: Namespace) -> int:
     from tqdm import tqdm
 
     from ov2kit.recipes.evaluation.predictions import read_folder
+    from ov2kit.recipes.evaluation.processes import processes
     from ov2kit.recipes.spatial.evaluate import evaluate_referring
     from ov2kit.recipes.spatial.layouts import read_referring
     from ov2kit.recipes.spatial.page import write_page
@@ -140,12 +145,18 @@ def _folder(parsed: Namespace) -> int:
     answer = None if parsed.true_points else _answerer(parsed)
     names = ("source", "budget_canvases", "max_new_tokens", "segmenter", "fps", "true_points")
     settings = {"model": parsed.model and str(Path(parsed.model).resolve()), **{name: parsed[name] for name in names}}
-    with tqdm(total=len(items), unit=" expressions", disable=parsed.quiet or None, file=sys.stderr) as bar:
+    rank, world_size = processes(parsed.rank, parsed.world_size)
+    with tqdm(
+        total=len(items[rank::world_size]), unit=" expressions", disable=parsed.quiet or None, file=sys.stderr
+    ) as bar:
         scores = evaluate_referring(
-            answer, _segmenter(parsed), items, parsed.out, settings=settings,
+            answer, _segmenter(parsed), items, parsed.out, settings=settings, rank=rank, world_size=world_size,
             progress=lambda done, total: bar.update(done - bar.n),
         )  # fmt: skip
     out = Path(parsed.out)
+    if scores is None:
+        print(f"{out}: this process is done; others still have expressions")
+        return 0
     known = read_folder(out)
     write_page(out / "report.html", scores, [known[item.id] for item in items], items, out / "masks")
     if parsed.json:

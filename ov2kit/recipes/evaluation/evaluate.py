@@ -13,18 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ov2kit.errors import (
-    AssetError,
-    BudgetError,
-    CanvasError,
-    DataError,
-    VideoError,
-    check_choice,
-    check_flag,
-    check_number,
-    check_type,
-)
+from ov2kit.errors import DataError, VideoError, check_choice, check_flag, check_number, check_type
 from ov2kit.files import refuse_overwriting_inputs, write_text
+from ov2kit.recipes.evaluation.failures import OF_THE_VIDEO, is_about, one_line
 from ov2kit.recipes.evaluation.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
 from ov2kit.recipes.evaluation.predictions import (
     PREDICTIONS,
@@ -36,6 +27,7 @@ from ov2kit.recipes.evaluation.predictions import (
     read_lines,
     write_lines,
 )
+from ov2kit.recipes.evaluation.processes import log_name
 
 if TYPE_CHECKING:
     from ov2kit.recipes.metrics import JumpScoreRow
@@ -43,8 +35,6 @@ if TYPE_CHECKING:
 SCORES = "scores.json"
 Answerer = Callable[[Path, str], str | tuple[str, int]]
 Errors = Literal["zero", "skip"]
-#: what an answerer raises of one video; all else is a fault of the caller, the machine or the program
-_OF_THE_VIDEO = (VideoError, AssetError, CanvasError, BudgetError, DataError)
 
 
 def evaluate_jumpscore(
@@ -122,8 +112,7 @@ def evaluate_jumpscore(
         before_first()
     _prepare(target, overwrite)
     claim_settings(target, facts)
-    name = PREDICTIONS if world_size == 1 else f"predictions.rank-{rank}-of-{world_size}.jsonl"
-    with PredictionLog(target / name) as log:
+    with PredictionLog(target / log_name(rank, world_size)) as log:
         _ask(model_answer, mine, log, read_folder(target), max_failures, progress)
     return _finish(target, data, asked, facts, errors)
 
@@ -179,12 +168,12 @@ def _answer(model_answer: Answerer, item: Item) -> Line:
         if not isinstance(text, str):
             raise TypeError(f"model_answer must return text, or text and tokens, got {type(text).__name__}")
         tokens = None if tokens is None else int(tokens)  # a tensor or NumPy number has no place in JSON
-    except _OF_THE_VIDEO as error:
-        problem = _one_line(error)
+    except OF_THE_VIDEO as error:
+        problem = one_line(error)
     except OSError as error:
-        if not _names(error, item.path):
+        if not is_about(error, item.path):
             raise
-        problem = _one_line(error)
+        problem = one_line(error)
     line: Line = {
         "id": item.id,
         "video": item.video,
@@ -196,18 +185,6 @@ def _answer(model_answer: Answerer, item: Item) -> Line:
         "error": problem,
     }
     return line if item.confidence is None else {**line, "confidence": item.confidence}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _names(error: OSError, path: Path | None) -> bool:
-    """Whether an error of the system is about a video: its file, or one in its directory."""
-    if path is None or not isinstance(error.filename, str | bytes | os.PathLike):
-        return False
-    named = Path(os.fsdecode(error.filename)).absolute()
-    return named == path.absolute() or path.absolute() in named.parents
 
 
 def score_line(line: Line, errors: Errors = "zero") -> "JumpScoreRow | None":

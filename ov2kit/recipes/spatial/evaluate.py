@@ -15,9 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ov2kit.errors import DataError, Ov2kitError
+from ov2kit.errors import DataError, check_number
 from ov2kit.files import safe_name, write_text
-from ov2kit.recipes.evaluation.predictions import PREDICTIONS, PredictionLog, claim_settings, read_folder
+from ov2kit.recipes.evaluation.failures import OF_THE_VIDEO, is_about, one_line
+from ov2kit.recipes.evaluation.predictions import (
+    PREDICTIONS,
+    PredictionLog,
+    claim_settings,
+    read_folder,
+    read_lines,
+    write_lines,
+)
+from ov2kit.recipes.evaluation.processes import log_name
 from ov2kit.recipes.spatial.attributes import attribute_table, attributes_of, id_switches
 from ov2kit.recipes.spatial.frames import Frames
 from ov2kit.recipes.spatial.layouts import ReferringItem
@@ -43,13 +52,16 @@ def evaluate_referring(
     *,
     settings: Mapping[str, Any] | None = None,
     ceiling_every: int = 3,
+    rank: int = 0,
+    world_size: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Write predictions.jsonl and scores.json; go on from what is there.
 
     Every video is scored by its points alone and by the masks that the segmenter makes of them. The segmenter is also
     given true points: "ceiling_j&f" is what it makes of those, and "segmenter_share" the share of it that the model's
-    points reach. Expressions whose video or masks cannot be read, or whose answer fails, count as 0.
+    points reach. Expressions whose video or masks cannot be read count as 0; any other error (out of memory, a bug)
+    ends the run, and all answers so far stay.
 
     Args:
         answer: asks the model; true points are the answers when None, which measures the segmenter alone.
@@ -58,27 +70,38 @@ def evaluate_referring(
         out: folder for the results, made if missing.
         settings: JSON-able facts that decide the answers; a later run must bring the same.
         ceiling_every: pictures between two true points; 0 leaves the ceiling out.
-        progress: called with (expressions done, expressions).
+        rank: which process this is; it asks about expressions rank, rank + world_size, ...
+        world_size: how many processes share the expressions; the one that finishes last merges and scores.
+        progress: called with (expressions done, expressions of this process).
 
     Returns:
-        What scores.json holds.
+        What scores.json holds; None while other processes still have expressions.
 
     Raises:
         DataError: no expressions, or results of other settings.
     """
     if not items:
         raise DataError("there are no expressions to evaluate")
+    check_number("world_size", world_size, low=1, integer=True)
+    check_number("rank", rank, low=0, below=world_size, integer=True)
     target = Path(out)
     (target / "masks").mkdir(parents=True, exist_ok=True)
     claim_settings(target, {"task": "referring", "ceiling_every": ceiling_every, **(settings or {})})
     known = read_folder(target)
-    with PredictionLog(target / PREDICTIONS) as log:
-        for done, item in enumerate(items, start=1):
+    mine = items[rank::world_size]
+    with PredictionLog(target / log_name(rank, world_size)) as log:
+        for done, item in enumerate(mine, start=1):
             if item.id not in known or known[item.id].get("error") is not None:
                 log.add(_evaluate(answer, segmenter, item, target, ceiling_every))
             if progress is not None:
-                progress(done, len(items))
-    lines = [read_folder(target)[item.id] for item in items]
+                progress(done, len(mine))
+    known = read_folder(target)
+    if any(item.id not in known for item in items):
+        return None
+    lines = [known[item.id] for item in items]
+    kept = target / PREDICTIONS
+    if not kept.exists() or read_lines(kept) != lines:
+        write_lines(kept, lines)
     scores = summarize(lines)
     write_text(target / SCORES, json.dumps({**scores, "settings": dict(settings or {})}, indent=2) + "\n")
     return scores
@@ -110,9 +133,17 @@ def _evaluate(
         line["seconds"] = {"read": ready, **tracked.seconds, "score": time.perf_counter() - scored}
         line["problems"] = list(tracked.tracks.problems)
         line["error"] = None
-    except (Ov2kitError, OSError, ValueError, RuntimeError) as error:
-        line["error"] = " ".join(str(error).split()) or type(error).__name__
+    except OF_THE_VIDEO as error:
+        line["error"] = one_line(error)
+    except OSError as error:
+        if not any(is_about(error, path) for path in _files(item)):
+            raise
+        line["error"] = one_line(error)
     return line
+
+
+def _files(item: ReferringItem) -> Sequence[Path]:
+    return [item.source] if isinstance(item.source, Path) else item.source
 
 
 def fitting(item: ReferringItem) -> tuple[MaskTracks, Frames]:

@@ -119,6 +119,36 @@ def test_a_failure_counts_zero_and_is_named(tmp_path):
     assert "00000.png: this mask cannot be read" in line["error"]
 
 
+def test_processes_share_a_set_and_the_last_one_merges(tracking_set, tmp_path, capsys):
+    given = ["track", "--data", str(tracking_set), "--true_points", "--quiet", "--out"]
+    assert run([*given, str(tmp_path / "alone")]) == 0
+    out = tmp_path / "shared"
+    assert run([*given, str(out), "--rank", "1", "--world_size", "2"]) == 0
+    assert "others still have expressions" in capsys.readouterr().out
+    assert not (out / "scores.json").exists()
+    assert run([*given, str(out), "--rank", "0", "--world_size", "2"]) == 0
+    alone, shared = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("alone", "shared"))
+    assert {**alone, "seconds": None} == {**shared, "seconds": None}
+    ids = [
+        [json.loads(line)["id"] for line in (tmp_path / name / "predictions.jsonl").read_text().split("\n") if line]
+        for name in ("alone", "shared")
+    ]
+    assert ids[0] == ids[1]
+    assert sorted(path.name for path in (out / "masks").iterdir()) == sorted(
+        path.name for path in (tmp_path / "alone" / "masks").iterdir()
+    )
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("a bug"), OSError(28, "disk full", "log")])
+def test_what_is_no_fault_of_a_video_ends_the_run(error, tracking_set, tmp_path):
+    def answer(video, prompt):
+        raise error
+
+    with pytest.raises(type(error)):
+        evaluate_referring(answer, RegionGrowing(), read_referring(tracking_set), tmp_path / "out")
+    assert not (tmp_path / "out" / "scores.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
