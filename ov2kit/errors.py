@@ -10,9 +10,11 @@ import numbers
 import sys
 import traceback as tracebacks
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+import torch
 
 _T = TypeVar("_T")
 #: package -> the extra that installs it
@@ -294,3 +296,27 @@ def check_type(
     if not (optional and value is None) and not isinstance(value, kinds):
         raise error(f"{name} must be {expected}, got {shorten(value)}")
     return value
+
+
+def check_layer(name: str, value: _T, *, optional: bool = False) -> _T:
+    """`value` if it can be called to make a module, as classes and `functools.partial` can, but no module is."""
+    kinds = () if isinstance(value, torch.nn.Module) else Callable
+    return check_type(name, value, kinds, "a class or function that makes a module", optional=optional)
+
+
+def factory_kwargs(device: torch.device | str | None, dtype: torch.dtype | None) -> dict[str, Any]:
+    """`device` and `dtype` as the keyword arguments that torch's modules and parameters take.
+
+    Args:
+        device: of new parameters; torch's default if None.
+        dtype: of new parameters, a floating-point one; torch's default if None.
+    """
+    check_type("device", device, (torch.device, str), 'a torch.device or a name such as "cuda:0"', optional=True)
+    check_type("dtype", dtype, torch.dtype, "a floating-point dtype such as torch.bfloat16", optional=True)
+    if dtype is not None and not dtype.is_floating_point:
+        raise OptionError(f"dtype must be a floating-point dtype such as torch.bfloat16, got {dtype}")
+    try:
+        return {"device": None if device is None else torch.device(device), "dtype": dtype}
+    except RuntimeError as error:
+        reason = str(error).split("\n")[0]
+        raise OptionError(f"device must be one that torch knows, got {device!r}: {reason}") from None

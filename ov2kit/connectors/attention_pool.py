@@ -4,14 +4,16 @@ Source: attention over a small patch window with the window's mean as the query,
 connector of Molmo (arXiv 2409.17146, section 2); here a window is a run of any length.
 """
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, map_items
+from ov2kit.connectors.checks import check_heads, check_sizes, layer_arguments
 from ov2kit.connectors.equal_runs import split_runs
-from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
-from ov2kit.errors import check_divides
+from ov2kit.connectors.interface import Counts, Grids, item_lengths
 
 
 class AttentionPool(nn.Module):
@@ -25,7 +27,10 @@ class AttentionPool(nn.Module):
         out_width: channels of a token.
         tokens: most tokens per item; an item of fewer rows gives one token per row.
         heads: attention heads, a divisor of `width`.
-        eps: of the LayerNorm.
+        eps: of the norm.
+        norm_layer: makes the norm; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `heads` does not divide `width`, or `tokens` is below 1.
@@ -34,15 +39,27 @@ class AttentionPool(nn.Module):
     rows_per_token = None
     needs_grids = False
 
-    def __init__(self, width: int, out_width: int, tokens: int = 64, *, heads: int = 16, eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        width: int,
+        out_width: int,
+        tokens: int = 64,
+        *,
+        heads: int = 16,
+        eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, tokens=tokens, eps=eps)
-        check_divides("heads", heads, "width", width)
+        check_heads(heads, "width", width)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer)
         self.width, self.out_width, self.tokens, self.heads = width, out_width, tokens, heads
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.proj = nn.Linear(width, out_width)
+        self.norm = make_norm(width)
+        self.query = nn.Linear(width, width, bias=False, **factory)
+        self.key_value = nn.Linear(width, 2 * width, bias=False, **factory)
+        self.proj = nn.Linear(width, out_width, **factory)
 
     def tokens_out(self, n: int) -> int:
         """min(n, tokens)."""

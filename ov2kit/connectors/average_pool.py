@@ -1,10 +1,14 @@
 """Average pooling to a token budget: the plainest way to a fixed number of tokens."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, map_items
+from ov2kit.connectors.checks import check_sizes, layer_arguments
 from ov2kit.connectors.equal_runs import split_runs
-from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
+from ov2kit.connectors.interface import Counts, Grids, item_lengths
 
 
 class AveragePool(nn.Module):
@@ -17,7 +21,10 @@ class AveragePool(nn.Module):
         width: C, channels of the features.
         out_width: channels of a token.
         tokens: most tokens per item; an item of fewer rows keeps its rows.
-        eps: of the LayerNorm.
+        eps: of the norm.
+        norm_layer: makes the norm; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `tokens` is below 1.
@@ -26,12 +33,23 @@ class AveragePool(nn.Module):
     rows_per_token = None
     needs_grids = False
 
-    def __init__(self, width: int, out_width: int, tokens: int = 64, *, eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        width: int,
+        out_width: int,
+        tokens: int = 64,
+        *,
+        eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, tokens=tokens, eps=eps)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer)
         self.width, self.out_width, self.tokens = width, out_width, tokens
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.proj = nn.Linear(width, out_width)
+        self.norm = make_norm(width)
+        self.proj = nn.Linear(width, out_width, **factory)
 
     def tokens_out(self, n: int) -> int:
         """min(n, tokens)."""

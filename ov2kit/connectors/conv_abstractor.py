@@ -6,19 +6,17 @@ are written anew (depthwise 3 x 3 between two linear layers).
 Letters: N rows, t canvases per item, h x w patches per canvas, m merge, D hidden.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ov2kit.connectors.buckets import buckets, join, take
-from ov2kit.connectors.interface import (
-    Counts,
-    Grids,
-    check_sizes,
-    host_grids,
-    item_lengths,
-    merged_count,
-)
+from ov2kit.connectors.checks import check_sizes, layer_arguments
+from ov2kit.connectors.interface import Counts, Grids, host_grids, item_lengths, merged_count
 from ov2kit.errors import check_number, check_numbers
 
 
@@ -37,7 +35,11 @@ class ConvAbstractor(nn.Module):
             canvases (t = 1), or the number of tokens could not be known from the number of rows.
         hidden: D, channels of the convolutions; `width` when omitted.
         depth: residual blocks before the pooling, and again after it.
-        eps: of the LayerNorms.
+        eps: of the norms.
+        norm_layer: makes the norms; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        act_layer: makes the activations, those of the channel gates excepted; called without arguments.
+        device: of the parameters.
+        dtype: of the parameters.
     """
 
     needs_grids = True
@@ -52,18 +54,26 @@ class ConvAbstractor(nn.Module):
         hidden: int | None = None,
         depth: int = 3,
         eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        act_layer: Callable[..., nn.Module] = nn.SiLU,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, merge=merge, hidden=hidden, eps=eps)
         check_numbers("out_grid", out_grid, length=2, low=1, integer=True, optional=True)
         check_number("depth", depth, low=0, integer=True)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer, act_layer=act_layer)
         self.width, self.out_width, self.merge, self.out_grid = width, out_width, merge, out_grid
         hidden = hidden or width
-        self.enter = nn.Sequential(nn.LayerNorm(width, eps=eps), nn.Linear(width, hidden))
-        self.before = nn.Sequential(*(_Block(hidden, eps) for _ in range(depth)))
-        self.after = nn.Sequential(*(_Block(hidden, eps) for _ in range(depth)))
+        self.enter = nn.Sequential(make_norm(width), nn.Linear(width, hidden, **factory))
+        self.before = nn.Sequential(*(_Block(hidden, make_norm, act_layer, factory) for _ in range(depth)))
+        self.after = nn.Sequential(*(_Block(hidden, make_norm, act_layer, factory) for _ in range(depth)))
         self.leave = nn.Sequential(
-            nn.LayerNorm(hidden, eps=eps), nn.Linear(hidden, out_width), nn.SiLU(), nn.Linear(out_width, out_width)
+            make_norm(hidden),
+            nn.Linear(hidden, out_width, **factory),
+            act_layer(),
+            nn.Linear(out_width, out_width, **factory),
         )
 
     @property
@@ -130,19 +140,28 @@ class ConvAbstractor(nn.Module):
 class _Block(nn.Module):
     """(B, h, w, D) residual: linear, depthwise 3 x 3, channel attention over the canvas, linear."""
 
-    def __init__(self, hidden: int, eps: float) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        make_norm: Callable[[int], nn.Module],
+        act_layer: Callable[..., nn.Module],
+        factory: dict[str, Any],
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(hidden, eps=eps)
-        self.enter = nn.Linear(hidden, hidden)
-        self.local = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        narrow = hidden // 4 or 1
+        self.norm = make_norm(hidden)
+        self.enter = nn.Linear(hidden, hidden, **factory)
+        self.enter_act = act_layer()
+        self.local = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, **factory)
+        self.local_act = act_layer()
         self.gate = nn.Sequential(
-            nn.Linear(hidden, hidden // 4 or 1), nn.SiLU(), nn.Linear(hidden // 4 or 1, hidden), nn.Sigmoid()
+            nn.Linear(hidden, narrow, **factory), nn.SiLU(), nn.Linear(narrow, hidden, **factory), nn.Sigmoid()
         )
-        self.leave = nn.Linear(hidden, hidden)
+        self.leave = nn.Linear(hidden, hidden, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.silu(self.enter(self.norm(x))).permute(0, 3, 1, 2)
-        y = F.silu(self.local(y)).permute(0, 2, 3, 1)
+        y = self.enter_act(self.enter(self.norm(x))).permute(0, 3, 1, 2)
+        y = self.local_act(self.local(y)).permute(0, 2, 3, 1)
         y = y * self.gate(y.mean(dim=(1, 2), keepdim=True))
         change: Tensor = self.leave(y)
         return x + change

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, check_same_width, item_lengths
+from ov2kit.connectors.checks import check_same_width
+from ov2kit.connectors.interface import Counts, Grids, item_lengths
 
 
 class Identity(nn.Module):

@@ -10,7 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ov2kit.errors import OptionError, check_number
 from ov2kit.segments import Segments
 
 Counts = Sequence[int] | Segments
@@ -110,32 +109,6 @@ def merged_count(n: int, merge: int) -> int:
             "see ov2kit.geometry.to_block_layout"
         )
     return n // merge**2
-
-
-def check_same_width(name: str, width: int, out_width: int | None) -> None:
-    """For connectors without parameters, which cannot change the width.
-
-    Raises:
-        OptionError: `out_width` is given and is not `width`.
-    """
-    check_sizes(width=width)
-    check_number("out_width", out_width, low=1, integer=True, optional=True)
-    if out_width not in (None, width):
-        raise OptionError(
-            f"{name} has no parameters and keeps the width, so out_width must be {width}, got {out_width}; "
-            f"put an MLPConnector({width}, {out_width}, merge=1) after it"
-        )
-
-
-def check_sizes(*, eps: float = 0.0, **sizes: int | None) -> None:
-    """Sizes must be whole numbers from 1 on, `hidden` may be None for a default; `eps` must not be negative.
-
-    Raises:
-        OptionError: names the argument.
-    """
-    for name, size in sizes.items():
-        check_number(name, size, low=1, integer=True, optional=name == "hidden")
-    check_number("eps", eps, low=0)
 
 
 def _host(values: Any, name: str) -> Any:

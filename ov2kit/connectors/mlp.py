@@ -4,9 +4,13 @@ Source: pixel shuffle and two-layer projector as described for InternVL 1.5 (arX
 section 3.1); with merge 1 the two-layer projector of LLaVA-1.5 (arXiv 2310.03744).
 """
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths, merged_count
+from ov2kit.connectors.checks import check_sizes, layer_arguments
+from ov2kit.connectors.interface import Counts, Grids, item_lengths, merged_count
 
 
 class MLPConnector(nn.Module):
@@ -19,9 +23,13 @@ class MLPConnector(nn.Module):
         width: channels of the features.
         out_width: channels of a token.
         merge: patches per block edge; 1 leaves the number of tokens as it is.
-        depth: linear layers, GELU between them; 1 is a plain projection.
+        depth: linear layers, an activation between them; 1 is a plain projection.
         hidden: channels between linear layers; `out_width` when omitted.
-        eps: of the LayerNorm.
+        eps: of the norm.
+        norm_layer: makes the norm; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        act_layer: makes what stands between linear layers; called without arguments.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `depth` is below 1.
@@ -38,14 +46,20 @@ class MLPConnector(nn.Module):
         depth: int = 2,
         hidden: int | None = None,
         eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        act_layer: Callable[..., nn.Module] = nn.GELU,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, merge=merge, depth=depth, hidden=hidden, eps=eps)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer, act_layer=act_layer)
         self.width, self.out_width, self.merge = width, out_width, merge
         sizes = [width * merge**2, *[hidden or out_width] * (depth - 1), out_width]
-        layers: list[nn.Module] = [nn.LayerNorm(sizes[0], eps=eps)]
+        layers: list[nn.Module] = [make_norm(sizes[0])]
         for i in range(depth):
-            layers += [nn.GELU()] * (i > 0) + [nn.Linear(sizes[i], sizes[i + 1])]
+            layers += [act_layer()] if i else []
+            layers += [nn.Linear(sizes[i], sizes[i + 1], **factory)]
         self.mlp = nn.Sequential(*layers)
 
     @property

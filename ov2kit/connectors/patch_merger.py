@@ -4,36 +4,56 @@ Source: merger of the LLaVA-OneVision-2 vision tower (`model.visual.merger`: ln_
 Letters: N rows, C width, m merge.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
-from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths, merged_count
+from ov2kit.connectors.checks import check_sizes, layer_arguments
+from ov2kit.connectors.interface import Counts, Grids, item_lengths, merged_count
 
 
 class PatchMerger(nn.Module):
     """Normalize each row, put m*m consecutive rows side by side, two linear layers with exact GELU.
 
     token = W2 gelu(W1 concat(LN(x_1), ..., LN(x_mm)) + b1) + b2, with W1 (m*m*C, m*m*C).
-    Always a LayerNorm with bias, also where the tower's blocks use RMSNorm. Features must be in block
+    The release has a LayerNorm with bias, also where the tower's blocks use RMSNorm. Features must be in block
     layout, which is how `Canvases.pixel_values()` orders patches.
 
     Args:
         width: C, channels of the features.
         out_width: channels of a token, the language model's width.
         merge: m, patches per block edge; an item of n rows becomes n / m**2 tokens.
-        eps: of the LayerNorm; the vision config's `layer_norm_eps`.
+        eps: of the norm; the vision config's `layer_norm_eps`.
+        norm_layer: makes the norm; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        act_layer: makes the activation; called without arguments.
+        device: of the parameters.
+        dtype: of the parameters.
     """
 
     needs_grids = False
 
-    def __init__(self, width: int, out_width: int, merge: int = 2, eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        width: int,
+        out_width: int,
+        merge: int = 2,
+        eps: float = 1e-6,
+        *,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        act_layer: Callable[..., nn.Module] = nn.GELU,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, merge=merge, eps=eps)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer, act_layer=act_layer)
         self.width, self.out_width, self.merge = width, out_width, merge
         inner = width * merge**2
-        self.ln_q = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.Sequential(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, out_width))
+        self.ln_q = make_norm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(inner, inner, **factory), act_layer(), nn.Linear(inner, out_width, **factory)
+        )
 
     @property
     def rows_per_token(self) -> int:
@@ -91,7 +111,8 @@ class PatchMerger(nn.Module):
                     f"PatchMerger(width={self.width}, out_width={self.out_width}, merge={self.merge}); "
                     "build it with the release's hidden_size, out_hidden_size and spatial_merge_size"
                 )
-        result = self.load_state_dict(found, strict=False, assign=self.ln_q.weight.is_meta)
+        on_meta = any(parameter.is_meta for parameter in self.parameters())
+        result = self.load_state_dict(found, strict=False, assign=on_meta)
         return [prefix + key for key in result.missing_keys], [prefix + key for key in result.unexpected_keys]
 
     def release_state_dict(self, prefix: str = "model.visual.merger.") -> dict[str, Tensor]:

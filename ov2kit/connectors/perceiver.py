@@ -6,13 +6,16 @@ tower's features carry time; add an embedding to the features where yours do not
 Letters: N rows, K items, T latents, C width.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import Bucket, attend, buckets
-from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
-from ov2kit.errors import check_divides, check_number
+from ov2kit.connectors.checks import check_heads, check_sizes, layer_arguments
+from ov2kit.connectors.interface import Counts, Grids, item_lengths
 
 
 class PerceiverResampler(nn.Module):
@@ -25,7 +28,11 @@ class PerceiverResampler(nn.Module):
         depth: layers.
         heads: attention heads, a divisor of `width`.
         mlp_ratio: hidden channels of the feed-forward part, in units of `width`.
-        eps: of the LayerNorms.
+        eps: of the norms.
+        norm_layer: makes the norms; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        act_layer: makes the activation of each feed-forward part; called without arguments.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `heads` does not divide `width`, or `tokens` is below 1.
@@ -44,20 +51,26 @@ class PerceiverResampler(nn.Module):
         heads: int = 16,
         mlp_ratio: float = 4.0,
         eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        act_layer: Callable[..., nn.Module] = nn.GELU,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, tokens=tokens, depth=depth, eps=eps)
-        check_divides("heads", heads, "width", width)
-        check_number("mlp_ratio", mlp_ratio, low=1 / width)
+        check_heads(heads, "width", width, mlp_ratio=mlp_ratio)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer, act_layer=act_layer)
         self.width, self.out_width, self.tokens = width, out_width, tokens
-        self.latents = nn.Parameter(torch.empty(tokens, width))
-        self.layers = nn.ModuleList(_Layer(width, heads, int(width * mlp_ratio), eps) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.proj = nn.Linear(width, out_width)
+        self.latents = nn.Parameter(torch.empty(tokens, width, **factory))
+        self.layers = nn.ModuleList(
+            _Layer(width, heads, int(width * mlp_ratio), make_norm, act_layer, factory) for _ in range(depth)
+        )
+        self.norm = make_norm(width)
+        self.proj = nn.Linear(width, out_width, **factory)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the latents anew, normal with deviation 0.02; the layers have their own such method."""
+        """Draw new latents, normal with deviation 0.02; the layers have their own such method."""
         nn.init.normal_(self.latents, std=0.02)
 
     def tokens_out(self, n: int) -> int:
@@ -93,16 +106,24 @@ class PerceiverResampler(nn.Module):
 class _Layer(nn.Module):
     """Latents (K, T, C) read features (N, C) and themselves, then a feed-forward part; both residual."""
 
-    def __init__(self, width: int, heads: int, hidden: int, eps: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        make_norm: Callable[[int], nn.Module],
+        act_layer: Callable[..., nn.Module],
+        factory: dict[str, Any],
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.norm_features = nn.LayerNorm(width, eps=eps)
-        self.norm_latents = nn.LayerNorm(width, eps=eps)
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.norm_features = make_norm(width)
+        self.norm_latents = make_norm(width)
+        self.query = nn.Linear(width, width, bias=False, **factory)
+        self.key_value = nn.Linear(width, 2 * width, bias=False, **factory)
+        self.out = nn.Linear(width, width, bias=False, **factory)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width, eps=eps), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
+            make_norm(width), nn.Linear(width, hidden, **factory), act_layer(), nn.Linear(hidden, width, **factory)
         )
 
     def forward(self, latents: Tensor, features: Tensor, found: list[Bucket]) -> Tensor:

@@ -5,14 +5,17 @@ layer, cross-attention in every second one. Pre-norm here; the source's text bra
 Letters: N rows, K items, T queries, D hidden.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ov2kit.connectors.buckets import Bucket, attend, buckets
-from ov2kit.connectors.interface import Counts, Grids, check_sizes, item_lengths
-from ov2kit.errors import check_divides, check_number
+from ov2kit.connectors.checks import check_heads, check_sizes, layer_arguments
+from ov2kit.connectors.interface import Counts, Grids, item_lengths
 
 
 class QueryTransformer(nn.Module):
@@ -27,7 +30,11 @@ class QueryTransformer(nn.Module):
         heads: attention heads, a divisor of `hidden`.
         cross_every: layers 0, cross_every, 2 * cross_every, ... look at the item.
         mlp_ratio: hidden channels of the feed-forward part, in units of `hidden`.
-        eps: of the LayerNorms.
+        eps: of the norms.
+        norm_layer: makes the norms; called as `nn.LayerNorm` is, with (width, eps, device, dtype).
+        act_layer: makes the activation of each feed-forward part; called without arguments.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `heads` does not divide `hidden`, or `tokens` or `cross_every` is below 1.
@@ -48,24 +55,36 @@ class QueryTransformer(nn.Module):
         cross_every: int = 2,
         mlp_ratio: float = 4.0,
         eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.LayerNorm,
+        act_layer: Callable[..., nn.Module] = nn.GELU,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_sizes(width=width, out_width=out_width, tokens=tokens, depth=depth, cross_every=cross_every, eps=eps)
-        check_divides("heads", heads, "hidden", hidden)
-        check_number("mlp_ratio", mlp_ratio, low=1 / hidden)
+        check_heads(heads, "hidden", hidden, mlp_ratio=mlp_ratio)
+        make_norm, factory = layer_arguments(eps, device, dtype, norm_layer=norm_layer, act_layer=act_layer)
         self.width, self.out_width, self.tokens = width, out_width, tokens
-        self.queries = nn.Parameter(torch.empty(tokens, hidden))
-        self.norm_features = nn.LayerNorm(width, eps=eps)
+        self.queries = nn.Parameter(torch.empty(tokens, hidden, **factory))
+        self.norm_features = make_norm(width)
         self.layers = nn.ModuleList(
-            _Layer(hidden, width if i % cross_every == 0 else None, heads, int(hidden * mlp_ratio), eps)
+            _Layer(
+                hidden,
+                width if i % cross_every == 0 else None,
+                heads,
+                int(hidden * mlp_ratio),
+                make_norm,
+                act_layer,
+                factory,
+            )
             for i in range(depth)
         )
-        self.norm = nn.LayerNorm(hidden, eps=eps)
-        self.proj = nn.Linear(hidden, out_width)
+        self.norm = make_norm(hidden)
+        self.proj = nn.Linear(hidden, out_width, **factory)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the queries anew, normal with deviation 0.02; the layers have their own such method."""
+        """Draw new queries, normal with deviation 0.02; the layers have their own such method."""
         nn.init.normal_(self.queries, std=0.02)
 
     def tokens_out(self, n: int) -> int:
@@ -102,15 +121,27 @@ class QueryTransformer(nn.Module):
 class _Layer(nn.Module):
     """Queries (K, T, D): self-attention, cross-attention when `width` is given, feed-forward; all residual."""
 
-    def __init__(self, hidden: int, width: int | None, heads: int, mlp_width: int, eps: float) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        width: int | None,
+        heads: int,
+        mlp_width: int,
+        make_norm: Callable[[int], nn.Module],
+        act_layer: Callable[..., nn.Module],
+        factory: dict[str, Any],
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.norm_self = nn.LayerNorm(hidden, eps=eps)
-        self.qkv = nn.Linear(hidden, 3 * hidden, bias=False)
-        self.out_self = nn.Linear(hidden, hidden)
-        self.cross = None if width is None else _CrossAttention(hidden, width, heads, eps)
+        self.norm_self = make_norm(hidden)
+        self.qkv = nn.Linear(hidden, 3 * hidden, bias=False, **factory)
+        self.out_self = nn.Linear(hidden, hidden, **factory)
+        self.cross = None if width is None else _CrossAttention(hidden, width, heads, make_norm, factory)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(hidden, eps=eps), nn.Linear(hidden, mlp_width), nn.GELU(), nn.Linear(mlp_width, hidden)
+            make_norm(hidden),
+            nn.Linear(hidden, mlp_width, **factory),
+            act_layer(),
+            nn.Linear(mlp_width, hidden, **factory),
         )
 
     def forward(self, queries: Tensor, features: Tensor, found: list[Bucket]) -> Tensor:
@@ -126,13 +157,20 @@ class _Layer(nn.Module):
 class _CrossAttention(nn.Module):
     """Queries (K, T, D) read the rows (N, width) of their own item."""
 
-    def __init__(self, hidden: int, width: int, heads: int, eps: float) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        width: int,
+        heads: int,
+        make_norm: Callable[[int], nn.Module],
+        factory: dict[str, Any],
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.LayerNorm(hidden, eps=eps)
-        self.query = nn.Linear(hidden, hidden, bias=False)
-        self.key_value = nn.Linear(width, 2 * hidden, bias=False)
-        self.out = nn.Linear(hidden, hidden)
+        self.norm = make_norm(hidden)
+        self.query = nn.Linear(hidden, hidden, bias=False, **factory)
+        self.key_value = nn.Linear(width, 2 * hidden, bias=False, **factory)
+        self.out = nn.Linear(hidden, hidden, **factory)
 
     def forward(self, queries: Tensor, features: Tensor, found: list[Bucket]) -> Tensor:
         query = rearrange(self.query(self.norm(queries)), "K T (h d) -> K T h d", h=self.heads)

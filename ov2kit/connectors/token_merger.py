@@ -12,12 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.connectors.buckets import buckets, join, take
-from ov2kit.connectors.interface import (
-    Counts,
-    Grids,
-    check_same_width,
-    item_lengths,
-)
+from ov2kit.connectors.checks import check_same_width
+from ov2kit.connectors.interface import Counts, Grids, item_lengths
 from ov2kit.connectors.matching import Split, match, sum_rows
 from ov2kit.errors import check_choice, check_number
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ov2kit.encoders.backends.attend import attend
 from ov2kit.encoders.backends.choose import BackendName, Choice, check_name, choose
 from ov2kit.encoders.linear import floating_dtype, is_plain, linear
-from ov2kit.errors import check_choice, check_divides, check_flag
+from ov2kit.errors import check_choice, check_divides, check_flag, factory_kwargs
 from ov2kit.positional import rotate, rotate_for_inference
 from ov2kit.positional.pairing import PAIRINGS, Pairing
 from ov2kit.segments import Segments
@@ -29,6 +29,8 @@ class GroupVisibleAttention(nn.Module):
         pairing: how `rotation` is applied, see `ov2kit.positional.rotation`. A rotation of a position
             module knows its own and is refused if it is another; plain cosines and sines need it.
         backend: "auto", or a name from `attention_backends()`, which is then never swapped.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `heads` does not divide `width`, or an unknown backend.
@@ -43,6 +45,8 @@ class GroupVisibleAttention(nn.Module):
         proj_bias: bool = True,
         pairing: Pairing | None = None,
         backend: BackendName = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
@@ -51,12 +55,13 @@ class GroupVisibleAttention(nn.Module):
         if pairing is not None:
             check_choice("pairing", pairing, PAIRINGS)
         check_name(backend)
+        factory = factory_kwargs(device, dtype)
         self.heads = heads
         self.head_dim = width // heads
         self.pairing: Pairing | None = pairing
         self.backend: BackendName = backend
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
-        self.proj = nn.Linear(width, width, bias=proj_bias)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias, **factory)
+        self.proj = nn.Linear(width, width, bias=proj_bias, **factory)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, head_dim={self.head_dim}, pairing={self.pairing!r}, backend={self.backend!r}"

@@ -22,25 +22,26 @@ _LEAST_WEIGHTS = 1 << 16
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def linear(x: Tensor, layer: nn.Module, *, gelu: bool = False) -> Tensor:
-    """`layer(x)`, followed by the exact GELU if asked for.
+def linear(x: Tensor, layer: nn.Module, act: nn.Module | None = None) -> Tensor:
+    """`layer(x)`, followed by `act` if there is one.
 
     Args:
         x: (..., in_features).
         layer: any module that maps the last axis: adapters, hooks, quantized and sharded layers
             take effect.
-        gelu: apply GELU (erf form) to the result.
+        act: activation; a plain exact GELU is computed together with a plain layer.
 
     Returns:
         (..., out_features), equal to the plain composition up to float32 rounding.
     """
+    joined = act is not None and is_plain_gelu(act)
     if is_plain(layer) and _plain_cpu_inference(x, layer.weight) and _has_onednn():
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), layer.weight, layer.bias, *(("gelu", [], "none") if gelu else ("none", [], ""))
+            x.contiguous(), layer.weight, layer.bias, *(("gelu", [], "none") if joined else ("none", [], ""))
         )
-        return out
-    out = layer(x)
-    return F.gelu(out) if gelu else out
+    else:
+        out, joined = layer(x), False
+    return out if act is None or joined else act(out)
 
 
 def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
@@ -54,8 +55,20 @@ def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
         type(layer) is nn.Linear
         and type(layer.weight) is nn.Parameter
         and (layer.bias is None or type(layer.bias) is nn.Parameter)
-        and "forward" not in vars(layer)
-        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+        and _is_as_made(layer)
+    )
+
+
+def is_plain_gelu(act: nn.Module) -> bool:
+    """Whether calling `act` is the exact GELU (erf form) and nothing else."""
+    return type(act) is nn.GELU and act.approximate == "none" and _is_as_made(act)
+
+
+def _is_as_made(module: nn.Module) -> bool:
+    """Whether no hook and no `forward` was put on a module since it was made."""
+    return (
+        "forward" not in vars(module)
+        and not any(getattr(module, hooks) for hooks in _HOOKS)
         and not any(getattr(torch_module, f"_global{hooks}") for hooks in _HOOKS)
     )
 

@@ -6,7 +6,8 @@ Letters: N packed patches, C width, H heads, D = C / H, p patch in pixels.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -24,13 +25,24 @@ from ov2kit.encoders.patch_embedding import PatchEmbedding
 from ov2kit.encoders.pooling_head import PoolingHead
 from ov2kit.encoders.windowed import WindowedAttention
 from ov2kit.encoders.windows import Span, Windows
-from ov2kit.errors import OptionError, check_choice, check_divides, check_flag, check_number, check_numbers, check_type
+from ov2kit.errors import (
+    OptionError,
+    check_choice,
+    check_divides,
+    check_flag,
+    check_layer,
+    check_number,
+    check_numbers,
+    check_type,
+    factory_kwargs,
+)
 from ov2kit.positional import Positions, RoPE3D
 from ov2kit.positional.pairing import EXACT, PAIRINGS, Pairing, RotationTensor, mark
 from ov2kit.segments import Segments
 
 Norm = Literal["layer_norm", "rms_norm"]
 Grid = Tensor | Sequence[Sequence[int]]
+_NORMS: dict[Norm, Callable[..., nn.Module]] = {"layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm}
 
 
 class OneVisionEncoder(nn.Module):
@@ -48,6 +60,11 @@ class OneVisionEncoder(nn.Module):
         channels: of the pictures.
         norm: "layer_norm" or "rms_norm", for the blocks and the norms around them.
         norm_eps: of all norms.
+        norm_layer: makes the norms in place of `norm`, the pooling head's too; called as `nn.LayerNorm` is, with
+            (width, eps, device, dtype).
+        act_layer: makes the activation of each perceptron; called without arguments.
+        mlp_layer: makes the perceptron of each block; called as `MLP` is, with (width, mlp_width, act_layer,
+            device, dtype).
         theta: base of the rotary frequencies.
         pairing: see `ov2kit.positional.rotation`. Left out, it is an exact one until released weights
             are loaded, which expect "release" and set it.
@@ -62,6 +79,8 @@ class OneVisionEncoder(nn.Module):
         span: whether a window stays in one canvas, see `spatial_windows`.
         drop_path: probability to skip a branch, growing linearly up to the last block.
         backend: attention backend, see `attention_backends`.
+        device: of the parameters; `position` keeps its own.
+        dtype: of the parameters.
 
     Raises:
         ValueError: sizes that do not fit each other, or an unknown option.
@@ -79,6 +98,9 @@ class OneVisionEncoder(nn.Module):
         channels: int = 3,
         norm: Norm = "layer_norm",
         norm_eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] | None = None,
+        act_layer: Callable[..., nn.Module] = nn.GELU,
+        mlp_layer: Callable[..., nn.Module] = MLP,
         theta: float = 1e4,
         pairing: Pairing | None = None,
         position: nn.Module | None = None,
@@ -92,6 +114,8 @@ class OneVisionEncoder(nn.Module):
         span: Span = "canvas",
         drop_path: float = 0.0,
         backend: BackendName = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
@@ -100,6 +124,9 @@ class OneVisionEncoder(nn.Module):
             check_number(name, size, low=1, integer=True)
         check_choice("norm", norm, get_args(Norm))
         check_number("norm_eps", norm_eps, low=0)
+        check_layer("norm_layer", norm_layer, optional=True)
+        check_layer("act_layer", act_layer)
+        check_layer("mlp_layer", mlp_layer)
         check_number("theta", theta, above=0)
         if pairing is not None:
             check_choice("pairing", pairing, PAIRINGS)
@@ -120,14 +147,14 @@ class OneVisionEncoder(nn.Module):
         check_choice("span", span, get_args(Span))
         check_number("drop_path", drop_path, low=0, below=1)
         check_name(backend)
+        factory = factory_kwargs(device, dtype)
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
         self.patch, self.merge, self.channels, self.frame_window = patch, merge, channels, frame_window
         self.norm, self.norm_eps, self.theta = norm, norm_eps, theta
         self.gradient_checkpointing = False
         self.windowed = window is not None
 
-        def make_norm() -> nn.Module:
-            return nn.LayerNorm(width, eps=norm_eps) if norm == "layer_norm" else nn.RMSNorm(width, eps=norm_eps)
+        make_norm = partial(norm_layer or _NORMS[norm], width, eps=norm_eps, **factory)
 
         #: whether the weights that are loaded may set the pairing
         self.pairing_is_open = position is None and pairing is None
@@ -136,26 +163,33 @@ class OneVisionEncoder(nn.Module):
 
         def make_attention(i: int) -> nn.Module:
             if window is None or not windowed[i]:
-                return GroupVisibleAttention(width, heads, backend=backend)
+                return GroupVisibleAttention(width, heads, backend=backend, **factory)
             second = shift and sum(windowed[:i]) % 2 == 1
-            return WindowedAttention(width, heads, window, shift=second, span=span, merge=merge, backend=backend)
+            return WindowedAttention(
+                width, heads, window, shift=second, span=span, merge=merge, backend=backend, **factory
+            )
 
         self.position = position
-        self.embeddings = PatchEmbedding(width, patch, channels)
+        self.embeddings = PatchEmbedding(width, patch, channels, **factory)
         self.layernorm_pre = make_norm() if pre_norm else nn.Identity()
         blocks = [
             Block(
                 make_norm(),
                 make_attention(i),
                 make_norm(),
-                MLP(width, mlp_width),
+                mlp_layer(width, mlp_width, act_layer=act_layer, **factory),
                 drop_path=drop_path * i / max(depth - 1, 1),
             )
             for i in range(depth)
         ]
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(blocks)})
         self.layernorm_post = make_norm() if post_norm else nn.Identity()
-        self.head = PoolingHead(width, heads, mlp_width, eps=norm_eps) if pooling_head else None
+        head_norm = norm_layer or nn.RMSNorm
+        self.head = (
+            PoolingHead(width, heads, mlp_width, eps=norm_eps, norm_layer=head_norm, act_layer=act_layer, **factory)
+            if pooling_head
+            else None
+        )
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -173,7 +207,7 @@ class OneVisionEncoder(nn.Module):
         return cls(**(arguments_from_config(config) | arguments))
 
     def config(self) -> dict[str, Any]:
-        """The sizes under the release's field names."""
+        """The sizes under the release's field names, which has none for modules that were handed in."""
         return config_from_arguments({**vars(self), "pooling_head": self.head is not None})
 
     @property

@@ -4,12 +4,13 @@ Source: `LlavaOnevision2VisionEmbeddings` (a convolution whose stride is its ker
 Letters: N patches, C width, p patch in pixels; B items, T frames.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.encoders.linear import floating_dtype
-from ov2kit.errors import check_number
+from ov2kit.errors import check_number, factory_kwargs
 
 
 class PatchConv2d(nn.Conv2d):
@@ -33,14 +34,26 @@ class PatchEmbedding(nn.Module):
         width: C.
         patch: p.
         channels: of the pictures.
+        device: of the parameters.
+        dtype: of the parameters.
     """
 
-    def __init__(self, width: int, patch: int = 14, channels: int = 3) -> None:
+    def __init__(
+        self,
+        width: int,
+        patch: int = 14,
+        channels: int = 3,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         for name, size in (("width", width), ("patch", patch), ("channels", channels)):
             check_number(name, size, low=1, integer=True)
         self.patch, self.channels = patch, channels
-        self.patch_embedding = PatchConv2d(channels, width, patch, stride=patch, bias=False)
+        self.patch_embedding = PatchConv2d(
+            channels, width, patch, stride=patch, bias=False, **factory_kwargs(device, dtype)
+        )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """pixel_values: (N, channels * p * p), a row is (channels, p, p) flattened -> (N, C)."""

@@ -4,13 +4,15 @@ Source: `Siglip2MultiheadAttentionPoolingHead` of the stand-alone OneVision-Enco
 Letters: N tokens, B items, C width, H heads, D = C / H.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.mlp import MLP
-from ov2kit.errors import check_divides, check_number
+from ov2kit.errors import check_divides, check_layer, check_number, factory_kwargs
 from ov2kit.segments import Segments
 
 
@@ -23,14 +25,24 @@ class ProbeAttention(nn.Module):
     Args:
         width: C.
         heads: H; divides `width`.
+        device: of the parameters.
+        dtype: of the parameters.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        factory = factory_kwargs(device, dtype)
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width, **factory))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width, **factory))
+        self.out_proj = nn.Linear(width, width, **factory)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -71,21 +83,38 @@ class PoolingHead(nn.Module):
         width: C.
         heads: H; divides `width`.
         mlp_width: hidden width of the perceptron.
-        eps: of the RMSNorm.
+        eps: of the norm.
+        norm_layer: makes the norm; called as `nn.RMSNorm` is, with (width, eps, device, dtype).
+        act_layer: makes the perceptron's activation; called without arguments.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `heads` does not divide `width`.
     """
 
-    def __init__(self, width: int, heads: int, mlp_width: int, *, eps: float = 1e-6) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        *,
+        eps: float = 1e-6,
+        norm_layer: Callable[..., nn.Module] = nn.RMSNorm,
+        act_layer: Callable[..., nn.Module] = nn.GELU,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
-        check_number("eps", eps, low=0)
-        self.probe = nn.Parameter(torch.empty(1, 1, width))
-        self.attention = ProbeAttention(width, heads)
-        self.norm = nn.RMSNorm(width, eps=eps)
         check_number("mlp_width", mlp_width, low=1, integer=True)
-        self.mlp = MLP(width, mlp_width)
+        check_number("eps", eps, low=0)
+        check_layer("norm_layer", norm_layer)
+        factory = factory_kwargs(device, dtype)
+        self.probe = nn.Parameter(torch.empty(1, 1, width, **factory))
+        self.attention = ProbeAttention(width, heads, **factory)
+        self.norm = norm_layer(width, eps=eps, **factory)
+        self.mlp = MLP(width, mlp_width, act_layer=act_layer, **factory)
         nn.init.trunc_normal_(self.probe, std=0.02)
 
     def forward(self, x: Tensor, items: Segments) -> Tensor:

@@ -8,12 +8,14 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD
 from ov2kit.encoders.checkpoint import join_qkv
+from ov2kit.encoders.linear import floating_dtype
 from ov2kit.encoders.onevision import OneVisionEncoder
 from ov2kit.encoders.patch_embedding import patchify
 from ov2kit.errors import check_choice, check_divides, check_keys, check_number, check_numbers
@@ -21,7 +23,7 @@ from ov2kit.positional import packed_positions, virtual_frames
 from ov2kit.segments import Segments
 
 Pool = Literal["avg", "map", ""]
-_SET_HERE = ("width", "depth", "heads", "mlp_width", "patch", "merge", "channels", "drop_path")
+_SET_HERE = ("width", "depth", "heads", "mlp_width", "patch", "merge", "channels", "drop_path", "device", "dtype")
 
 
 class OneVisionViT(nn.Module):
@@ -39,6 +41,8 @@ class OneVisionViT(nn.Module):
         drop_path_rate: of the last block.
         img_size: nominal picture size; any multiple of the patch works.
         time_slots: the virtual time grid that frames of a clip are spread over.
+        device: of the parameters.
+        dtype: of the parameters.
         encoder: further arguments of `OneVisionEncoder`.
 
     Raises:
@@ -59,6 +63,8 @@ class OneVisionViT(nn.Module):
         drop_path_rate: float = 0.0,
         img_size: int | tuple[int, int] | None = None,
         time_slots: int = 64,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         **encoder: Any,
     ) -> None:
         super().__init__()
@@ -91,9 +97,11 @@ class OneVisionViT(nn.Module):
             merge=1,
             channels=in_chans,
             drop_path=drop_path_rate,
+            device=device,
+            dtype=dtype,
             **{"post_norm": True, "pooling_head": global_pool == "map"} | encoder,
         )
-        self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
+        self.head = self._classifier(num_classes)
         self.feature_info = [
             {"num_chs": embed_dim, "reduction": patch_size, "module": f"trunk.encoder.layers.{i}"} for i in range(depth)
         ]
@@ -110,7 +118,7 @@ class OneVisionViT(nn.Module):
                 raise ValueError("global_pool 'map' needs a pooling head; create the model with global_pool='map'")
             self.global_pool = global_pool
         self.num_classes = num_classes
-        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        self.head = self._classifier(num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.trunk.set_gradient_checkpointing(enable)
@@ -194,6 +202,14 @@ class OneVisionViT(nn.Module):
         if prune_head:
             self.reset_classifier(0)
         return wanted
+
+    def _classifier(self, num_classes: int) -> nn.Module:
+        """A fresh classifier, where the weights of the trunk are."""
+        if not num_classes:
+            return nn.Identity()
+        device = next(self.trunk.parameters()).device
+        dtype = floating_dtype(self.trunk, torch.get_default_dtype())
+        return nn.Linear(self.embed_dim, num_classes, device=device, dtype=dtype)
 
     def _packed(self, x: Tensor) -> tuple[Tensor, Tensor, Segments, list[tuple[int, int, int]]]:
         pixel_values, grid = patchify(x, self.patch_size)

@@ -6,13 +6,14 @@ Letters: N tokens, C width, H heads, D = C / H.
 from collections.abc import Sequence
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 
 from ov2kit.encoders.attention import Rotation, self_attention
 from ov2kit.encoders.backends.choose import BackendName, check_name
 from ov2kit.encoders.ordering import permute
 from ov2kit.encoders.windows import Span, Windows, spatial_windows
-from ov2kit.errors import check_choice, check_divides, check_flag, check_number, check_numbers
+from ov2kit.errors import check_choice, check_divides, check_flag, check_number, check_numbers, factory_kwargs
 from ov2kit.positional.pairing import PAIRINGS, Pairing, pairing_of
 from ov2kit.segments import Segments
 
@@ -31,6 +32,8 @@ class WindowedAttention(nn.Module):
         proj_bias: bias of the output projection.
         pairing: how `rotation` is applied, as in `GroupVisibleAttention`.
         backend: as in `GroupVisibleAttention`.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: `heads` does not divide `width`, or an unknown backend.
@@ -49,6 +52,8 @@ class WindowedAttention(nn.Module):
         proj_bias: bool = True,
         pairing: Pairing | None = None,
         backend: BackendName = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_divides("heads", heads, "width", width)
@@ -61,6 +66,7 @@ class WindowedAttention(nn.Module):
         check_choice("span", span, get_args(Span))
         check_number("merge", merge, low=1, integer=True)
         check_name(backend)
+        factory = factory_kwargs(device, dtype)
         self.heads = heads
         self.window = window
         self.shift = (window[0] // 2, window[1] // 2) if shift else (0, 0)
@@ -68,8 +74,8 @@ class WindowedAttention(nn.Module):
         self.merge = merge
         self.pairing: Pairing | None = pairing
         self.backend: BackendName = backend
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
-        self.proj = nn.Linear(width, width, bias=proj_bias)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias, **factory)
+        self.proj = nn.Linear(width, width, bias=proj_bias, **factory)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, window={self.window}, shift={self.shift}, span={self.span!r}"

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ov2kit.errors import check_number, check_numbers
+from ov2kit.errors import check_number, check_numbers, factory_kwargs
 from ov2kit.positional.pairing import Pairing
 
 
@@ -22,6 +22,8 @@ class LearnedPositions(nn.Module):
         sizes: entries of the tables of (time, rows, columns).
         spans: position that the last entry stands for, per axis, so 64 entries can cover 2000
             frames; sizes - 1 by default. Positions beyond are read at the end of the table.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         ValueError: a size below 1 or a span that is not positive.
@@ -35,6 +37,8 @@ class LearnedPositions(nn.Module):
         sizes: tuple[int, int, int] = (64, 64, 64),
         *,
         spans: tuple[float, float, float] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_number("width", width, low=1, integer=True)
@@ -44,7 +48,7 @@ class LearnedPositions(nn.Module):
             spans = (max(sizes[0] - 1, 1), max(sizes[1] - 1, 1), max(sizes[2] - 1, 1))
         self.sizes = tuple(sizes)
         self.spans = tuple(float(s) for s in spans)
-        self.tables = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        self.tables = nn.ModuleList(nn.Embedding(size, width, **factory_kwargs(device, dtype)) for size in sizes)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -1,6 +1,7 @@
 """A model back to the config that describes it."""
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol, cast, get_args
 
@@ -35,6 +36,13 @@ def describe(model: Described) -> dict[str, Any]:
     text["vocab_size"] = embedding.num_embeddings
     config["image_token_id"] = model.image_token_id
     _check_description(model, config)
+    try:
+        json.dumps(config)
+    except TypeError as error:
+        raise CheckpointError(
+            f"the config of this model cannot be written as JSON ({error}), so no directory in the released format can "
+            "hold it; build the model from names and numbers, or save its state dict"
+        ) from None
     return config
 
 

@@ -185,6 +185,9 @@ class TestRoundTrip:
         model.encoder.position.theta = 7.0
         with pytest.raises(CheckpointError, match="encoder of this model is not the one its config describes"):
             model.save_pretrained(tmp_path / "other")
+        for option in ({"norm_layer": nn.RMSNorm}, {"dtype": torch.float64}):  # no field of a config
+            with pytest.raises(CheckpointError, match="cannot be written as JSON"):
+                build("tiny", encoder_options=option).save_pretrained(tmp_path / "other")
         model.encoder = nn.Linear(2, 2)
         with pytest.raises(CheckpointError, match="OneVisionEncoder, got Linear"):
             model.save_pretrained(tmp_path / "other")
