@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": ("ov2kit.recipes.commands.evaluate", "a model and a folder of questions -> scores"),
     "compare": ("ov2kit.recipes.commands.compare", "two prediction files -> a paired test"),
     "jumpset": ("ov2kit.recipes.commands.jumpset", "make a JumpScore-like set of clips with exact answers"),
+    "eventset": ("ov2kit.recipes.commands.eventset", "make clips with small events and what they cover"),
     "ablate": ("ov2kit.recipes.commands.ablate", "compare token sources, groupings, positions, ... on such a set"),
     "track": ("ov2kit.recipes.commands.track", "an expression and a video -> points, masks and scores"),
 }

@@ -57,6 +57,18 @@ def test_the_canvas_store_of_version_1():
         assert len(read_canvases(STORED / "v1" / "canvas_store", split)) > 0
 
 
+def test_the_set_of_events_of_version_1():
+    pytest.importorskip("pycocotools", reason="needs the recipes extra")
+    from ov2kit.recipes.evidence.films.eventset import read_events
+
+    for split in ("tune", "test"):
+        (clip,) = read_events(STORED / "v1" / "eventset", split)
+        (event,) = clip.events
+        assert (clip.footage, clip.encoding, clip.size, event.kind) == ("still", "x264-veryfast", (64, 64), "turn")
+        pixels = sum(int(mask.sum()) for mask in event.masks.values())
+        assert (clip.frames, pixels) == {"tune": (30, 2016), "test": (60, 5460)}[split]
+
+
 def test_predictions_and_their_settings_of_version_1():
     from ov2kit.recipes.evaluation.predictions import read_lines
 

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -46,12 +47,13 @@ ALSO = {
     "ov2kit.recipes.spatial.region_growing": ["RegionGrowing"],
     "ov2kit.recipes.spatial.augment": ["Crop"],
     "ov2kit.recipes.evidence.films.tracking_scene": ["TrackingScene"],
+    "ov2kit.recipes.evidence.films.event_scene": ["EventScene"],
     "ov2kit.geometry": ["smart_resize"],
 }
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
-    "Backend", "Choice", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "PacketTable", "PointTrackScore",
-    "Provenance", "ReadyGroup", "Started", "TokenCount", "Windows",
+    "Backend", "Choice", "EventShown", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "PacketTable",
+    "PointTrackScore", "Provenance", "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
 #: protocols, and functions of data alone, without options
 NOT_HERE = {
@@ -179,6 +181,14 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "save_assets": lambda: {"canvases": Canvases(**one_canvas()), "directory": "made", "overwrite": True},
     "apply_rope": lambda: {"q": torch.zeros(2, 1, 4), "k": torch.zeros(2, 1, 4), "cos": COS, "sin": SIN},
+    "event_shown": lambda: {
+        "shown": {},
+        "event": {0: np.ones((1, 1), dtype=bool)},
+        "start": 0.0,
+        "stop": 1.0,
+        "seconds": [0.0],
+    },
+    "shown_blocks": lambda: {"positions": torch.zeros(1, 2, 2, 3).int(), "merge": 2, "grid": (1, 1)},
     "rotate": rotation,
     "rotate_": rotation,
     "rotate_for_inference": rotation,
@@ -258,6 +268,8 @@ ZERO = {
     "RegionGrowing": "reach",
     "Crop": "left top",
     "TrackingScene": "pace travel hops pillars drift noise texture",
+    "event_shown": "start",
+    "EventScene": "noise contrast camouflage",
     "cosine_with_warmup": "warmup_share min_lr",
 }
 #: (owner, argument) -> other labels of `WRONG` that are valid there although the annotation does not say so

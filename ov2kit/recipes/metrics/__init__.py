@@ -9,6 +9,15 @@ with needs_extra("ov2kit.recipes.metrics"):
     import torchmetrics as _torchmetrics  # noqa: F401
 
 from ov2kit.recipes.metrics.assignment import assign
+from ov2kit.recipes.metrics.event_recall import (
+    EventRecall,
+    EventShown,
+    background_share,
+    block_shares,
+    blocks_of_mask,
+    event_shown,
+    shown_blocks,
+)
 from ov2kit.recipes.metrics.hota import HOTA, HotaCounts, hota_counts
 from ov2kit.recipes.metrics.jumpscore import (
     TOLERANCES,
@@ -43,6 +52,8 @@ __all__ = [
     "TOLERANCES",
     "BoxAccuracy",
     "Counting",
+    "EventRecall",
+    "EventShown",
     "HotaCounts",
     "JAndF",
     "JumpScoreMAP",
@@ -57,12 +68,16 @@ __all__ = [
     "aggregate_jumpscore",
     "assign",
     "average_precision",
+    "background_share",
+    "block_shares",
+    "blocks_of_mask",
     "boundaries",
     "boundary_f",
     "box_similarity",
     "boxes_matched",
     "count_tokens",
     "depth_between",
+    "event_shown",
     "hota_counts",
     "is_explicit_empty",
     "jumpscore_row",
@@ -77,6 +92,7 @@ __all__ = [
     "points_in_masks",
     "region_iou",
     "relation_between",
+    "shown_blocks",
     "span_iou",
     "temporal_row",
 ]

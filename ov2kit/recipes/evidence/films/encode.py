@@ -19,6 +19,8 @@ ENCODINGS: dict[str, tuple[str, str, dict[str, str]]] = {
     "x264-cbr": ("libx264", ".mp4", {"preset": "medium", "b": "50k", "maxrate": "50k", "bufsize": "25k"}),
     "x264-lowrate": ("libx264", ".mp4", {"preset": "medium", "crf": "36"}),
     "x264-intra": ("libx264", ".mp4", {"preset": "medium", "crf": "23", "g": "1"}),
+    "x264-rate": ("libx264", ".mp4", {"preset": "medium", "b": "300k", "maxrate": "300k", "bufsize": "150k"}),
+    "x264-longgop": ("libx264", ".mp4", {"preset": "medium", "crf": "26", "g": "1000", "bf": "5"}),
     "x264-nobframes": ("libx264", ".mp4", {"preset": "medium", "crf": "23", "bf": "0"}),
     "hevc": ("libx265", ".mp4", {"preset": "veryfast", "crf": "25"}),
     "vp9": ("libvpx-vp9", ".webm", {"deadline": "realtime", "cpu-used": "6", "crf": "32", "b": "0"}),
@@ -39,8 +41,17 @@ class EncoderError(OptionError):
     """A video cannot be written."""
 
 
-def write_video(path: Path, frames: NDArray[np.uint8], fps: int, encoding: str) -> None:
+def write_video(
+    path: Path, frames: NDArray[np.uint8], fps: int, encoding: str, *, seconds: NDArray[np.float64] | None = None
+) -> None:
     """Encode (T, H, W, 3) uint8 RGB frames; the file appears whole or not at all.
+
+    Args:
+        path: of the file; the suffix is that of the encoding.
+        frames: of one size.
+        fps: frames per second.
+        encoding: a name of `ENCODINGS`.
+        seconds: (T,) time of each frame, in whole milliseconds, where their distance varies.
 
     Raises:
         EncoderError: unknown encoding, or an encoder that this PyAV lacks.
@@ -58,11 +69,12 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: int, encoding: str) 
             raise EncoderError(f"{encoding} needs the encoder {name}, which this PyAV lacks ({error})") from error
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.time_base = Fraction(1, fps)
+        base = Fraction(1, fps if seconds is None else 1000)
+        stream.time_base = stream.codec_context.time_base = base
         stream.thread_count = 1
         stream.options = {"g": str(_GOP_SECONDS * fps), **_PARAMS.get(name, {}), **options}
         for index, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, fps)
+            frame.pts, frame.time_base = index if seconds is None else round(seconds[index] * 1000), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
