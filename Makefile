@@ -3,18 +3,28 @@
 # make lint   check style, format and types
 # make release-check   build sdist and wheel, use the wheel in an environment that has nothing else (5 GB while it runs)
 # All make .venv first (the registry's torch is about 5 GB) and can be run again.
+# make clients test with vLLM's server and with lmms-eval, each in an environment of its own (.venv-vllm 2.6 GB, .venv-eval 1.7 GB)
 # make lowest run it in .venv-lowest, with the lowest version of everything that pyproject.toml allows (7 GB)
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lowest lint bench release-check clean
+.PHONY: demo test clients client-environments lowest lint bench release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/ov2kit demo --out demo_out
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
+
+# each environment has one of the two: what the other one needs is skipped, and counted
+clients: client-environments
+	.venv-vllm/bin/python -m pytest tests/recipes/clients --require vllm
+	.venv-eval/bin/python -m pytest tests/recipes/clients --require lmms_eval
+
+client-environments:
+	$(PYTHON) .ci/clients.py vllm
+	$(PYTHON) .ci/clients.py eval
 
 lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
@@ -39,4 +49,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest demo_out
+	rm -rf .venv .venv-lowest .venv-vllm .venv-eval demo_out

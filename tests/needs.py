@@ -7,6 +7,8 @@ NEEDS = {
     "clips": r"OV2KIT_CLIPS",
     "cuda": r"(?i)cuda",
     "browser": r"Chromium",
+    "vllm": r"needs vllm",
+    "lmms_eval": r"needs lmms-eval",
     "extras": r"pip install|extra\b|could not import",
     "references": r"lmms-eval|opencv-python|scikit-image",
     "system": r"on the path|/proc",
