@@ -47,7 +47,7 @@ ROOMS = {
         "data": {"prompt", "inputs", "spatial"},
         "training": {"architecture", "release", "model", "prompt", "inputs"},
         "generate": {"model", "prompt"},
-        "clients": {"architecture", "model", "prompt"},
+        "clients": {"architecture", "model", "prompt", "evaluation", "generate", "metrics"},
         "paired": {"evaluation", "metrics"},
         "evidence": {"architecture", "metrics", "spatial", "prompt", "data", "training"},
         "commands": {
