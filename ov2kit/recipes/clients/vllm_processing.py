@@ -42,6 +42,7 @@ REQUEST_OPTIONS = (
     "decimals",
     "budget_canvases",
 )
+_NAMES = {"fps": "target_fps"}
 _BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames"}
 _PADS = {"image": IMAGE_PAD, "video": VIDEO_PAD}
 _OF_VLLM = {"truncation", "add_special_tokens", "padding", "return_tensors"}
@@ -100,7 +101,8 @@ def with_request(own: Processor, asked: Mapping[str, Any], limit: Processor | No
     Raises:
         DataError: an unknown option, or one beyond the limit.
     """
-    named = {name: value for name, value in asked.items() if name not in _OF_VLLM and value is not None}
+    named = {_NAMES.get(name, name): value for name, value in asked.items() if name not in _OF_VLLM}
+    named = {name: value for name, value in named.items() if value is not None}
     check_keys("the request", named, REQUEST_OPTIONS, DataError)
     if limit is not None:
         most = {
