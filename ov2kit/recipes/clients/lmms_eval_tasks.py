@@ -27,7 +27,7 @@ def write_task(task: Task, data: str | os.PathLike[str], out: str | os.PathLike[
 
     Args:
         task: what is asked, and how it is scored.
-        data: folder of questions, see docs/metrics.md.
+        data: folder of questions, see docs/evaluating.md.
         out: folder for `--include_path`, made if missing.
         split: annotation file `<split>.json[l]` instead of `annotations.json[l]`.
 

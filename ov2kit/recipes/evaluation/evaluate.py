@@ -63,7 +63,7 @@ def evaluate_jumpscore(
 
     Args:
         model_answer: (video, question) -> the model's text, or (text, visual tokens).
-        folder: annotations and videos, see docs/metrics.md.
+        folder: annotations and videos, see docs/evaluating.md.
         out: folder for the results, made if missing.
         split: annotation file `<split>.json[l]` instead of `annotations.json[l]`.
         settings: JSON-able facts that decide the answers; a later run must bring the same.

@@ -1,6 +1,6 @@
 """Read a folder of questions about videos whose answers are start times.
 
-The format is in docs/metrics.md: `annotations.json` or `.jsonl`, or `<split>.json[l]`, and videos
+The format is in docs/evaluating.md: `annotations.json` or `.jsonl`, or `<split>.json[l]`, and videos
 beside it or in `videos/`.
 """
 
