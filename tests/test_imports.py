@@ -44,7 +44,7 @@ ROOMS = {
         "datasets": set(),
         "prompt": {"architecture", "release", "inputs"},
         "model": {"architecture", "release", "prompt"},
-        "data": {"prompt", "inputs", "spatial"},
+        "data": {"datasets", "prompt", "inputs", "spatial"},
         "training": {"architecture", "release", "model", "prompt", "inputs"},
         "generate": {"model", "prompt"},
         "clients": {"architecture", "model", "prompt", "evaluation", "generate", "metrics"},

@@ -7,7 +7,6 @@ content, workers may die, and the whole goes on where it ended.
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 from tqdm import tqdm
@@ -31,7 +30,9 @@ def parser() -> ArgumentParser:
     command.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="videos, folders, globs, or .txt, .json, .jsonl, .parquet lists"
     )
-    command.add_argument("--out", required=True, metavar="DIR", help="folder of the dataset; a run that ended goes on")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="folder or URL of the dataset; a run that ended goes on"
+    )
     command.add_argument("--column", default="video", help="of .json, .jsonl and .parquet lists: holds the paths")
     command.add_argument("--media_root", metavar="DIR", help="what relative paths in lists are relative to")
     command.add_argument("--images", default="png", choices=IMAGES, help="format of the canvases in the shards")
@@ -57,24 +58,22 @@ def run(parsed: Namespace) -> int:
 
     recipe = Recipe(tokenizer_of(parsed), parsed.images, Limits(**parsed.limits.as_dict()))
     items = find_items(parsed.inputs, parsed.column, parsed.media_root)
-    folder = Path(parsed.out)
     if parsed.dry_run:
         found = estimate(items, recipe, parsed.dry_run, parsed.workers)
         print(json.dumps(found.to_dict()) if parsed.json else found)
         return 0
-    shards = ShardFolder(folder)
+    shards = ShardFolder(parsed.out)
     if parsed.explain:
         return _explain(items, shards, recipe, parsed)
-    folder.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(items), unit=" videos", disable=parsed.quiet or None, file=sys.stderr) as bar:
         counts = build_shards(
-            items, folder, recipe, workers=parsed.workers, videos_per_shard=parsed.videos_per_shard,
+            items, parsed.out, recipe, workers=parsed.workers, videos_per_shard=parsed.videos_per_shard,
             overwrite=parsed.overwrite, retry_failed=parsed.retry_failed, progress=_drawing(bar),
         )  # fmt: skip
     manifest = write_manifest(shards)
-    facts = {"out": str(folder), "manifest": str(manifest), "videos": len(items), **counts}
+    facts = {"out": parsed.out, "manifest": manifest, "videos": len(items), **counts}
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    print(json.dumps(facts) if parsed.json else f"{folder}: {len(items)} videos ({said}) -> {manifest}")
+    print(json.dumps(facts) if parsed.json else f"{parsed.out}: {len(items)} videos ({said}) -> {manifest}")
     return 0
 
 
@@ -89,7 +88,7 @@ def _drawing(bar: "tqdm[None]") -> Callable[[dict[str, int], int, int], None]:
 
 def _explain(items: list[Item], shards: ShardFolder, recipe: Recipe, parsed: Namespace) -> int:
     """What a run would do, video by video; nothing is written."""
-    is_same = check_recipe(shards.folder, recipe, overwrite=parsed.overwrite) if shards.folder.exists() else False
+    is_same = check_recipe(shards.storage, recipe, overwrite=parsed.overwrite)
     plan = plan_run(items, shards, parsed.videos_per_shard, retry_failed=parsed.retry_failed)
     for number, group in enumerate(plan.groups):
         for item, _ in group:

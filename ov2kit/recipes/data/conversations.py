@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ov2kit.errors import DataError, shorten
 from ov2kit.files import kind_of
 from ov2kit.recipes.data.faults import BadRecord
+from ov2kit.recipes.datasets.stored import StoredVideos
 from ov2kit.recipes.inputs.nulls import without_nulls
 from ov2kit.recipes.inputs.sources import local_source
 
@@ -66,7 +67,9 @@ class Conversation:
         return self.messages[:end]
 
 
-def read_conversation(record: object, root: Path, name: str, *, needs_answer: bool = True) -> Conversation:
+def read_conversation(
+    record: object, root: Path, name: str, *, needs_answer: bool = True, stored: StoredVideos | None = None
+) -> Conversation:
     """Check a record and bring it into one form.
 
     Args:
@@ -75,6 +78,7 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
         name: used when the record has no "id".
         needs_answer: refuse a conversation without an assistant turn, as training must, and leave out
             the turns after the last one.
+        stored: where canvases of videos lie that need no file; their parts say under "stored" which they are.
 
     Raises:
         BadRecord: another shape, an unknown role, as many placeholders as media do not fit, or a
@@ -113,7 +117,7 @@ def read_conversation(record: object, root: Path, name: str, *, needs_answer: bo
         raise BadRecord("no user turn" + " before the last answer" * needs_answer)
     parts: list[Part] = [part for message in messages for part in message["content"]]
     shown = [part["type"] for part in parts if part["type"] != "text"]
-    prepared = _locate(parts, root)
+    prepared = _locate(parts, root, stored)
     kind: Kind = "text"
     if "video" in shown:
         kind = "assets" if prepared == shown.count("video") else "video"
@@ -214,8 +218,8 @@ def _fill(messages: list[dict[str, Any]], media: dict[str, list[Part]]) -> None:
         part.update(next(left[part["type"]]))
 
 
-def _locate(parts: list[Part], root: Path) -> int:
-    """Make media paths whole, and see that they are there; counts prepared directories."""
+def _locate(parts: list[Part], root: Path, stored: StoredVideos | None) -> int:
+    """Make media paths whole, and see that they are there; counts videos of which there are prepared canvases alone."""
     prepared = 0
     for part in parts:
         kind = part["type"]
@@ -224,9 +228,16 @@ def _locate(parts: list[Part], root: Path) -> int:
         path = os.path.join(root, part[kind])
         if (found := kind_of(path)) not in ("file", "folder", None):
             raise BadRecord(f"{kind} {shorten(part[kind])} is a {found}, expected a file")
-        if found is None:
-            raise BadRecord(f"{kind} {shorten(part[kind])} is not there (looked in {root})")
-        if found == "folder":
+        number = None if stored is None or kind != "video" else stored.find(part[kind])
+        if stored is not None and number is not None:
+            if failure := stored.failure(number):
+                raise BadRecord(f"{kind} {shorten(part[kind])} gave nothing when shards were made ({failure})")
+            part["stored"] = number
+            prepared += found != "file"
+        elif found is None:
+            places = root if stored is None else f"{root} and in {stored.shards.storage.root}"
+            raise BadRecord(f"{kind} {shorten(part[kind])} is not there (looked in {places})")
+        elif found == "folder":
             if kind == "image":
                 raise BadRecord(f"image {shorten(part[kind])} is a folder")
             prepared += 1

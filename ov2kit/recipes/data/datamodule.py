@@ -34,6 +34,7 @@ from ov2kit.recipes.data.lengths import KnownLengths, has_intact_lengths, measur
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
 from ov2kit.recipes.data.options import SECTIONS, Loading, Order, Sources, Tokens, with_options
 from ov2kit.recipes.data.plans import Records
+from ov2kit.recipes.datasets.stored import StoredVideos
 from ov2kit.recipes.prompt.processor import Processor
 from ov2kit.recipes.prompt.sample import Batch
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
@@ -110,6 +111,7 @@ class ConversationData(LightningDataModule):
         self._tokens_out: Callable[[int], int] | None = None
         self._is_connected = False
         self._indices: dict[str, ConversationIndex] = {}
+        self._stored: StoredVideos | None = None
         self._loader: PlannedLoader | StreamLoader | None = None
         self._feeds: list[Feed] = []
         self._resume: Mapping[str, Any] | None = None
@@ -293,8 +295,21 @@ class ConversationData(LightningDataModule):
                 self.sources.media_root,
                 needs_answer=needs_answer,
                 max_record_bytes=self.sources.max_record_bytes,
+                stored=self._shards(),
             )
         return self._indices[key]
+
+    def _shards(self) -> StoredVideos | None:
+        """The dataset that `shards` names, made with the options that stand here."""
+        if self._stored is None and self.sources.shards is not None:
+            stored = StoredVideos(self.sources.shards)
+            ours = json.loads(json.dumps(self.codec.options(), default=str))
+            named = [name for name in _SETTINGS if name in ours and ours[name] != stored.options.get(name)]
+            if named:
+                told = "; ".join(f"tokens.{name} is {ours[name]}, there {stored.options.get(name)}" for name in named)
+                raise DataError(f"{self.sources.shards}: made with other options ({told}); set these as they are there")
+            self._stored = stored
+        return self._stored
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         index = self._index(self.sources.path)
@@ -358,6 +373,7 @@ class ConversationData(LightningDataModule):
             "source and mix": dict(sorted(self.tokens.shares.items())),
             "world_size": records.world_size,
             "records": records.index.fingerprint(),
+            **({} if self._stored is None else {"shards": self._stored.fingerprint()}),
         }
 
     def _lengths_file(self) -> Path:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from ov2kit.canvases import IMAGE_PAD, Canvases
 from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, check_number
+from ov2kit.files import kind_of
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.conversations import KINDS, Conversation, Kind
 from ov2kit.recipes.data.faults import BadRecord, Fault
@@ -131,9 +132,13 @@ class ConversationDataset(Dataset[Delivered]):
         kind = part["type"]
         if kind == "text":
             return part
+        number, stored = part.pop("stored", None), self.index.stored
         shown: dict[str, Any] = {}
         if kind == "image":
             canvases = self._canvases(self.processor.image, part["image"])
+        elif stored is not None and number is not None and (choice != "frames" or kind_of(part["video"]) != "file"):
+            shown["source"] = "codec"
+            canvases = stored.canvases(number)
         elif Path(part["video"]).is_dir():
             if not mirrored:
                 return part

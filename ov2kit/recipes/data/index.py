@@ -12,6 +12,7 @@ from ov2kit.errors import DataError, check_flag, check_type
 from ov2kit.recipes.data.conversations import KINDS, Conversation, read_conversation
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES, RecordFile
+from ov2kit.recipes.datasets.stored import StoredVideos
 from ov2kit.recipes.inputs.nulls import without_nulls
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -27,6 +28,7 @@ class ConversationIndex:
         media_root: what relative media paths are relative to; the folder of each file by default.
         needs_answer: leave out conversations without an assistant turn.
         max_record_bytes: a longer record is bad, and is not even read.
+        stored: canvases of videos, by their paths as records have them.
 
     Raises:
         DataError: a file cannot be read, or no record in any of them can be used.
@@ -39,6 +41,7 @@ class ConversationIndex:
         *,
         needs_answer: bool = True,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        stored: StoredVideos | None = None,
     ) -> None:
         check_type("paths", paths, (str, os.PathLike, list, tuple), "a path or a list of paths")
         check_type("media_root", media_root, (str, os.PathLike), "a path", optional=True)
@@ -46,7 +49,7 @@ class ConversationIndex:
         given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not given:
             raise DataError("expected at least one file of conversations, got none")
-        self.needs_answer = needs_answer
+        self.needs_answer, self.stored = needs_answer, stored
         self.files = [RecordFile(path, max_record_bytes) for path in given]
         self.roots = [Path(media_root) if media_root is not None else file.path.parent for file in self.files]
         self.faults: list[Fault] = []
@@ -129,7 +132,9 @@ class ConversationIndex:
     def _conversation(self, source: int, number: int) -> Conversation:
         file = self.files[source]
         name = f"{file.path.name}:{file.line(number)}"
-        return read_conversation(file.read(number), self.roots[source], name, needs_answer=self.needs_answer)
+        return read_conversation(
+            file.read(number), self.roots[source], name, needs_answer=self.needs_answer, stored=self.stored
+        )
 
 
 def _name(file: RecordFile, number: int) -> str:

@@ -25,6 +25,8 @@ class Sources:
         val_share: hold out this share of `path` instead; no video is on both sides.
         test_path: the same, to generate answers for in `test`; `val_path` by default.
         predict_path: the same for `predict`; `test_path` by default, then `val_path`, then `path`.
+        shards: folder or URL of a dataset of `ov2kit dataset`: videos that it has, by their paths as records have
+            them, are codec canvases from there, and need no file.
         media_root: what relative paths of media are relative to; the folder of each file by default.
         max_bad_share: stop when more than this share of the records cannot be used.
         faults: JSONL file of records that were not used; in the log directory by default.
@@ -39,6 +41,7 @@ class Sources:
     val_share: float = 0.0
     test_path: str | list[str] | None = None
     predict_path: str | list[str] | None = None
+    shards: str | None = None
     media_root: str | None = None
     max_bad_share: float = 0.01
     faults: str | None = None
@@ -48,7 +51,7 @@ class Sources:
         for name in ("path", "val_path", "test_path", "predict_path"):
             kinds = (str, os.PathLike, list)
             check_type(name, getattr(self, name), kinds, "a path", optional=name != "path")
-        _check_places(self, "media_root", "faults")
+        _check_places(self, "shards", "media_root", "faults")
         check_number("val_share", self.val_share, low=0, below=1)
         check_number("max_bad_share", self.max_bad_share, low=0, high=1)
         check_number("max_record_bytes", self.max_record_bytes, low=1, integer=True)

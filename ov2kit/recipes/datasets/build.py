@@ -10,8 +10,9 @@ The content of each shard follows from the sorted items alone: so many per shard
 """
 
 import fcntl
+import hashlib
 import json
-import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import DataError, OutputError, check_number
-from ov2kit.files import write_text
 from ov2kit.recipes.datasets.inputs import Item, fingerprint
 from ov2kit.recipes.datasets.local_engine import Outcome, run_local
 from ov2kit.recipes.datasets.piece import read_piece
 from ov2kit.recipes.datasets.shards import ShardFolder, is_known_by_content
+from ov2kit.recipes.datasets.storage import LocalStorage, Storage
 from ov2kit.recipes.datasets.work import Recipe
 
 #: made from the shards when they are complete, and gone while they are not
@@ -77,45 +78,48 @@ def plan_run(items: Sequence[Item], shards: ShardFolder, per_shard: int, *, retr
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One run at a time.
+def locked(storage: Storage) -> Iterator[None]:
+    """One run at a time; of those of this machine where the storage is remote.
 
     Raises:
         OutputError: another one is at work there.
     """
-    (folder / "state").mkdir(parents=True, exist_ok=True)
-    with open(folder / "state" / "lock", "w", encoding="utf-8") as file:
+    if isinstance(storage, LocalStorage):
+        path = Path(storage.place("state/lock"))
+    else:
+        path = Path(tempfile.gettempdir(), f"ov2kit-{hashlib.sha256(storage.root.encode()).hexdigest()[:16]}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise OutputError(
-                f"{folder}: another run is at work there; wait for it, or choose another place"
+                f"{storage.root}: another run is at work there; wait for it, or choose another place"
             ) from error
         yield
 
 
-def check_recipe(folder: Path, recipe: Recipe, *, overwrite: bool = False) -> bool:
+def check_recipe(storage: Storage, recipe: Recipe, *, overwrite: bool = False) -> bool:
     """Whether the folder holds a dataset made in this way.
 
     Raises:
         OutputError: it holds something else, or a dataset made with other options and `overwrite` is not given.
     """
-    path = folder / "dataset.json"
-    if not path.exists():
-        others = sorted(each.name for each in folder.iterdir() if each.name != "state") if folder.exists() else []
-        if others:
-            raise OutputError(
-                f"{folder}: expected an empty folder or a dataset, found {others[0]}; choose another place"
-            )
-        return False
+    path = storage.place("dataset.json")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(storage.read("dataset.json"))
+    except FileNotFoundError:
+        if others := [name for name in storage.names() if name != "state"]:
+            raise OutputError(
+                f"{storage.root}: expected an empty folder or a dataset, found {others[0]}; choose another place"
+            ) from None
+        return False
+    except (ValueError, OSError) as error:
         raise OutputError(f"{path}: not readable ({error}); choose another place") from error
     changed = list(_changes(found, recipe.facts()))
     if changed and not overwrite:
         raise OutputError(
-            f"{folder}: was made with other options ({'; '.join(changed)}); pass --overwrite to replace it"
+            f"{storage.root}: was made with other options ({'; '.join(changed)}); pass --overwrite to replace it"
         )
     return not changed
 
@@ -130,7 +134,7 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
 
 def build_shards(
     items: Sequence[Item],
-    folder: Path,
+    folder: Path | str,
     recipe: Recipe,
     *,
     workers: int = 1,
@@ -144,7 +148,7 @@ def build_shards(
 
     Args:
         items: from `find_items`; their order decides nothing.
-        folder: of the dataset.
+        folder: of the dataset, a path or a URL that fsspec knows.
         recipe: how each video is treated.
         workers: processes; no result depends on their number.
         videos_per_shard: items per shard, whether they give something or not.
@@ -161,32 +165,30 @@ def build_shards(
     """
     check_number("workers", workers, low=1, integer=True)
     check_number("attempts", attempts, low=1, integer=True)
-    with locked(folder):
-        shards = ShardFolder(folder)
-        if not check_recipe(folder, recipe, overwrite=overwrite):
-            for name in (*FINISHED, "dataset.json"):
-                (folder / name).unlink(missing_ok=True)
-            shutil.rmtree(folder / "shards", ignore_errors=True)
-            for number in shards.numbers():
-                (folder / "state" / f"{number:06d}.json").unlink()
-            shutil.rmtree(shards.pieces, ignore_errors=True)
-            write_text(folder / "dataset.json", json.dumps(recipe.facts(), indent=1, sort_keys=True) + "\n")
-        for leftover in folder.rglob(".*.partial*"):  # of a run that was killed; the lock says that nobody writes them
-            leftover.unlink(missing_ok=True)
-        shards.pieces.mkdir(parents=True, exist_ok=True)
+    shards = ShardFolder(folder)
+    storage = shards.storage
+    with locked(storage):
+        if not check_recipe(storage, recipe, overwrite=overwrite):
+            states = (f"state/{name}" for name in storage.names("state") if name != "lock")
+            for name in (*FINISHED, "dataset.json", "shards", *states):
+                storage.remove(name)
+            with storage.write("dataset.json") as file:
+                file.write(f"{json.dumps(recipe.facts(), indent=1, sort_keys=True)}\n".encode())
+        if isinstance(storage, LocalStorage):
+            storage.remove_partial()
         plan = plan_run(sorted(items), shards, videos_per_shard, retry_failed=retry_failed)
         if plan.first < len(plan.groups) or any(number >= plan.first for number in shards.numbers()):
             for name in FINISHED:
-                (folder / name).unlink(missing_ok=True)
+                storage.remove(name)
         for number in shards.numbers():
             if number >= plan.first:
                 shards.take_apart(number, recipe, failures=not retry_failed)
         if retry_failed:
-            for path in list(shards.pieces.iterdir()):
-                if (piece := read_piece(path)) is not None and piece.facts["status"] == "failed":
-                    path.unlink()
+            for key in shards.pieces.names():
+                if (piece := read_piece(shards.pieces, key)) is not None and piece.facts["status"] == "failed":
+                    shards.pieces.remove(key)
         _run(plan, shards, recipe, workers, attempts, progress)
-        shutil.rmtree(shards.pieces, ignore_errors=True)
+        storage.remove("state/pieces")
         return Counter(row["status"] for row in shards.rows())
 
 
@@ -202,7 +204,7 @@ def _run(
     finished = {recipe.key(sha256) for sha256 in seen}
 
     def is_done(key: str) -> bool:
-        return key in finished or read_piece(shards.pieces / key) is not None
+        return key in finished or read_piece(shards.pieces, key) is not None
 
     jobs = [(number, item) for number, group in enumerate(plan.groups[plan.first :]) for item, _ in group]
     left = [len(group) for group in plan.groups[plan.first :]]
@@ -229,4 +231,4 @@ def _run(
             finished.update(recipe.key(each.sha256) for each in mine if each.sha256)
             at += 1
     if at < len(left):
-        raise DataError(f"{shards.folder}: {sum(left)} videos have no outcome; run the command again")
+        raise DataError(f"{shards.storage.root}: {sum(left)} videos have no outcome; run the command again")

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import OutputError
 from ov2kit.recipes.datasets.inputs import Item
 from ov2kit.recipes.datasets.piece import write_piece
+from ov2kit.recipes.datasets.storage import Storage
 from ov2kit.recipes.datasets.work import Recipe, failed_piece
 from ov2kit.recipes.datasets.worker import serve
 
@@ -57,7 +57,7 @@ class _Worker:
 def run_local(
     jobs: Iterable[tuple[int, Item]],
     recipe: Recipe,
-    pieces: Path,
+    pieces: Storage,
     *,
     workers: int = 1,
     attempts: int = 2,
@@ -68,7 +68,7 @@ def run_local(
     Args:
         jobs: numbers and items.
         recipe: how they are treated.
-        pieces: folder of pieces.
+        pieces: where pieces go.
         workers: processes.
         attempts: how often a video is tried whose worker dies or takes too long.
         is_done: asked with a key whether its result is already there.
@@ -121,7 +121,7 @@ def run_local(
             if job.attempts < attempts:
                 again.append(job)
             elif job.sha256:
-                write_piece(pieces / recipe.key(job.sha256), failed_piece(job.sha256, kind, reason))
+                write_piece(pieces, recipe.key(job.sha256), failed_piece(job.sha256, kind, reason))
                 yield Outcome(job.number, job.sha256)
             else:
                 yield Outcome(job.number, "", kind, reason)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ov2kit.files import write_file
 from ov2kit.recipes.datasets.shards import ShardFolder
+from ov2kit.recipes.datasets.storage import Storage
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 MANIFEST = pa.schema(
@@ -23,23 +22,24 @@ MANIFEST = pa.schema(
         "bytes": _WHOLE, "sha256": _TEXT, "output_sha256": _TEXT,
     }
 )  # fmt: skip
+_NAME = "manifest.parquet"
 TIMINGS = pa.schema({"name": _TEXT, "stage": _TEXT, "seconds": _REAL})
 
 
-def write_manifest(shards: ShardFolder) -> Path:
+def write_manifest(shards: ShardFolder) -> str:
     """Write manifest.parquet, the same bytes for the same rows, and timings.parquet beside it.
 
     Args:
         shards: all finished.
 
     Returns:
-        The path of the manifest.
+        The path or URL of the manifest.
 
     Raises:
         OutputError: they cannot be written.
     """
-    path = shards.folder / "manifest.parquet"
-    with _parquet(shards.folder / "timings.parquet", TIMINGS) as timings, _parquet(path, MANIFEST) as manifest:
+    storage = shards.storage
+    with _parquet(storage, "timings.parquet", TIMINGS) as timings, _parquet(storage, _NAME, MANIFEST) as manifest:
         for number in shards.numbers():  # a row group for each: a million rows are never held at once
             if (state := shards.load(number)) is None:
                 continue
@@ -50,12 +50,12 @@ def write_manifest(shards: ShardFolder) -> Path:
                 for stage, value in seconds.items()
             ]
             timings.write_table(pa.Table.from_pylist(taken, TIMINGS))
-    return path
+    return storage.place(_NAME)
 
 
 @contextmanager
-def _parquet(path: Path, schema: Any) -> Iterator[Any]:
-    with write_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+def _parquet(storage: Storage, name: str, schema: Any) -> Iterator[Any]:
+    with storage.write(name) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         yield writer
 
 

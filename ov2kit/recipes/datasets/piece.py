@@ -18,7 +18,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.assets.loading import load_assets
 from ov2kit.codec.assets.saving import save_assets
 from ov2kit.errors import DataError, check_choice
-from ov2kit.files import write_file
+from ov2kit.recipes.datasets.storage import Storage
 
 Images = Literal["png", "npy", "jpg", "safetensors"]
 IMAGES: tuple[Images, ...] = get_args(Images)
@@ -98,7 +98,7 @@ def without_history(canvases: Canvases, sample: str) -> Canvases:
     return replace(canvases, provenance={**kept, "source": {**kept["source"], "name": sample}})
 
 
-def write_piece(path: Path, piece: Piece) -> None:
+def write_piece(pieces: Storage, key: str, piece: Piece) -> None:
     """Write it whole or not at all.
 
     Raises:
@@ -106,14 +106,14 @@ def write_piece(path: Path, piece: Piece) -> None:
     """
     head = json.dumps({"facts": piece.facts, "seconds": piece.seconds}, sort_keys=True).encode()
     digest = hashlib.sha256(head + piece.members).digest()
-    with write_file(path, sync=True) as file:
+    with pieces.write(key) as file:
         file.writelines([len(head).to_bytes(_LENGTH, "big"), digest, head, piece.members])
 
 
-def read_piece(path: Path) -> Piece | None:
+def read_piece(pieces: Storage, key: str) -> Piece | None:
     """What `write_piece` wrote; None where nothing intact is."""
     try:
-        content = path.read_bytes()
+        content = pieces.read(key)
     except OSError:
         return None
     length = int.from_bytes(content[:_LENGTH], "big")

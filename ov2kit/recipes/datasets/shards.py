@@ -4,16 +4,18 @@ A shard is a WebDataset tar file; `state/` holds a JSON file for each with its r
 and the pieces go after the rows, so that whatever ends a run in between, one of the two is whole.
 """
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ov2kit.canvases import Canvases
 from ov2kit.errors import DataError
-from ov2kit.files import write_file, write_text
 from ov2kit.recipes.datasets.piece import END_OF_TAR, Piece, read_piece, unpack_canvases, write_piece
+from ov2kit.recipes.datasets.storage import Storage, open_storage
 from ov2kit.recipes.datasets.work import Recipe, sample_name
 
 
@@ -34,38 +36,41 @@ class ShardState:
     seconds: list[dict[str, float]]
 
 
+_READS = 2
+
+
 class ShardFolder:
     """The shards of a dataset.
 
     Args:
-        folder: of the dataset.
+        folder: of the dataset, a path or a URL that fsspec knows.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.pieces = folder / "state" / "pieces"
+    def __init__(self, folder: Path | str) -> None:
+        self.storage: Storage = open_storage(folder)
+        self.pieces: Storage = open_storage(self.storage.place("state/pieces"))
 
-    def shard(self, number: int) -> Path:
-        """A shard; it is absent where none of its videos gave anything."""
-        return self.folder / "shards" / f"shard-{number:06d}.tar"
+    def shard(self, number: int) -> str:
+        """Name of a shard in the storage; it is absent where none of its videos gave anything."""
+        return f"shards/shard-{number:06d}.tar"
 
-    def _state(self, number: int) -> Path:
-        return self.folder / "state" / f"{number:06d}.json"
+    def _state(self, number: int) -> str:
+        return f"state/{number:06d}.json"
 
     def numbers(self) -> list[int]:
         """Of the shards that have a state."""
-        return sorted(int(path.stem) for path in (self.folder / "state").glob("*.json") if path.stem.isdigit())
+        stems = (name.removesuffix(".json") for name in self.storage.names("state") if name.endswith(".json"))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def load(self, number: int) -> ShardState | None:
         """What is known of a shard; None where it is not finished or not whole."""
         try:
-            found = json.loads(self._state(number).read_text(encoding="utf-8"))
+            found = json.loads(self.storage.read(self._state(number)))
             state = ShardState(number, [(n, f) for n, f in found["items"]], found["rows"], found["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         end = max((row["offset"] + row["size"] for row in state.rows if row["status"] == "ok"), default=0)
-        path = self.shard(number)
-        is_whole = not end or (path.is_file() and path.stat().st_size == end + len(END_OF_TAR))
+        is_whole = not end or self.storage.size(self.shard(number)) == end + len(END_OF_TAR)
         return state if is_whole else None
 
     def put_together(
@@ -91,8 +96,8 @@ class ShardFolder:
         """
         rows: list[dict[str, Any]] = []
         seconds: list[dict[str, float]] = []
-        used: list[Path] = []
-        with write_file(self.shard(number), sync=True) as file:
+        used: list[str] = []
+        with self.storage.write(self.shard(number)) as file:
             for (name, _), (sha256, kind, reason) in zip(items, outcomes, strict=True):
                 row: dict[str, Any] = {"name": name, "sha256": sha256}
                 taken: dict[str, float] = {}
@@ -102,14 +107,15 @@ class ShardFolder:
                     row |= {"status": "duplicate", "duplicate_of": seen[sha256]}
                 else:
                     seen[sha256] = name
-                    path = self.pieces / recipe.key(sha256)
-                    if (piece := read_piece(path)) is None:
-                        raise DataError(f"{path}: a finished piece has gone or is damaged; run the command again")
-                    used.append(path)
+                    key = recipe.key(sha256)
+                    if (piece := read_piece(self.pieces, key)) is None:
+                        place = self.pieces.place(key)
+                        raise DataError(f"{place}: a finished piece has gone or is damaged; run the command again")
+                    used.append(key)
                     row |= piece.facts
                     taken = piece.seconds
                     if piece.members:
-                        row |= {"shard": self.shard(number).name, "sample": sample_name(sha256)}
+                        row |= {"shard": PurePath(self.shard(number)).name, "sample": sample_name(sha256)}
                         row |= {"offset": file.tell(), "size": len(piece.members)}
                         file.write(piece.members)
                 rows.append(row)
@@ -117,11 +123,12 @@ class ShardFolder:
             is_empty = file.tell() == 0
             file.write(END_OF_TAR)
         if is_empty:
-            self.shard(number).unlink()
+            self.storage.remove(self.shard(number))
         state = ShardState(number, list(items), rows, seconds)
-        write_text(self._state(number), json.dumps({"items": state.items, "rows": rows, "seconds": seconds}), sync=True)
-        for path in used:
-            path.unlink(missing_ok=True)
+        with self.storage.write(self._state(number)) as file:
+            file.write(json.dumps({"items": state.items, "rows": rows, "seconds": seconds}).encode())
+        for key in used:
+            self.pieces.remove(key)
         return state
 
     def take_apart(self, number: int, recipe: Recipe, *, failures: bool = True) -> None:
@@ -135,20 +142,34 @@ class ShardFolder:
         state = self.load(number)
         if state is not None:
             for row, seconds in zip(state.rows, state.seconds, strict=True):
-                members = self.read_bytes(row) if row["status"] == "ok" else b""
-                is_kept = row["status"] == "ok" or (row["status"] == "failed" and failures and is_known_by_content(row))
+                is_kept, members = row["status"] == "failed" and failures and is_known_by_content(row), b""
+                if row["status"] == "ok":
+                    with contextlib.suppress(DataError):  # what is damaged is done again
+                        is_kept, members = True, self.read_bytes(row)
                 if is_kept:
                     own = {"name", "shard", "sample", "offset", "size"}
                     facts = {name: value for name, value in row.items() if name not in own}
-                    write_piece(self.pieces / recipe.key(row["sha256"]), Piece(facts, seconds, members))
-        self._state(number).unlink(missing_ok=True)
-        self.shard(number).unlink(missing_ok=True)
+                    write_piece(self.pieces, recipe.key(row["sha256"]), Piece(facts, seconds, members))
+        self.storage.remove(self._state(number))
+        self.storage.remove(self.shard(number))
 
     def read_bytes(self, row: dict[str, Any]) -> bytes:
-        """The tar members of a sample."""
-        with open(self.folder / "shards" / row["shard"], "rb") as file:
-            file.seek(row["offset"])
-            return file.read(row["size"])
+        """The tar members of a sample, read once more where they are not what was written: a store may cut short.
+
+        Raises:
+            DataError: they cannot be read, or are damaged.
+        """
+        name, error = f"shards/{row['shard']}", None
+        for _ in range(_READS):
+            try:
+                members = self.storage.read(name, row["offset"], row["size"])
+            except OSError as each:
+                error = each
+                continue
+            if hashlib.sha256(members).hexdigest() == row["output_sha256"]:
+                return members
+        why = "damaged" if error is None else f"not to be read ({error})"
+        raise DataError(f"{self.storage.place(name)}: the sample of {row['name']} is {why}") from error
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Of all finished shards, in order."""

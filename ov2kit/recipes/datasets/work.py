@@ -21,6 +21,7 @@ from ov2kit.errors import DamagedVideoWarning, OutputError, Ov2kitError
 from ov2kit.recipes.datasets.inputs import Item, is_remote
 from ov2kit.recipes.datasets.limits import LimitError, Limits, check_limits
 from ov2kit.recipes.datasets.piece import Images, Piece, pack_canvases, without_history, write_piece
+from ov2kit.recipes.datasets.storage import Storage
 
 #: in what a result is known by: another format is another result
 FORMAT = "ov2kit.dataset/1"
@@ -167,13 +168,13 @@ def _facts(canvases: Canvases, members: bytes) -> dict[str, Any]:
     }
 
 
-def do_item(item: Item, recipe: Recipe, pieces: Path, wanted: Callable[[str], bool]) -> str:
+def do_item(item: Item, recipe: Recipe, pieces: Storage, wanted: Callable[[str], bool]) -> str:
     """Fetch a video and, where that is wanted, write its piece.
 
     Args:
         item: the video.
         recipe: how it is treated.
-        pieces: folder of pieces, each named by its key.
+        pieces: where pieces go, each named by its key.
         wanted: asked with the SHA-256 whether there is anything to do.
 
     Returns:
@@ -186,5 +187,5 @@ def do_item(item: Item, recipe: Recipe, pieces: Path, wanted: Callable[[str], bo
     """
     with fetched(item, recipe.limits.bytes) as (path, sha256, size):
         if wanted(sha256):
-            write_piece(pieces / recipe.key(sha256), make_piece(path, sha256, size, recipe))
+            write_piece(pieces, recipe.key(sha256), make_piece(path, sha256, size, recipe))
     return sha256

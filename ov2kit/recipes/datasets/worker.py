@@ -13,15 +13,15 @@ import tempfile
 import threading
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import OutputError
 from ov2kit.recipes.datasets.limits import LimitError
+from ov2kit.recipes.datasets.storage import Storage
 from ov2kit.recipes.datasets.work import Recipe, do_item, failure_kind
 
 
-def serve(connection: "Connection[Any, Any]", recipe: Recipe, pieces: Path) -> None:
+def serve(connection: "Connection[Any, Any]", recipe: Recipe, pieces: Storage) -> None:
     """What a worker process runs until it is asked to end, or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
