@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ov2kit.errors import OutputError
+from ov2kit.errors import DataError, OutputError
 from ov2kit.recipes.datasets.inputs import Item
 from ov2kit.recipes.datasets.piece import write_piece
 from ov2kit.recipes.datasets.storage import Storage
@@ -19,6 +19,7 @@ from ov2kit.recipes.datasets.work import Recipe, failed_piece
 from ov2kit.recipes.datasets.worker import serve
 
 _POLL = 1.0
+_STILLBORN = 8  # workers in a row that may die before they are ready, which a machine short of memory does to some
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class _Worker:
     process: Any
     connection: "Connection[Any, Any]"
     job: _Job | None = None
+    is_ready: bool = False
     deadline: float = field(default=float("inf"))
 
 
@@ -75,12 +77,14 @@ def run_local(
 
     Raises:
         OutputError: a piece cannot be written.
+        DataError: workers cannot be started.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ov2kit.codec.tokenizers.codec", "ov2kit.recipes.datasets.worker"])
     waiting = iter(jobs)
     again: deque[_Job] = deque()
     crew: list[_Worker] = []
+    stillborn = 0
 
     def started() -> _Worker:
         ours, theirs = context.Pipe()
@@ -114,7 +118,15 @@ def run_local(
 
     def lost(worker: _Worker, kind: str, reason: str) -> Iterator[Outcome]:
         """A worker that is gone: its video waits for another attempt, or is recorded."""
+        nonlocal stillborn
         job, worker.job = worker.job, None
+        if job is not None and not worker.is_ready:  # no fault of the video's
+            job.attempts -= 1
+            if (stillborn := stillborn + 1) >= _STILLBORN:
+                raise DataError(
+                    f"workers do not start ({reason}); a script must call this below `if __name__ == '__main__':`, "
+                    "and must be a file"
+                )
         _end(worker)
         place = crew.index(worker)
         if job is not None:
@@ -146,7 +158,10 @@ def run_local(
                         worker.process.join(_POLL)
                         yield from lost(worker, "crash", f"the worker died ({_status(worker.process.exitcode)})")
                         continue
-                    if message[0] == "digest":
+                    if message[0] == "ready":
+                        worker.is_ready, stillborn = True, 0
+                        worker.deadline = time.monotonic() + recipe.limits.seconds
+                    elif message[0] == "digest":
                         job.sha256 = message[1]
                         try:
                             worker.connection.send(not is_done(recipe.key(job.sha256)))

@@ -1,7 +1,7 @@
 """A worker process: does one video after the other, and may die of any of them.
 
 parent -> worker: an item, or None to end.
-worker -> parent: ("digest", sha256), answered with whether to go on; then ("done", sha256) or
+worker -> parent: ("ready",) once; ("digest", sha256), answered with whether to go on; then ("done", sha256) or
 ("failed", kind, reason, fatal): fatal where the worker ends with it.
 """
 
@@ -27,6 +27,7 @@ def serve(connection: "Connection[Any, Any]", recipe: Recipe, pieces: Storage) -
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _bound_memory(recipe.limits.memory)
     with contextlib.suppress(EOFError, BrokenPipeError):
+        connection.send(("ready",))
         while (item := connection.recv()) is not None:
 
             def wanted(sha256: str) -> bool:

@@ -1,7 +1,10 @@
 """Datasets: the right canvases, the same bytes whoever made them, and one bad video takes no other along."""
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -14,6 +17,7 @@ from ov2kit.recipes.datasets.limits import Limits
 from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.clips import encode
+from tests.paths import ROOT
 from tests.recipes.datasets.tokenizers import Hangs, Hogs, Segfaults, SegfaultsOnce, Traced
 
 
@@ -237,3 +241,19 @@ def test_urls_are_read_through_fsspec(reference, clips, tmp_path):
     items = [Item(path.name, f"file://{path}") for path in sorted(clips.iterdir())]
     build_shards(items, tmp_path / "out", Recipe(Traced()), videos_per_shard=3)
     assert content(tmp_path / "out") == content(reference)
+
+
+def test_workers_that_cannot_start_are_no_fault_of_the_videos(videos, tmp_path):
+    script = (
+        "from tests.recipes.datasets.test_build import build, Traced\n"
+        "import sys\n"
+        "from pathlib import Path\n"
+        "build(Path(sys.argv[1]), Path(sys.argv[2]), Traced())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-", str(videos), str(tmp_path / "out")], input=script, cwd=ROOT, capture_output=True,
+        text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "workers do not start" in done.stderr
+    assert "below `if __name__ == '__main__':`" in done.stderr
+    assert rows(tmp_path / "out") == {}
