@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ov2kit.codec.commands.options import add_tokenizer_options, tokenizer_of
 from ov2kit.errors import check_number, needs_extra
-from ov2kit.recipes.datasets.build import build_shards, check_recipe, plan_run
+from ov2kit.recipes.datasets.build import ENGINES, build_shards, check_recipe, plan_run
 from ov2kit.recipes.datasets.estimate import estimate
 from ov2kit.recipes.datasets.inputs import Item, find_items
 from ov2kit.recipes.datasets.limits import Limits
@@ -36,6 +36,7 @@ def parser() -> ArgumentParser:
     command.add_argument("--column", default="video", help="of .json, .jsonl and .parquet lists: holds the paths")
     command.add_argument("--media_root", metavar="DIR", help="what relative paths in lists are relative to")
     command.add_argument("--images", default="png", choices=IMAGES, help="format of the canvases in the shards")
+    command.add_argument("--engine", default="local", choices=ENGINES, help="processes of this machine, or Ray Data")
     command.add_argument("--workers", type=int, default=1, help="processes; no result depends on their number")
     command.add_argument("--videos_per_shard", type=int, default=256, help="videos per shard")
     command.add_argument("--overwrite", action="store_true", help="replace a dataset made with other options")
@@ -67,8 +68,9 @@ def run(parsed: Namespace) -> int:
         return _explain(items, shards, recipe, parsed)
     with tqdm(total=len(items), unit=" videos", disable=parsed.quiet or None, file=sys.stderr) as bar:
         counts = build_shards(
-            items, parsed.out, recipe, workers=parsed.workers, videos_per_shard=parsed.videos_per_shard,
-            overwrite=parsed.overwrite, retry_failed=parsed.retry_failed, progress=_drawing(bar),
+            items, parsed.out, recipe, engine=parsed.engine, workers=parsed.workers,
+            videos_per_shard=parsed.videos_per_shard, overwrite=parsed.overwrite, retry_failed=parsed.retry_failed,
+            progress=_drawing(bar),
         )  # fmt: skip
     manifest = write_manifest(shards)
     facts = {"out": parsed.out, "manifest": manifest, "videos": len(items), **counts}

@@ -14,13 +14,13 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from ov2kit.errors import DataError, OutputError, check_number
+from ov2kit.errors import DataError, OutputError, check_choice, check_number
 from ov2kit.recipes.datasets.inputs import Item, fingerprint
 from ov2kit.recipes.datasets.local_engine import Outcome, run_local
 from ov2kit.recipes.datasets.piece import read_piece
@@ -28,6 +28,8 @@ from ov2kit.recipes.datasets.shards import ShardFolder, is_known_by_content
 from ov2kit.recipes.datasets.storage import LocalStorage, Storage
 from ov2kit.recipes.datasets.work import Recipe
 
+Engine = Literal["local", "ray"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 #: made from the shards when they are complete, and gone while they are not
 FINISHED = ("manifest.parquet", "timings.parquet", "summary.html")
 
@@ -137,6 +139,7 @@ def build_shards(
     folder: Path | str,
     recipe: Recipe,
     *,
+    engine: Engine = "local",
     workers: int = 1,
     videos_per_shard: int = 256,
     attempts: int = 2,
@@ -150,6 +153,7 @@ def build_shards(
         items: from `find_items`; their order decides nothing.
         folder: of the dataset, a path or a URL that fsspec knows.
         recipe: how each video is treated.
+        engine: "local" processes, or actors of "ray"; no result depends on it.
         workers: processes; no result depends on their number.
         videos_per_shard: items per shard, whether they give something or not.
         attempts: how often a video is tried whose worker dies or takes too long.
@@ -163,6 +167,7 @@ def build_shards(
     Raises:
         OutputError: the folder cannot be written, holds something else, or another run is at work there.
     """
+    check_choice("engine", engine, ENGINES)
     check_number("workers", workers, low=1, integer=True)
     check_number("attempts", attempts, low=1, integer=True)
     shards = ShardFolder(folder)
@@ -187,9 +192,26 @@ def build_shards(
             for key in shards.pieces.names():
                 if (piece := read_piece(shards.pieces, key)) is not None and piece.facts["status"] == "failed":
                     shards.pieces.remove(key)
-        _run(plan, shards, recipe, workers, attempts, progress)
+        _run(plan, shards, recipe, workers, attempts, progress, engine)
         storage.remove("state/pieces")
         return Counter(row["status"] for row in shards.rows())
+
+
+class _Done(Collection[str]):
+    """Keys of results that are in a shard or lie there as an intact piece."""
+
+    def __init__(self, finished: set[str], pieces: Storage) -> None:
+        self.finished, self.pieces = finished, pieces
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.finished or read_piece(self.pieces, str(key)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.finished
+        yield from (key for key in self.pieces.names() if key not in self.finished and key in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _run(
@@ -199,20 +221,22 @@ def _run(
     workers: int,
     attempts: int,
     progress: Callable[[dict[str, int], int, int], None],
+    engine: Engine,
 ) -> None:
     seen = {row["sha256"]: row["name"] for row in shards.rows() if is_known_by_content(row)}
     finished = {recipe.key(sha256) for sha256 in seen}
 
-    def is_done(key: str) -> bool:
-        return key in finished or read_piece(shards.pieces, key) is not None
-
+    done = _Done(finished, shards.pieces)
     jobs = [(number, item) for number, group in enumerate(plan.groups[plan.first :]) for item, _ in group]
     left = [len(group) for group in plan.groups[plan.first :]]
     outcomes: dict[int, Outcome] = {}
     counts: Counter[str] = Counter()
     at = 0  # of the shards to be made: the first that is not
     numbered = [(place, item) for place, (_, item) in enumerate(jobs)]
-    for outcome in run_local(numbered, recipe, shards.pieces, workers=workers, attempts=attempts, is_done=is_done):
+    run = run_local
+    if engine == "ray":
+        from ov2kit.recipes.datasets.ray_engine import run_ray as run
+    for outcome in run(numbered, recipe, shards.pieces, workers=workers, attempts=attempts, done=done):
         outcomes[outcome.number] = outcome
         left[jobs[outcome.number][0]] -= 1
         counts[outcome.kind or "done"] += 1

@@ -45,7 +45,7 @@ def fingerprint(item: Item) -> str:
             return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
         from fsspec.core import url_to_fs
 
-        system, path = url_to_fs(item.url)
+        system, path = url_to_fs(item.url, use_listings_cache=False)
         facts = system.info(path)
     except (OSError, ValueError, ImportError):
         return ""

@@ -6,7 +6,7 @@ A video whose worker dies or takes too long is tried again by a new worker, and 
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -63,7 +63,7 @@ def run_local(
     *,
     workers: int = 1,
     attempts: int = 2,
-    is_done: Callable[[str], bool] = lambda key: False,
+    done: Collection[str] = (),
 ) -> Iterator[Outcome]:
     """Do all items; each outcome comes once, in any order, after its piece is in place.
 
@@ -73,7 +73,7 @@ def run_local(
         pieces: where pieces go.
         workers: processes.
         attempts: how often a video is tried whose worker dies or takes too long.
-        is_done: asked with a key whether its result is already there.
+        done: keys whose results are already there; asked for each video.
 
     Raises:
         OutputError: a piece cannot be written.
@@ -164,7 +164,7 @@ def run_local(
                     elif message[0] == "digest":
                         job.sha256 = message[1]
                         try:
-                            worker.connection.send(not is_done(recipe.key(job.sha256)))
+                            worker.connection.send(recipe.key(job.sha256) not in done)
                         except OSError:
                             continue  # its end is seen at the next turn
                     elif message[0] == "output":

@@ -105,22 +105,18 @@ class RemoteStorage:
         self.root = root.rstrip("/")
 
     def _at(self, name: str) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
-
-        # listings are asked for anew each time: other machines write there
-        system, path = url_to_fs(self.place(name), use_listings_cache=False)
-        return system, path
+        return store_of(self.place(name))
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
         """See `Storage.read`."""
-        with _as_os_error(self.place(name)):
+        with store_errors(self.place(name)):
             system, path = self._at(name)
             content: bytes = system.cat_file(path, start=start or None, end=None if size is None else start + size)
         return content
 
     def size(self, name: str) -> int | None:
         """See `Storage.size`."""
-        with _as_os_error(self.place(name)):
+        with store_errors(self.place(name)):
             system, path = self._at(name)
             try:
                 found = system.info(path)
@@ -130,7 +126,7 @@ class RemoteStorage:
 
     def names(self, folder: str = "") -> list[str]:
         """See `Storage.names`."""
-        with _as_os_error(self.place(folder)):
+        with store_errors(self.place(folder)):
             system, path = self._at(folder)
             try:
                 found = system.ls(path, detail=False)
@@ -178,8 +174,16 @@ def open_storage(root: "str | Path") -> Storage:
     return RemoteStorage(str(root)) if is_remote(str(root)) else LocalStorage(str(root))
 
 
+def store_of(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL, and the path in it. Listings are asked for each time: other machines write there."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url, use_listings_cache=False)
+    return system, path
+
+
 @contextlib.contextmanager
-def _as_os_error(url: str) -> Iterator[None]:
+def store_errors(url: str) -> Iterator[None]:
     """Whatever a store raises, as what a file would."""
     try:
         yield

@@ -21,7 +21,7 @@ from ov2kit.errors import DamagedVideoWarning, OutputError, Ov2kitError
 from ov2kit.recipes.datasets.inputs import Item, is_remote
 from ov2kit.recipes.datasets.limits import LimitError, Limits, check_limits
 from ov2kit.recipes.datasets.piece import Images, Piece, pack_canvases, without_history, write_piece
-from ov2kit.recipes.datasets.storage import Storage
+from ov2kit.recipes.datasets.storage import Storage, store_errors, store_of
 
 #: in what a result is known by: another format is another result
 FORMAT = "ov2kit.dataset/1"
@@ -76,15 +76,16 @@ def fetched(item: Item, most: int) -> Iterator[tuple[Path, str, int]]:
     digest, size = hashlib.sha256(), 0
     with contextlib.ExitStack() as stack:
         if is_remote(item.url):
-            import fsspec
-
-            source: Any = stack.enter_context(fsspec.open(item.url, "rb"))
+            stack.enter_context(store_errors(item.url))
+            system, address = store_of(item.url)
+            expected = system.info(address)["size"]
+            source: Any = stack.enter_context(system.open(address, "rb"))
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             place = Path(folder) / f"video{Path(item.name).suffix}"
             copy: Any = stack.enter_context(open(place, "wb"))
         else:
             place = Path(item.url)
-            source, copy = stack.enter_context(open(place, "rb")), None
+            source, copy, expected = stack.enter_context(open(place, "rb")), None, None
             if os.fstat(source.fileno()).st_size > most:
                 size = most + 1
         while size <= most and (chunk := source.read(_CHUNK)):
@@ -96,6 +97,8 @@ def fetched(item: Item, most: int) -> Iterator[tuple[Path, str, int]]:
             raise LimitError("bytes", f"more bytes than limits.bytes={most}")
         if copy is not None:
             copy.flush()
+            if expected not in (None, size):
+                raise OSError(f"the copy of {item.url} ended after {size} of {expected} bytes")
         yield place, digest.hexdigest(), size
 
 

@@ -1,0 +1,78 @@
+"""An S3 server on loopback (moto's), behind a gate that fails as real ones do: 503, late answers, and short ones."""
+
+import os
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+BUCKET = "videos"
+_BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+
+class Gate:
+    """In front of the server: `fault` says for each request what goes wrong with it, or None.
+
+    "busy": 503. "hang": no answer within the client's patience. "cut": the body ends before its length. "short": so it
+    does, and the length agrees.
+    """
+
+    def __init__(self, server):
+        self.server, self.fault = server, lambda method, path: None
+        self.requests, self.failed = [], []
+
+    def __call__(self, environ, start_response):
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        self.requests.append((method, path))
+        fault = self.fault(method, path)
+        if fault is None:
+            return self.server(environ, start_response)
+        self.failed.append((method, path, fault))
+        if fault == "busy":
+            start_response("503 Slow Down", [("Content-Type", "text/xml"), ("Content-Length", str(len(_BUSY)))])
+            return [_BUSY]
+        if fault == "hang":
+            time.sleep(1.2)
+            return self.server(environ, start_response)
+        answer = []
+        body = b"".join(self.server(environ, lambda status, headers, error=None: answer.append((status, headers))))
+        status, headers = answer[0]
+        body = body[: len(body) // 2]
+        if fault == "short":
+            headers = [each for each in headers if "checksum" not in each[0].lower()]  # which not every store sends
+            headers = [(name, str(len(body)) if name.lower() == "content-length" else value) for name, value in headers]
+        start_response(status, headers)
+        return [body]
+
+
+@contextmanager
+def serving():
+    """A gate with an empty bucket behind it, and the environment of processes that use it."""
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_):
+            pass
+
+    gate = Gate(moto.DomainDispatcherApplication(moto.create_backend_app))
+    server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    place = f"http://127.0.0.1:{server.server_port}"
+    urllib.request.urlopen(urllib.request.Request(f"{place}/moto-api/reset", method="POST")).close()  # it has globals
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "AWS_ENDPOINT_URL": place, "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX_ATTEMPTS": "2",
+        "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 0.8, "connect_timeout": 2}}',
+    }  # fmt: skip
+    try:
+        yield gate, environ
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
