@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream as AVStream
 
+from ov2kit.codec.video.playlists import ReferencesError, names_other_files, self_contained_formats
 from ov2kit.codec.video.still import data_address
 from ov2kit.errors import VideoError, check_number
 from ov2kit.files import check_file
@@ -93,6 +94,7 @@ class Source:
 
         Raises:
             VideoError: the input is not a video FFmpeg can open, a file object is already open, or `close` was called.
+            ReferencesError: it names other files to open, none of which was.
         """
         if self._closed:
             raise VideoError(f"{self.label}: this video was closed; open it again")
@@ -109,9 +111,13 @@ class Source:
             target = self._file
         try:
             # Looking for the streams decodes pictures, so it needs the bound too.
-            bound = {"max_pixels": str(self.max_source_pixels)}
-            container = av.open(target, mode="r", metadata_errors="replace", options=bound)
+            bounds = {"max_pixels": str(self.max_source_pixels), "format_whitelist": self_contained_formats()}
+            container = av.open(target, mode="r", metadata_errors="replace", options=bounds)
         except OPEN_ERRORS as error:
+            if names_other_files(target):
+                raise ReferencesError(
+                    f"{self.label}: names other files to open, as playlists do, which is not done; give those files"
+                ) from error
             raise VideoError(f"{self.label}: not a video that can be opened ({reason(error)})") from error
         self._busy = True
         try:

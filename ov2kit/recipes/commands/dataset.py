@@ -28,7 +28,10 @@ def parser() -> ArgumentParser:
         description="Turn any number of videos into shards of canvases and a manifest.", exit_on_error=False
     )
     command.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="videos, folders, globs, or .txt, .json, .jsonl, .parquet lists"
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="videos, folders, globs, .tar files, or lists: .txt, .json, .jsonl, .parquet",
     )
     command.add_argument(
         "--out", required=True, metavar="DIR", help="folder or URL of the dataset; a run that ended goes on"

@@ -3,10 +3,11 @@
 import glob
 import json
 import os
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ov2kit.errors import DataError, shorten
 from ov2kit.files import check_file
@@ -26,10 +27,14 @@ class Item:
     Args:
         name: what the manifest calls it: the path below the folder that was given, else the path as written.
         url: where it is read: a path, or an address that fsspec knows.
+        offset: of the video in that file, which is then a tar file.
+        size: of the video in bytes; negative where it is the whole file.
     """
 
     name: str
     url: str
+    offset: int = 0
+    size: int = -1
 
 
 def is_remote(url: str) -> bool:
@@ -39,13 +44,18 @@ def is_remote(url: str) -> bool:
 
 def fingerprint(item: Item) -> str:
     """What changes when a file is written, asked without reading it; empty where nothing can be said."""
+    mark = _fingerprint(item.url)
+    return f"{mark}-{item.offset}-{item.size}" if mark and item.size >= 0 else mark
+
+
+def _fingerprint(url: str) -> str:
     try:
-        if not is_remote(item.url):
-            found = os.stat(item.url)
+        if not is_remote(url):
+            found = os.stat(url)
             return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
         from fsspec.core import url_to_fs
 
-        system, path = url_to_fs(item.url, use_listings_cache=False)
+        system, path = url_to_fs(url, use_listings_cache=False)
         facts = system.info(path)
     except (OSError, ValueError, ImportError):
         return ""
@@ -57,8 +67,8 @@ def find_items(inputs: Iterable[str], column: str = "video", media_root: str | N
     """The videos of all inputs, each once, in order of their names.
 
     Args:
-        inputs: each a video, a folder (searched to the bottom for known suffixes), a glob, or a .txt, .json, .jsonl or
-            .parquet file that lists videos. Folders, globs and videos may be fsspec URLs.
+        inputs: each a video, a folder (searched to the bottom for known suffixes), a tar file of videos, a glob of
+            these, or a .txt, .json, .jsonl or .parquet file that lists videos. All but lists may be fsspec URLs.
         column: of .json, .jsonl and .parquet files: holds a path, or a list of them.
         media_root: what relative paths in lists are relative to; the folder of each list by default.
 
@@ -67,12 +77,12 @@ def find_items(inputs: Iterable[str], column: str = "video", media_root: str | N
     """
     found: dict[str, Item] = {}
     for given in inputs:
-        items = list(_items(given, column, media_root))
+        items = [each for item in _items(given, column, media_root) for each in _members(item)]
         if not items:
             raise DataError(f"{given}: no video found; a folder is searched for {', '.join(sorted(SUFFIXES))}")
         for item in items:
             known = found.setdefault(item.name, item)
-            if known.url != item.url:
+            if known != item:
                 raise DataError(
                     f"{item.url}: is called {item.name!r}, as {known.url} is; give the folder above both instead"
                 )
@@ -98,6 +108,33 @@ def _items(given: str, column: str, media_root: str | None) -> Iterator[Item]:
                 yield Item(path, path)
     else:
         yield Item(given, str(check_file(given, "a video, a folder, a glob or a list")))
+
+
+def _members(item: Item) -> Iterator[Item]:
+    """The videos in a tar file, or the video itself."""
+    if not item.url.lower().endswith(".tar"):
+        yield item
+        return
+    try:
+        with open_input(item.url) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.isreg() and not member.sparse and Path(member.name).suffix.lower() in SUFFIXES:
+                    yield Item(f"{item.name}/{member.name}", item.url, member.offset_data, member.size)
+    except (tarfile.TarError, OSError, ValueError, ImportError) as error:
+        raise DataError(
+            f"{item.url}: not a tar file that can be read ({error}); compressed ones must be unpacked"
+        ) from error
+
+
+def open_input(url: str) -> BinaryIO:
+    """A path or URL, opened to read parts of it: what is not asked for is not fetched."""
+    if not is_remote(url):
+        return open(url, "rb")
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url, use_listings_cache=False)
+    found: BinaryIO = system.open(path, "rb", cache_type="none")
+    return found
 
 
 def _remote(given: str) -> Iterator[Item]:

@@ -1,17 +1,16 @@
 """What a video may take: hostile or broken files meet a bound, and each bound has its own error."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import av
 import numpy as np
+from av.container import InputContainer
 
-from ov2kit.codec.video.source import OPEN_ERRORS, Source, choose_stream, demux_packets, reason
+from ov2kit.codec.video.playlists import ReferencesError
+from ov2kit.codec.video.source import OPEN_ERRORS, Source, choose_stream, demux_packets
 from ov2kit.errors import VideoError, check_number
-
-#: demuxers that open what a file names: playlists, scripts, session descriptions
-_OPENS_OTHERS = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "rtsp", "rtp", "sap", "vapoursynth", "avisynth"}
-_SCRIPTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd")
 
 
 class LimitError(VideoError):
@@ -31,6 +30,7 @@ class Limits:
         streams: in the container.
         pixels: of one picture as it is coded.
         packets: of the video stream.
+        frames: of it, as the container declares them.
         duration: seconds from its first to its last picture.
         seconds: of wall time that one attempt may take.
         memory: bytes that a worker may take beyond what it holds when it starts; on Linux.
@@ -40,6 +40,7 @@ class Limits:
     streams: int = 64
     pixels: int = 2**26
     packets: int = 2_000_000
+    frames: int = 2_000_000
     duration: float = 24 * 3600.0
     seconds: float = 1800.0
     memory: int = 2**32
@@ -64,9 +65,8 @@ def check_limits(path: Path, limits: Limits) -> None:
     size = path.stat().st_size
     if size > limits.bytes:
         raise LimitError("bytes", f"{size} bytes are more than limits.bytes={limits.bytes}")
-    _refuse_references(path)
     source = Source(path, limits.pixels)
-    with source.open() as container:
+    with _opened(source) as container:
         if len(container.streams) > limits.streams:
             raise LimitError(
                 "streams", f"{len(container.streams)} streams are more than limits.streams={limits.streams}"
@@ -79,6 +79,8 @@ def check_limits(path: Path, limits: Limits) -> None:
                     f"pictures of {context.width} x {context.height} are more than limits.pixels={limits.pixels}",
                 )
         stream = choose_stream(container, source.label, None, limits.pixels)
+        if stream.frames > limits.frames:
+            raise LimitError("frames", f"{stream.frames} frames are more than limits.frames={limits.frames}")
         base = float(stream.time_base or 0)
         first, last = np.inf, -np.inf
         try:
@@ -95,19 +97,10 @@ def check_limits(path: Path, limits: Limits) -> None:
             # what lies before the damage may be worth having: the tokenizer decides
 
 
-def _refuse_references(path: Path) -> None:
-    """A file must open with no protocol at all: it then cannot have made FFmpeg open another one."""
+@contextmanager
+def _opened(source: Source) -> Iterator[InputContainer]:
     try:
-        with (
-            open(path, "rb") as file,
-            av.open(file, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container,
-        ):
-            names = set(container.format.name.split(","))
-    except OPEN_ERRORS as error:
-        with open(path, "rb") as file:
-            head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        if head.startswith(_SCRIPTS) or "protocol" in reason(error).lower():
-            raise LimitError("references", "names other files to open, which is not allowed") from error
-        return  # whatever else is wrong with it, opening it as usual says so
-    if found := names & _OPENS_OTHERS:
-        raise LimitError("references", f"a {', '.join(sorted(found))} file names other files, which is not allowed")
+        with source.open() as container:
+            yield container
+    except ReferencesError as error:
+        raise LimitError("references", "names other files to open, which is not allowed") from error

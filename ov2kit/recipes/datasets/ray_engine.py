@@ -49,7 +49,7 @@ def run_ray(
     from ray.exceptions import RayError
 
     rows = [
-        {"number": number, "name": item.name, "url": item.url if is_remote(item.url) else os.path.abspath(item.url)}
+        {"number": number, **vars(item), "url": item.url if is_remote(item.url) else os.path.abspath(item.url)}
         for number, item in jobs
     ]
     if not rows:
@@ -103,7 +103,7 @@ class _Actor:
 
         rows = []
         for row in batch.to_pylist():
-            self.inbox.append((row["number"], Item(row["name"], row["url"])))
+            self.inbox.append((row.pop("number"), Item(**row)))
             outcome = next(self.outcomes)
             key, piece = self.recipe.key(outcome.sha256), b""
             if outcome.sha256 and self.pieces.size(key) is not None:

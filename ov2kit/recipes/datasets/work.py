@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from torch import nn
@@ -18,15 +18,15 @@ from torch import nn
 from ov2kit.canvases import Canvases
 from ov2kit.codec.provenance.provenance import Provenance, SourceRecord
 from ov2kit.errors import DamagedVideoWarning, OutputError, Ov2kitError
-from ov2kit.recipes.datasets.inputs import Item, is_remote
+from ov2kit.recipes.datasets.inputs import Item, is_remote, open_input
 from ov2kit.recipes.datasets.limits import LimitError, Limits, check_limits
 from ov2kit.recipes.datasets.piece import Images, Piece, pack_canvases, without_history, write_piece
-from ov2kit.recipes.datasets.storage import Storage, store_errors, store_of
+from ov2kit.recipes.datasets.storage import Storage, store_errors
 
 #: in what a result is known by: another format is another result
 FORMAT = "ov2kit.dataset/1"
 _SAMPLE_DIGITS = 32
-_CHUNK = 2**20
+_CHUNK = 2**23
 
 
 @dataclass(frozen=True)
@@ -75,30 +75,29 @@ def fetched(item: Item, most: int) -> Iterator[tuple[Path, str, int]]:
     """
     digest, size = hashlib.sha256(), 0
     with contextlib.ExitStack() as stack:
+        copy: BinaryIO | None = None
         if is_remote(item.url):
             stack.enter_context(store_errors(item.url))
-            system, address = store_of(item.url)
-            expected = system.info(address)["size"]
-            source: Any = stack.enter_context(system.open(address, "rb"))
+        source = stack.enter_context(open_input(item.url))
+        expected = item.size if item.size >= 0 else source.seek(0, os.SEEK_END)
+        source.seek(item.offset)
+        if is_remote(item.url) or item.size >= 0:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             place = Path(folder) / f"video{Path(item.name).suffix}"
-            copy: Any = stack.enter_context(open(place, "wb"))
+            copy = stack.enter_context(open(place, "wb"))
         else:
             place = Path(item.url)
-            source, copy, expected = stack.enter_context(open(place, "rb")), None, None
-            if os.fstat(source.fileno()).st_size > most:
-                size = most + 1
-        while size <= most and (chunk := source.read(_CHUNK)):
+        if expected > most:
+            raise LimitError("bytes", f"more bytes than limits.bytes={most}")
+        while size < expected and (chunk := source.read(min(_CHUNK, expected - size))):
             digest.update(chunk)
             size += len(chunk)
             if copy is not None:
                 copy.write(chunk)
-        if size > most:
-            raise LimitError("bytes", f"more bytes than limits.bytes={most}")
+        if size != expected:
+            raise OSError(f"{item.url}: ended after {size} of {expected} bytes")
         if copy is not None:
             copy.flush()
-            if expected not in (None, size):
-                raise OSError(f"the copy of {item.url} ended after {size} of {expected} bytes")
         yield place, digest.hexdigest(), size
 
 

@@ -257,3 +257,13 @@ def test_workers_that_cannot_start_are_no_fault_of_the_videos(videos, tmp_path):
     assert "workers do not start" in done.stderr
     assert "below `if __name__ == '__main__':`" in done.stderr
     assert rows(tmp_path / "out") == {}
+
+
+def test_videos_in_a_tar_file_give_the_same_samples(reference, clips, tmp_path):
+    with tarfile.open(tmp_path / "videos.tar", "w") as tar:
+        for path in sorted(clips.iterdir()):
+            tar.add(path, path.name)
+    build(tmp_path / "videos.tar", tmp_path / "out", Traced())
+    assert content(tmp_path / "out") == content(reference)
+    place = f"{tmp_path}/videos.tar/"
+    assert {name.removeprefix(place) for name in rows(tmp_path / "out")} == set(rows(reference))

@@ -1,6 +1,8 @@
 """Which videos: every kind of input, one order, clear errors."""
 
+import io
 import json
+import tarfile
 
 import fsspec
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.datasets.inputs import Item, find_items, fingerprint
+from ov2kit.recipes.datasets.inputs import Item, find_items, fingerprint, open_input
 
 
 @pytest.fixture
@@ -105,3 +107,31 @@ def test_a_fingerprint_changes_with_the_file(tmp_path):
     assert fingerprint(item) != before
     path.unlink()
     assert fingerprint(item) == ""
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("link.mp4")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+
+
+def test_videos_in_a_tar_file_are_byte_ranges(tmp_path):
+    members = {"b.mp4": b"bbbb", "b.json": b"{}", "deep/a.webm": b"a" * 700}
+    write_tar(tmp_path / "x.tar", members)
+    fsspec.filesystem("memory").pipe("/tars/x.tar", (tmp_path / "x.tar").read_bytes())
+    for place in (f"{tmp_path}/x.tar", "memory://tars/x.tar"):
+        found = find_items([place.replace("x.tar", "*.tar")])
+        assert [item.name for item in found] == [f"{found[0].url}/b.mp4", f"{found[0].url}/deep/a.webm"]
+        for item, content in zip(found, (members["b.mp4"], members["deep/a.webm"]), strict=True):
+            with open_input(item.url) as file:
+                file.seek(item.offset)
+                assert file.read(item.size) == content
+    assert len({fingerprint(item) for item in found}) == 2
+    (tmp_path / "y.tar").write_bytes(b"no tar")
+    with pytest.raises(DataError, match=r"y\.tar: not a tar file that can be read"):
+        find_items([str(tmp_path / "y.tar")])

@@ -19,6 +19,7 @@ def clip(tmp_path_factory):
         ("streams", 1, None),
         ("pixels", 96 * 128, 96 * 128 - 1),
         ("packets", 30, 29),
+        ("frames", 30, 29),
         ("duration", 29 / 25 + 1e-6, 29 / 25 - 0.001),
     ],
 )
