@@ -56,7 +56,7 @@ def run_ray(
         return
     try:
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level="warning")
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         ray.data.DataContext.get_current().enable_progress_bars = False
         found = ray.data.from_items(rows, override_num_blocks=min(len(rows), _TASKS)).map_batches(
@@ -67,7 +67,8 @@ def run_ray(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
             num_cpus=1,
         )
-        for table in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        tables: Iterator[Any] = iter(found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        for table in tables:
             for row in table.to_pylist():
                 if row["piece"]:
                     with pieces.write(recipe.key(row["sha256"])) as file:

@@ -142,7 +142,7 @@ class RemoteStorage:
         url = self.place(name)
         with contextlib.ExitStack() as stack:
             try:
-                copy = stack.enter_context(tempfile.NamedTemporaryFile())
+                copy: Any = stack.enter_context(tempfile.NamedTemporaryFile())
                 yield copy
                 copy.flush()
             except OSError as error:
