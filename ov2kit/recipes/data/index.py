@@ -46,6 +46,7 @@ class ConversationIndex:
         check_type("paths", paths, (str, os.PathLike, list, tuple), "a path or a list of paths")
         check_type("media_root", media_root, (str, os.PathLike), "a path", optional=True)
         check_flag("needs_answer", needs_answer)
+        check_type("stored", stored, StoredVideos, "StoredVideos(...)", optional=True)
         given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not given:
             raise DataError("expected at least one file of conversations, got none")

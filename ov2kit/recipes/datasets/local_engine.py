@@ -19,7 +19,7 @@ from ov2kit.recipes.datasets.work import Recipe, failed_piece
 from ov2kit.recipes.datasets.worker import serve
 
 _POLL = 1.0
-_STILLBORN = 8  # workers in a row that may die before they are ready, which a machine short of memory does to some
+_STILLBORN = 4  # workers in a row that may die before they are ready, which a machine short of memory does to some
 
 
 @dataclass(frozen=True)
