@@ -1,1 +1,1 @@
-"""What other programs load to serve and to evaluate our models: vLLM's plugin, lmms-eval's model."""
+"""What other programs load to serve, to evaluate and to train our models: vLLM, lmms-eval, lmms-engine."""
