@@ -50,7 +50,7 @@ class EngineVideo:
         if len(canvases) == 0 or len(canvases.clip_times()) != 1:
             raise CanvasError("expected the canvases of one clip; take each of canvases.split()")
         (times,), (fps,) = canvases.clip_times(), canvases.clip_fps()
-        groups = canvases.groups.unique_consecutive(return_inverse=True)[1]
+        _, groups = torch.unique_consecutive(canvases.groups, return_inverse=True)
         starts: dict[int, float] = {}
         for group in range(int(groups.max()) + 1):
             frames = canvases.positions[groups == group][..., 0]
