@@ -167,7 +167,9 @@ def test_a_custom_activation_takes_the_place_of_every_activation(name, grad):
         assert not torch.allclose(got, use(name, plain))
 
 
-@pytest.mark.parametrize("act", [nn.Tanh, lambda: nn.GELU("tanh"), nn.ReLU, nn.PReLU], ids=str)
+@pytest.mark.parametrize(
+    "act", [nn.Tanh, lambda: nn.GELU("tanh"), nn.ReLU, nn.PReLU], ids=["Tanh", "GELU-tanh", "ReLU", "PReLU"]
+)
 def test_a_perceptron_by_its_formula(act):
     """On the paths for training, for inference, and for more tokens than one step of inference."""
     mlp = MLP(WIDTH, 300, act_layer=act)
