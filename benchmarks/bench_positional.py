@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.measure import DEVICE, DTYPE, machine, peak_mib, plain_rope, synchronized
-from ov2kit.positional import RoPE3D, apply_rope, rotate_
+from ov2kit.positional import RoPE3D, apply_rope
+from ov2kit.positional.rotation import rotate_
 
 HEADS, HEAD_DIM, PATCHES = 16, 64, 256
 

@@ -221,13 +221,11 @@ class Canvases:
             window: canvases per segment (the release uses 4); by group ids when omitted.
         """
         check_number("window", window, low=1, integer=True, optional=True)
-        per_canvas = self.grid[0] * self.grid[1]
-        if window is None:
-            keys = torch.stack([self.clips, self.groups], dim=1).cpu()
-            runs = torch.unique_consecutive(keys, dim=0, return_counts=True)[1].tolist() if len(self) else []
-        else:
-            runs = [min(window, n - s) for n in self._canvases_per_clip() for s in range(0, n, window)]
-        return Segments.from_lengths((n * per_canvas for n in runs), self.images.device)
+        if window is not None:
+            return Segments.from_grid(self.grid_thw(), window, self.images.device)
+        keys = torch.stack([self.clips, self.groups], dim=1)
+        ids = torch.unique_consecutive(keys, dim=0, return_inverse=True)[1] if len(self) else keys[:, 0]
+        return Segments.from_groups(ids.to(self.images.device), self.grid[0] * self.grid[1])
 
     def grid_thw(self) -> Tensor:
         """(clips, 3) int64: canvases, patch rows and patch columns of each clip, as one grid row."""

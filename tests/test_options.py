@@ -190,8 +190,6 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "shown_blocks": lambda: {"positions": torch.zeros(1, 2, 2, 3).int(), "merge": 2, "grid": (1, 1)},
     "rotate": rotation,
-    "rotate_": rotation,
-    "rotate_for_inference": rotation,
     "grid_positions": lambda: {"t": 1, "h": 2, "w": 2},
     "to_block_layout": lambda: {"x": GRID, "merge": 2},
     "from_block_layout": lambda: {"x": torch.arange(16), "grid": (1, 4, 4), "merge": 2},

@@ -11,8 +11,8 @@ from ov2kit.encoders.backends.attend import attend
 from ov2kit.encoders.backends.choose import BackendName, Choice, check_name, choose
 from ov2kit.encoders.linear import floating_dtype, is_plain, linear
 from ov2kit.errors import check_choice, check_divides, check_flag, factory_kwargs
-from ov2kit.positional import rotate, rotate_for_inference
 from ov2kit.positional.pairing import PAIRINGS, Pairing
+from ov2kit.positional.rotation import rotate, rotate_for_inference
 from ov2kit.segments import Segments
 
 Rotation = tuple[Tensor, Tensor]

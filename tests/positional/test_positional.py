@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import ov2kit.positional
 from ov2kit.positional import (
     LearnedPositions,
     MRoPE,
@@ -20,11 +21,10 @@ from ov2kit.positional import (
     apply_rope,
     packed_positions,
     rotate,
-    rotate_,
-    rotate_for_inference,
     times_in_seconds,
     virtual_frames,
 )
+from ov2kit.positional.rotation import rotate_, rotate_for_inference
 from tests.paths import GOLDEN
 
 ROPE = load_file(GOLDEN / "02_rope.safetensors")
@@ -51,6 +51,14 @@ def rotate_by_hand(x, angles, pairing):
         out[..., first] = x[..., first] * one.cos() - x[..., second] * one.sin()
         out[..., second] = x[..., second] * two.cos() + x[..., first] * two.sin()
     return out
+
+
+@pytest.mark.parametrize("name", ["rotate_", "rotate_for_inference"])
+def test_what_only_the_encoders_use_is_no_longer_public(name):
+    with pytest.warns(DeprecationWarning, match=rf"ov2kit.positional.{name} is deprecated .* 0.2"):
+        old = getattr(ov2kit.positional, name)
+    assert old is getattr(ov2kit.positional.rotation, name)
+    assert name not in ov2kit.positional.__all__
 
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from ov2kit.positional import RoPE3D, rotate, rotate_, triton_rotation
+from ov2kit.positional import RoPE3D, rotate, triton_rotation
 from ov2kit.positional.pairing import PAIRINGS
+from ov2kit.positional.rotation import rotate_
 from tests.positional.test_positional import rotate_by_hand
 
 INTERPRETED = """

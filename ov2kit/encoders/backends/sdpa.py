@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ov2kit.encoders.backends.backend import Backend
-from ov2kit.encoders.backends.slices import Run, slices
+from ov2kit.encoders.backends.slices import Bounds, slices
 from ov2kit.encoders.ordering import are_together, permute, token_order
 from ov2kit.segments import Segments
 
@@ -33,7 +33,7 @@ class _Batches:
 
 
 @lru_cache(maxsize=16)
-def _batches(runs: tuple[Run, ...], device: torch.device, reorder: bool) -> _Batches:
+def _batches(runs: tuple[Bounds, ...], device: torch.device, reorder: bool) -> _Batches:
     """The batches of segments that see themselves."""
     lengths = tuple(end - start for start, end in runs)
     if not reorder or are_together(lengths):
@@ -47,9 +47,9 @@ def _batches(runs: tuple[Run, ...], device: torch.device, reorder: bool) -> _Bat
 
 
 @lru_cache(maxsize=64)
-def _calls(runs: tuple[Run, ...], keys: tuple[Run, ...]) -> tuple[tuple[int, ...], ...]:
+def _calls(runs: tuple[Bounds, ...], keys: tuple[Bounds, ...]) -> tuple[tuple[int, ...], ...]:
     """Which segments go through one call: those with equally many queries and equally many keys."""
-    shapes: dict[Run, list[int]] = {}
+    shapes: dict[Bounds, list[int]] = {}
     for index, ((start, end), (first, last)) in enumerate(zip(runs, keys, strict=True)):
         shapes.setdefault((end - start, last - first), []).append(index)
     return tuple(map(tuple, shapes.values()))
@@ -63,7 +63,7 @@ def _run(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     return _own(q, k, v, segments.runs, reorder=q.device.type != "cpu")
 
 
-def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...], reorder: bool) -> Tensor:
+def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Bounds, ...], reorder: bool) -> Tensor:
     """Every segment sees itself; `reorder` brings all of one length together."""
     found = _batches(runs, q.device, reorder)
     if found.order is not None and found.inverse is not None:
@@ -79,7 +79,7 @@ def _own(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...], reorder: bool) 
     return out if found.order is None or found.inverse is None else permute(out, found.inverse, found.order)
 
 
-def _others(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Run, ...], keys: tuple[Run, ...]) -> Tensor:
+def _others(q: Tensor, k: Tensor, v: Tensor, runs: tuple[Bounds, ...], keys: tuple[Bounds, ...]) -> Tensor:
     """Every segment sees its run of keys; those may overlap."""
     queries, sources, values = slices(q, runs), slices(k, keys), slices(v, keys)
     outs: list[Tensor] = [q] * len(runs)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Run = tuple[int, int]
+Bounds = tuple[int, int]  # [start, end) of tokens
 
 
-def slices(x: Tensor, runs: tuple[Run, ...]) -> tuple[Tensor, ...]:
+def slices(x: Tensor, runs: tuple[Bounds, ...]) -> tuple[Tensor, ...]:
     """`x[start:end]` for every run, as views; runs may overlap.
 
     Args:
@@ -28,11 +28,11 @@ def slices(x: Tensor, runs: tuple[Run, ...]) -> tuple[Tensor, ...]:
 
 class _Slices(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, runs: tuple[Run, ...]) -> tuple[Tensor, ...]:
+    def forward(x: Tensor, runs: tuple[Bounds, ...]) -> tuple[Tensor, ...]:
         return tuple(x[start:end] for start, end in runs)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[Run, ...]], output: tuple[Tensor, ...]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[Bounds, ...]], output: tuple[Tensor, ...]) -> None:
         x, ctx.runs = inputs
         ctx.shape = x.shape
         ctx.set_materialize_grads(False)
@@ -50,7 +50,7 @@ class _Sum(torch.autograd.Function):
     """The parts added up at their runs: the transpose of `slices`."""
 
     @staticmethod
-    def forward(shape: torch.Size, runs: tuple[Run, ...], *parts: Tensor) -> Tensor:
+    def forward(shape: torch.Size, runs: tuple[Bounds, ...], *parts: Tensor) -> Tensor:
         total = parts[0].new_zeros(shape)
         for (start, end), part in zip(runs, parts, strict=True):
             total[start:end] += part

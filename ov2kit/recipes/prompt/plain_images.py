@@ -15,7 +15,7 @@ from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, chec
 from ov2kit.recipes.prompt.chat import read_messages
 from ov2kit.recipes.prompt.media import VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
 from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
-from ov2kit.recipes.prompt.time_stamps import Run, timestamp
+from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp
 
 
 def canvas_pictures(canvases: Canvases) -> list[Image.Image]:
@@ -113,7 +113,7 @@ def plain_image_messages(
 def _show(content: list[dict[str, Any]], clip: Canvases, subtitles: Sequence[Subtitle], decimals: int | None) -> None:
     """Pictures of one clip, with captions if `decimals` is given, and subtitles between them."""
     spans = canvas_spans(clip)
-    runs = [Run(1, first, span_caption(first, last, decimals or 0)) for first, last in spans]
+    runs = [TimeRun(1, first, span_caption(first, last, decimals or 0)) for first, last in spans]
     shown, _ = interleave(
         runs, subtitles, decimals=1 if decimals is None else decimals, end_seconds=known_seconds(clip)
     )

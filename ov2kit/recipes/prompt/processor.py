@@ -42,7 +42,7 @@ from ov2kit.recipes.prompt.prompts import Item, TokensOut, canvas_runs
 from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.subtitles import interleave
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
-from ov2kit.recipes.prompt.time_stamps import Run
+from ov2kit.recipes.prompt.time_stamps import TimeRun
 from ov2kit.recipes.prompt.visual_tokenizer import build_tokenizer, describe_tokenizer
 from ov2kit.recipes.release.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 
@@ -387,19 +387,19 @@ class Processor:
                     f"the canvases have patch {clip.patch} and merge {clip.merge}, expected {self.patch} and "
                     f"{self.merge}; tokenize them with the sizes of the model"
                 )
-            runs: Sequence[Run | str] = canvas_runs(
+            runs: Sequence[TimeRun | str] = canvas_runs(
                 clip, kind, decimals=self.decimals, tokens_out=self.tokens_out, item=self.item
             )
             if subtitles:
                 runs, dropped = interleave(
-                    cast(Sequence[Run], runs), subtitles, decimals=self.decimals, end_seconds=known_seconds(clip)
+                    cast(Sequence[TimeRun], runs), subtitles, decimals=self.decimals, end_seconds=known_seconds(clip)
                 )
             for run in runs:
                 pieces += _run_pieces(run, newline=kind == "codec")
         return pieces, clips, dropped
 
 
-def _run_pieces(run: Run | str, *, newline: bool) -> list[Piece]:
+def _run_pieces(run: TimeRun | str, *, newline: bool) -> list[Piece]:
     if isinstance(run, str):
         return [Piece(run.removesuffix("\n")), _NEWLINE]
     stamp = [Piece(run.stamp)] if run.stamp else []

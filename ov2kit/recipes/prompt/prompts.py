@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START, Canvases
 from ov2kit.errors import CanvasError, check_choice, check_type
 from ov2kit.recipes.prompt.layout import VisualLayout
-from ov2kit.recipes.prompt.time_stamps import Run, timestamp, timestamp_runs
+from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp, timestamp_runs
 
 Kind = Literal["image", "frames", "codec"]
 Item = Literal["group", "canvas"]
@@ -24,7 +24,7 @@ def canvas_runs(
     decimals: int = 1,
     tokens_out: TokensOut | None = None,
     item: Item = "group",
-) -> list[Run]:
+) -> list[TimeRun]:
     """The runs of the canvases of one clip.
 
     Args:
@@ -54,16 +54,16 @@ def canvas_runs(
             seconds = [run.seconds for run in timestamp_runs(inside, times[0], merge=1) if run.seconds is not None]
             if seconds:
                 tokens = tokens_out(int((inside[:, 0] >= 0).sum()))
-                runs.append(Run(tokens, min(seconds), timestamp(min(seconds), decimals)))
-    return [Run(run.tokens) for run in runs] if kind == "image" else runs
+                runs.append(TimeRun(tokens, min(seconds), timestamp(min(seconds), decimals)))
+    return [TimeRun(run.tokens) for run in runs] if kind == "image" else runs
 
 
-def run_text(run: Run, *, newline: bool) -> str:
+def run_text(run: TimeRun, *, newline: bool) -> str:
     """Stamp, start token, pads, end token, and a newline if asked for."""
     return f"{run.stamp}{VISION_START}{IMAGE_PAD * run.tokens}{VISION_END}" + "\n" * newline
 
 
-def rewrite_prompt(text: str, runs: Sequence[Run] | Sequence[tuple[str, int]]) -> str:
+def rewrite_prompt(text: str, runs: Sequence[TimeRun] | Sequence[tuple[str, int]]) -> str:
     """Put timed runs in the place of the pictures of a text, as the codec path of the release does.
 
     Everything from the first start token to the last end token is replaced, and one newline after
@@ -71,7 +71,7 @@ def rewrite_prompt(text: str, runs: Sequence[Run] | Sequence[tuple[str, int]]) -
 
     Args:
         text: a prompt that a processor has written for plain pictures.
-        runs: what to put there: `Run`s, or pairs of (stamp, tokens).
+        runs: what to put there: `TimeRun`s, or pairs of (stamp, tokens).
 
     Returns:
         The text as it was if it has no start token, or no end token after it.
@@ -81,5 +81,5 @@ def rewrite_prompt(text: str, runs: Sequence[Run] | Sequence[tuple[str, int]]) -
     if first < 0 or last < first:
         return text
     rest = text[last + len(VISION_END) :].removeprefix("\n")
-    listed = [run if isinstance(run, Run) else Run(run[1], None, run[0]) for run in runs]
+    listed = [run if isinstance(run, TimeRun) else TimeRun(run[1], None, run[0]) for run in runs]
     return text[:first] + "".join(run_text(run, newline=True) for run in listed) + rest

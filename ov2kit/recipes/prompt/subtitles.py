@@ -13,7 +13,7 @@ from typing import Any
 
 from ov2kit.errors import DataError, shorten
 from ov2kit.recipes.prompt.subtitle_files import read_cues
-from ov2kit.recipes.prompt.time_stamps import Run, timestamp
+from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp
 
 SubtitleSource = str | os.PathLike[str] | Sequence["Subtitle | Mapping[str, Any]"]
 
@@ -115,8 +115,8 @@ def subtitle_line(subtitle: Subtitle, decimals: int = 1) -> str:
 
 
 def interleave(
-    runs: Sequence[Run], subtitles: Sequence[Subtitle], *, decimals: int = 1, end_seconds: float | None = None
-) -> tuple[list[Run | str], int]:
+    runs: Sequence[TimeRun], subtitles: Sequence[Subtitle], *, decimals: int = 1, end_seconds: float | None = None
+) -> tuple[list[TimeRun | str], int]:
     """Runs of a video with its subtitles between them.
 
     A subtitle stands before the first run that shows a later time than its start, so after the
@@ -134,7 +134,7 @@ def interleave(
         Runs and lines of text in order, and how many subtitles were left out.
     """
     kept = [s for s in subtitles if s.start is None or end_seconds is None or s.start <= end_seconds]
-    shown: list[Run | str] = []
+    shown: list[TimeRun | str] = []
     waiting = list(kept)
     for run in runs:
         while waiting and (waiting[0].start is None or waiting[0].start < (run.seconds or 0.0)):

@@ -13,7 +13,7 @@ from ov2kit.errors import CanvasError, check_number
 
 
 @dataclass(frozen=True)
-class Run:
+class TimeRun:
     """Image pads in a row.
 
     Args:
@@ -34,7 +34,7 @@ def timestamp(seconds: float, decimals: int = 1) -> str:
 
 def timestamp_runs(
     positions: Tensor, times: Mapping[int, float] | float, *, merge: int = 2, decimals: int = 1
-) -> list[Run]:
+) -> list[TimeRun]:
     """Runs of one source frame each, padding left out.
 
     Args:
@@ -53,5 +53,5 @@ def timestamp_runs(
         if isinstance(times, Mapping) and frame not in times:
             raise CanvasError(f"no time for source frame {frame}; frame_times must hold every frame used")
         seconds = times[frame] if isinstance(times, Mapping) else frame / times
-        runs.append(Run(tokens, seconds, timestamp(seconds, decimals)))
+        runs.append(TimeRun(tokens, seconds, timestamp(seconds, decimals)))
     return runs

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ov2kit.errors import DataError
 from ov2kit.recipes import read_subtitles
 from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
-from ov2kit.recipes.prompt.time_stamps import Run, timestamp
+from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp
 from tests.clips import shared_clip
 from tests.odd_streams import with_sound
 from tests.recipes.prompt.test_processor import CODEC, FRAMES, dots, processor, user, video
@@ -275,17 +275,17 @@ TIMES = st.integers(0, 40).map(lambda n: n / 8)
 @settings(max_examples=200)
 @given(st.lists(TIMES, max_size=6), st.lists(TIMES, max_size=6), st.one_of(st.none(), TIMES))
 def test_where_a_line_stands(shown, said, end):
-    runs = [Run(1, t, timestamp(t)) for t in shown]
+    runs = [TimeRun(1, t, timestamp(t)) for t in shown]
     subtitles = read_subtitles([{"start": t, "text": str(i)} for i, t in enumerate(said)])
     mixed, dropped = interleave(runs, subtitles, decimals=3, end_seconds=end)
-    assert [item for item in mixed if isinstance(item, Run)] == runs
+    assert [item for item in mixed if isinstance(item, TimeRun)] == runs
     kept = [s for s in subtitles if end is None or s.start <= end]
     lines = [(i, item) for i, item in enumerate(mixed) if isinstance(item, str)]
     assert [line for _, line in lines] == [f"<{s.start:.3f} seconds> {s.text}\n" for s in kept]
     assert dropped == len(said) - len(kept)
     for (place, _), subtitle in zip(lines, kept, strict=True):
         later = [i for i, t in enumerate(shown) if t > subtitle.start]
-        assert sum(isinstance(item, Run) for item in mixed[:place]) == (later[0] if later else len(shown))
+        assert sum(isinstance(item, TimeRun) for item in mixed[:place]) == (later[0] if later else len(shown))
 
 
 def test_subtitles_are_on_the_clock_of_the_file_and_stamps_on_that_of_the_picture(tmp_path):
