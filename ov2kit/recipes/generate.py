@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ov2kit.recipes.model.model import LlavaOneVision2
     from ov2kit.recipes.prompt.processor import Processor
 
-Source = Literal["codec", "frames"]
+SourceName = Literal["codec", "frames"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 #: options of `CodecTokenizer` that say the same of sampled frames
 _SHARED = (
@@ -110,7 +110,7 @@ def answer(
 def answerer(
     model: str | Path,
     *,
-    source: Source = "codec",
+    source: SourceName = "codec",
     budget_canvases: int | None = None,
     max_new_tokens: int = 256,
     device: str | None = None,
@@ -136,7 +136,7 @@ def answerer(
         CheckpointError: see `load`.
         ValueError: an option that no answer can be written with.
     """
-    check_choice("source", source, get_args(Source))
+    check_choice("source", source, get_args(SourceName))
     check_number("budget_canvases", budget_canvases, low=1, integer=True, optional=True)
     check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
     check_number("decimals", decimals, low=0, high=9, integer=True)

@@ -12,7 +12,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.generate import Dtype, Source, answer, load
+from ov2kit.recipes.generate import Dtype, SourceName, answer, load
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
 
@@ -34,7 +34,7 @@ def parser() -> ArgumentParser:
     command.add_argument("--video", nargs="*", default=[], metavar="FILE", help="video files or asset directories")
     command.add_argument("--image", nargs="*", default=[], metavar="FILE", help="picture files")
     command.add_argument("--system", default=None, metavar="TEXT", help="system text; the tokenizer's own if omitted")
-    command.add_argument("--source", default="codec", choices=get_args(Source), help="how videos are read")
+    command.add_argument("--source", default="codec", choices=get_args(SourceName), help="how videos are read")
     command.add_argument("--subtitles", default=None, metavar="FILE", help="srt or vtt file of the (only) video")
     command.add_argument("--decimals", default=None, type=int | None, help="digits of the time stamps; 1 or 2")
     command.add_argument("--visibility", default="group", choices=get_args(Visibility), help="as it was trained")

@@ -18,7 +18,7 @@ from ov2kit.recipes.data.packing import PackBuffer
 from ov2kit.recipes.prompt.sample import Batch, Sample, pack
 
 Plan = Callable[[int], "list[Wanted]"]
-Place = tuple[int, int]  # epoch, sample of it
+SamplePlace = tuple[int, int]  # epoch, sample of it
 
 
 class PlannedLoader:
@@ -160,7 +160,7 @@ class StreamLoader:
         self.bookmarks.load_state_dict(state)
 
     def _rows(self, at: State) -> Iterator[Batch]:
-        waiting: PackBuffer[tuple[Place, Sample]] = PackBuffer(self.length, self.buffer, self.max_samples)
+        waiting: PackBuffer[tuple[SamplePlace, Sample]] = PackBuffer(self.length, self.buffer, self.max_samples)
         given = at["row"]
         for place, delivered in self._samples(at):
             if delivered is not None:
@@ -188,9 +188,9 @@ class StreamLoader:
         """Nothing of this epoch is left, whatever the last row said."""
         self.bookmarks.amend({"next": [epoch + 1, 0], "held": [], "row": 0})
 
-    def _samples(self, at: State) -> Iterator[tuple[Place, Delivered | None]]:
+    def _samples(self, at: State) -> Iterator[tuple[SamplePlace, Delivered | None]]:
         """Deliveries with their places; None where an epoch without `rows_per_epoch` is over."""
-        asked: deque[Place] = deque()
+        asked: deque[SamplePlace] = deque()
         plans: dict[int, list[Wanted]] = {}
 
         def planned(epoch: int) -> list[Wanted]:

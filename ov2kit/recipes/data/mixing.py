@@ -14,7 +14,7 @@ from ov2kit.errors import DataError, OptionError, check_choice, check_keys, chec
 from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
-Source = Literal["codec", "frames", "mix"]
+SourceName = Literal["codec", "frames", "mix"]
 _CODEC, _FRAMES, _IMAGE, _TEXT = range(4)
 _VIDEO, _ASSETS, _PICTURE, _PLAIN = (KINDS.index(kind) for kind in ("video", "assets", "image", "text"))
 
@@ -37,13 +37,13 @@ class EpochOrder:
         return len(self.records)
 
 
-def check_mix(source: Source, mix: Mapping[str, float] | None) -> dict[str, float]:
+def check_mix(source: SourceName, mix: Mapping[str, float] | None) -> dict[str, float]:
     """The shares of a mix, adding up to 1; one kind of video alone for "codec" and "frames".
 
     Raises:
         ValueError: unknown names, negative shares, no share for videos, or a mix without `source="mix"`.
     """
-    check_choice("source", source, get_args(Source))
+    check_choice("source", source, get_args(SourceName))
     if mix is not None:
         check_keys("mix", mix, SAMPLE_KINDS)
         for name, share in mix.items():

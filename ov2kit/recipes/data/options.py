@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from ov2kit.codec.tokenizers.presets import GroupingName, Preset
 from ov2kit.errors import OptionError, check_choice, check_flag, check_keys, check_number, check_type
 from ov2kit.recipes.data.dataset import Oversize
-from ov2kit.recipes.data.mixing import Source, check_mix
+from ov2kit.recipes.data.mixing import SourceName, check_mix
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
 from ov2kit.recipes.data.visual_tokenizers import SaliencyName, VisualTokenizers, build_tokenizers
 
@@ -90,7 +90,7 @@ class Tokens:
     """
 
     tokenizer: str | None = None
-    source: Source = "codec"
+    source: SourceName = "codec"
     mix: dict[str, float] | None = None
     preset: Preset = "paper"
     grouping: GroupingName | None = None

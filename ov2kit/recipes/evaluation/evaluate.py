@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from ov2kit.errors import DataError, VideoError, check_choice, check_flag, check_number, check_type
 from ov2kit.files import refuse_overwriting_inputs, write_text
 from ov2kit.recipes.evaluation.failures import OF_THE_VIDEO, is_about, one_line
-from ov2kit.recipes.evaluation.jumpscore_folder import Item, JumpScoreFolder, read_jumpscore_folder
+from ov2kit.recipes.evaluation.jumpscore_folder import JumpScoreFolder, Question, read_jumpscore_folder
 from ov2kit.recipes.evaluation.predictions import (
     PREDICTIONS,
     SETTINGS,
@@ -131,13 +131,13 @@ def _prepare(out: Path, overwrite: bool) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_open(item: Item, known: Mapping[str, Line]) -> bool:
+def _is_open(item: Question, known: Mapping[str, Line]) -> bool:
     return item.id not in known or known[item.id].get("error") is not None
 
 
 def _ask(
     model_answer: Answerer,
-    items: Sequence[Item],
+    items: Sequence[Question],
     log: PredictionLog,
     known: Mapping[str, Line],
     max_failures: int,
@@ -155,7 +155,7 @@ def _ask(
             progress(done, len(items))
 
 
-def _answer(model_answer: Answerer, item: Item) -> Line:
+def _answer(model_answer: Answerer, item: Question) -> Line:
     begin = time.perf_counter()
     text: str | None = None
     tokens: int | None = None
@@ -206,7 +206,7 @@ def score_line(line: Line, errors: Errors = "zero") -> "JumpScoreRow | None":
 
 
 def _finish(
-    out: Path, data: JumpScoreFolder, asked: Sequence[Item], facts: Mapping[str, Any], errors: Errors
+    out: Path, data: JumpScoreFolder, asked: Sequence[Question], facts: Mapping[str, Any], errors: Errors
 ) -> dict[str, Any] | None:
     """Merge and score, if all questions have an answer or an error."""
     from ov2kit.recipes.metrics import aggregate_jumpscore

@@ -21,7 +21,7 @@ _SUFFIXES = (".json", ".jsonl")
 
 
 @dataclass(frozen=True)
-class Item:
+class Question:
     """One question.
 
     Args:
@@ -47,7 +47,7 @@ class JumpScoreFolder:
 
     annotations: Path
     digest: str
-    items: tuple[Item, ...]
+    items: tuple[Question, ...]
     bad_rows: tuple[str, ...]
 
 
@@ -64,7 +64,7 @@ def read_jumpscore_folder(folder: str | os.PathLike[str], split: str | None = No
     root = Path(folder)
     path = _annotations(root, split)
     data = path.read_bytes()
-    items: dict[str, Item] = {}
+    items: dict[str, Question] = {}
     bad = []
     for number, row in _rows(path, data):
         try:
@@ -115,7 +115,7 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[int, Any]]:
                 yield number, ValueError(f"not JSON ({error})")
 
 
-def _item(root: Path, row: Any, number: int) -> Item:
+def _item(root: Path, row: Any, number: int) -> Question:
     if isinstance(row, ValueError):
         raise row
     if not isinstance(row, dict):
@@ -132,7 +132,7 @@ def _item(root: Path, row: Any, number: int) -> Item:
     name = row.get("id", f"row-{number}")
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise ValueError(f"'id' must be text or a whole number, got {name!r:.60}")
-    return Item(str(name), row["video"], _find(root, row["video"]), row["question"], answer, confidence)
+    return Question(str(name), row["video"], _find(root, row["video"]), row["question"], answer, confidence)
 
 
 def _is_numbers(value: Any) -> TypeGuard[list[float]]:

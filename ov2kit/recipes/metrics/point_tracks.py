@@ -20,9 +20,9 @@ from ov2kit.recipes.metrics.assignment import assign
 from ov2kit.recipes.metrics.hota import ALPHAS, HotaCounts, hota_counts
 
 Mask = NDArray[np.bool_]
-Place = tuple[float, float]  # x, y in pixels
+PixelPoint = tuple[float, float]  # x, y in pixels
 #: frame -> object id -> place
-PlacesByFrame = Mapping[int, Mapping[int, Place]]
+PointsByFrame = Mapping[int, Mapping[int, PixelPoint]]
 Pairing = Literal["id", "order"]
 _PUBLIC_EPSILON = 1e-10  # in the public F1; keeps a perfect frame a hair below 1
 
@@ -44,14 +44,14 @@ class PointTrackScore:
     hota: float
 
 
-def point_in_mask(place: Place, mask: Mask) -> bool:
+def point_in_mask(place: PixelPoint, mask: Mask) -> bool:
     """Whether the pixel nearest to (x, y) belongs to an (H, W) mask; False outside the picture."""
     x, y = (round(float(value)) for value in place)
     return 0 <= x < mask.shape[1] and 0 <= y < mask.shape[0] and bool(mask[y, x])
 
 
 def frame_points(
-    predicted: Sequence[Place], truth: Sequence[Place], masks: Sequence[Mask]
+    predicted: Sequence[PixelPoint], truth: Sequence[PixelPoint], masks: Sequence[Mask]
 ) -> tuple[float, float, float]:
     """Precision, recall and F1 of one frame.
 
@@ -78,8 +78,8 @@ def frame_points(
 
 
 def point_track_score(
-    predicted: PlacesByFrame,
-    truth: PlacesByFrame,
+    predicted: PointsByFrame,
+    truth: PointsByFrame,
     masks: Callable[[int], Mapping[int, Mask]],
     *,
     pairing: Pairing = "id",
@@ -142,7 +142,7 @@ class PointTracks(Metric):
         self.add_state("videos", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
-        self, predicted: PlacesByFrame, truth: PlacesByFrame, masks: Callable[[int], Mapping[int, Mask]]
+        self, predicted: PointsByFrame, truth: PointsByFrame, masks: Callable[[int], Mapping[int, Mask]]
     ) -> None:
         """Add one whole video; arguments as in `point_track_score`."""
         score = point_track_score(predicted, truth, masks, pairing=self.pairing)

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from ov2kit.errors import check_choice, check_number, check_type
 from ov2kit.recipes.metrics.assignment import assign
 from ov2kit.recipes.metrics.overlap import box_similarity
-from ov2kit.recipes.metrics.point_tracks import Place, point_in_mask
+from ov2kit.recipes.metrics.point_tracks import PixelPoint, point_in_mask
 
 Relation = Literal["left", "right", "above", "below", "front", "behind"]
 Corners = tuple[float, float, float, float]
@@ -91,7 +91,7 @@ def depth_between(one: float, other: float, *, least: float = 0.1) -> Relation |
     return "front" if one < other else "behind"
 
 
-def points_in_masks(points: Sequence[Place], masks: Sequence[NDArray[np.bool_]]) -> tuple[int, int, int]:
+def points_in_masks(points: Sequence[PixelPoint], masks: Sequence[NDArray[np.bool_]]) -> tuple[int, int, int]:
     """Points that find a mask of their own, one to one: (right, points, masks).
 
     Args:
@@ -126,7 +126,7 @@ class PointsInMasks(Metric):
         super().__init__()
         self.add_state("counts", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, points: Sequence[Place], masks: Sequence[NDArray[np.bool_]]) -> None:
+    def update(self, points: Sequence[PixelPoint], masks: Sequence[NDArray[np.bool_]]) -> None:
         """Add one picture; arguments as in `points_in_masks`."""
         self.counts += torch.tensor(points_in_masks(points, masks), device=self.counts.device)
 

@@ -18,11 +18,11 @@ from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.errors import DataError, check_choice, check_type
 from ov2kit.recipes.inputs.sources import local_source
 from ov2kit.recipes.prompt.chat import Media
-from ov2kit.recipes.prompt.prompts import Kind
+from ov2kit.recipes.prompt.prompts import MediaKind
 from ov2kit.recipes.prompt.subtitles import Subtitle, on_picture_clock, read_subtitles
 
 VideoKind = Literal["codec", "frames"]
-Clip = tuple[Kind, Canvases]
+Clip = tuple[MediaKind, Canvases]
 _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
 
 
@@ -93,7 +93,7 @@ def load_canvases(directory: str | os.PathLike[str]) -> Canvases:
     return load_assets(folder)
 
 
-def _kind(kind: str, wanted: str | None, clip: Canvases) -> Kind:
+def _kind(kind: str, wanted: str | None, clip: Canvases) -> MediaKind:
     """What canvases are, by what was asked for, else by themselves: sampled frames are all anchors."""
     if kind == "image":
         return "image"

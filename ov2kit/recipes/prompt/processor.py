@@ -38,7 +38,7 @@ from ov2kit.recipes.prompt.chat import (
 )
 from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.recipes.prompt.media import Clip, VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
-from ov2kit.recipes.prompt.prompts import Item, TokensOut, canvas_runs
+from ov2kit.recipes.prompt.prompts import ItemName, TokensOut, canvas_runs
 from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.subtitles import interleave
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
@@ -94,7 +94,7 @@ class Processor:
         source: VideoKind = "codec",
         decimals: int = 1,
         tokens_out: TokensOut | None = None,
-        item: Item = "group",
+        item: ItemName = "group",
         system: str | None = "auto",
         supervise: Supervise = "all",
         mean: Sequence[float] = CLIP_MEAN,
@@ -103,7 +103,7 @@ class Processor:
         check_tokenizer(tokenizer)
         check_choice("source", source, get_args(VideoKind))
         check_choice("supervise", supervise, get_args(Supervise))
-        check_choice("item", item, get_args(Item))
+        check_choice("item", item, get_args(ItemName))
         check_number("decimals", decimals, low=0, high=9, integer=True)
         check_type("tokens_out", tokens_out, Callable, "a function of the patches of an item", optional=True)
         check_type("system", system, str, "a text", optional=True)

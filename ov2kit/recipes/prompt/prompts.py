@@ -12,18 +12,18 @@ from ov2kit.errors import CanvasError, check_choice, check_type
 from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp, timestamp_runs
 
-Kind = Literal["image", "frames", "codec"]
-Item = Literal["group", "canvas"]
+MediaKind = Literal["image", "frames", "codec"]
+ItemName = Literal["group", "canvas"]
 TokensOut = Callable[[int], int]
 
 
 def canvas_runs(
     canvases: Canvases,
-    kind: Kind,
+    kind: MediaKind,
     *,
     decimals: int = 1,
     tokens_out: TokensOut | None = None,
-    item: Item = "group",
+    item: ItemName = "group",
 ) -> list[TimeRun]:
     """The runs of the canvases of one clip.
 
@@ -38,8 +38,8 @@ def canvas_runs(
     Raises:
         CanvasError: several clips, or a frame without a time.
     """
-    check_choice("kind", kind, get_args(Kind))
-    check_choice("item", item, get_args(Item))
+    check_choice("kind", kind, get_args(MediaKind))
+    check_choice("item", item, get_args(ItemName))
     times = canvases.clip_times()
     if len(times) > 1:
         raise CanvasError(f"expected the canvases of one clip, got {len(times)}; use canvases.split()")

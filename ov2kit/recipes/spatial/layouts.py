@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.metrics.point_tracks import PlacesByFrame
+from ov2kit.recipes.metrics.point_tracks import PointsByFrame
 from ov2kit.recipes.spatial.frames import FolderFrames, Frames, VideoFrames
 from ov2kit.recipes.spatial.segmenter import MaskTracks
 from ov2kit.recipes.spatial.set_masks import (
@@ -58,7 +58,7 @@ class ReferringItem:
     fps: float
     kind: str
     read_masks: Callable[[], MaskTracks]
-    places: PlacesByFrame | None = None
+    places: PointsByFrame | None = None
 
     def frames(self) -> Frames:
         """The pictures that have masks."""
@@ -127,7 +127,7 @@ def _packed(root: Path, path: Path) -> Iterator[ReferringItem]:
         yield ReferringItem(str(document.get("id", video)), video, expression, source, fps, "referring", reader, places)
 
 
-def _trajectories(given: Any) -> PlacesByFrame | None:
+def _trajectories(given: Any) -> PointsByFrame | None:
     """True points by frame; the later of two entries of one frame counts, as in the public evaluation."""
     if given is None:
         return None

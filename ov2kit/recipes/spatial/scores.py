@@ -8,7 +8,7 @@ import torch
 
 from ov2kit.recipes.metrics.hota import HOTA
 from ov2kit.recipes.metrics.overlap import mask_similarity
-from ov2kit.recipes.metrics.point_tracks import PlacesByFrame, point_track_score
+from ov2kit.recipes.metrics.point_tracks import PointsByFrame, point_track_score
 from ov2kit.recipes.metrics.video_masks import boundary_f, region_iou
 from ov2kit.recipes.spatial.regions import inner_point
 from ov2kit.recipes.spatial.segmenter import MaskTracks
@@ -17,7 +17,7 @@ from ov2kit.recipes.spatial.tracks import TrackPoint, Tracks
 _ALPHAS = np.arange(0.05, 1.0, 0.05)
 
 
-def places_by_frame(tracks: Tracks, size: tuple[int, int], fps: float) -> PlacesByFrame:
+def places_by_frame(tracks: Tracks, size: tuple[int, int], fps: float) -> PointsByFrame:
     """Points of an answer by frame, in pixels; of two times on one frame the later one counts, with all its points.
 
     Args:
@@ -32,7 +32,7 @@ def places_by_frame(tracks: Tracks, size: tuple[int, int], fps: float) -> Places
     }
 
 
-def true_places(truth: MaskTracks, every: int = 1) -> PlacesByFrame:
+def true_places(truth: MaskTracks, every: int = 1) -> PointsByFrame:
     """A place inside each visible object on every so many frames: the pixel of its mask nearest to the centroid."""
     found: dict[int, dict[int, tuple[float, float]]] = {}
     for frame in range(0, truth.frames, every):
@@ -63,7 +63,7 @@ def true_tracks(truth: MaskTracks, *, fps: float, every: int = 1, label: str = "
 
 
 def point_scores(
-    tracks: Tracks, truth: MaskTracks, *, fps: float, every: int = 1, places: PlacesByFrame | None = None
+    tracks: Tracks, truth: MaskTracks, *, fps: float, every: int = 1, places: PointsByFrame | None = None
 ) -> dict[str, float]:
     """Precision, recall, F1 and HOTA of points in masks; "public_" where objects are paired by order.
 

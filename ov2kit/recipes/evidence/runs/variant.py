@@ -13,7 +13,7 @@ from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS
 
-Source = Literal["codec", "frames", "blank"]
+SourceName = Literal["codec", "frames", "blank"]
 #: what the model sees by: `Visibility` of the recipes, and windows of space within a group
 SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
 #: connectors of the recipes that take packed rows at this size
@@ -73,7 +73,7 @@ class Variant:
     size: int = 64
     encoding: str = "h264-mix"
     difficulty: tuple[tuple[str, Any], ...] = ()
-    source: Source = "codec"
+    source: SourceName = "codec"
     budget: int = 8
     canvas: int = 64
     grouping: GroupingName = "bitcost"
@@ -154,7 +154,7 @@ class Variant:
 
 
 _KNOWN: dict[str, tuple[str, ...]] = {
-    "source": get_args(Source),
+    "source": get_args(SourceName),
     "encoding": ("h264-mix", *ENCODINGS),
     "grouping": get_args(GroupingName),
     "candidates": get_args(Candidates),
