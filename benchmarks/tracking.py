@@ -38,7 +38,8 @@ def variant(source: str, budget: int, steps: int = 1) -> Any:
 
 def prepare(work: Path) -> Path:
     """The set, and canvases of every source and budget."""
-    from ov2kit.recipes.evidence.films.tracking_set import SPLITS, make_tracking_set
+    from ov2kit.recipes.evidence.films.rendered_set import SPLITS
+    from ov2kit.recipes.evidence.films.tracking_set import make_tracking_set
     from ov2kit.recipes.evidence.pointing.truth import read_truth
     from ov2kit.recipes.evidence.runs.canvas_store import build_canvases
 

@@ -6,7 +6,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS
-from ov2kit.recipes.evidence.films.jumpset import SPLITS, make_jumpset
+from ov2kit.recipes.evidence.films.jumpset import make_jumpset
+from ov2kit.recipes.evidence.films.rendered_set import SPLITS
 
 
 def parser() -> ArgumentParser:

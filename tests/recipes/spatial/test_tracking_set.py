@@ -8,8 +8,9 @@ import torch
 
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import read_conversation
+from ov2kit.recipes.evidence.films.rendered_set import SPLITS
 from ov2kit.recipes.evidence.films.tracking_scene import COLORS, TrackingScene, render_tracking
-from ov2kit.recipes.evidence.films.tracking_set import SPLITS, make_tracking_set
+from ov2kit.recipes.evidence.films.tracking_set import make_tracking_set
 from ov2kit.recipes.evidence.pointing.one_run import run_pointing, score_answers, true_answers
 from ov2kit.recipes.evidence.pointing.point_readout import PointQuery, PointReadout
 from ov2kit.recipes.evidence.pointing.truth import KINDS, read_truth

@@ -6,7 +6,6 @@ being a JSON list of seconds), `annotations.json` (the test list, which is what 
 """
 
 import json
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -16,13 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from ov2kit.errors import OptionError, check_choice, check_number, check_numbers
+from ov2kit.errors import OptionError, check_number
 from ov2kit.files import check_format, format_name, kind_of, write_folder
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
-from ov2kit.recipes.evidence.films.encode import ENCODINGS, H264_MIX, EncoderError, write_video
+from ov2kit.recipes.evidence.films.encode import ENCODINGS, write_video
+from ov2kit.recipes.evidence.films.rendered_set import (
+    SPLITS,
+    check_set,
+    choose_encoding,
+    offer_to_evaluation,
+    write_json,
+)
 from ov2kit.recipes.evidence.films.scene import render
 
-SPLITS = ("train", "val", "test")
 QUESTION = "When does each jump start? Answer with a list of seconds."
 _FPS = (25, 30)
 _FACTS = "jumpset.json"
@@ -64,16 +69,8 @@ def make_jumpset(
         ValueError: counts or sizes out of range.
     """
     folder = Path(out)
-    if folder.exists():
-        raise JumpsetError(f"{folder}: exists already; choose another folder or remove it")
     counts = clips if isinstance(clips, tuple) else (clips - 2 * (clips // 8), clips // 8, clips // 8)
-    if min(check_numbers("clips", counts, length=3, integer=True)) < 1:
-        raise OptionError(f"every split needs at least 1 clip, got {counts} for train, val, test; ask for 8 or more")
-    check_number("seed", seed, low=0, integer=True)
-    check_number("size", size, low=32, integer=True)
-    if size % 16:
-        raise OptionError(f"size must be a multiple of 16 pixels and at least 32, got {size}")
-    check_choice("encoding", encoding, ("h264-mix", *ENCODINGS), EncoderError)
+    check_set(folder, counts, seed, size, encoding, JumpsetError)
     check_number("processes", processes, low=1, integer=True)
     knobs = difficulty or Difficulty()
     with write_folder(folder) as scratch:
@@ -87,18 +84,17 @@ def make_jumpset(
             records = [make(job) for job in jobs]
         for split, name in enumerate(SPLITS):
             own = [record for record, job in zip(records, jobs, strict=True) if job[0] == split]
-            (scratch / f"{name}.json").write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
-        shutil.copyfile(scratch / "test.json", scratch / "annotations.json")
+            write_json(scratch / f"{name}.json", own)
+        offer_to_evaluation(scratch / "test.json")
         made: dict[str, Any] = {
             "format": format_name(_KIND, _VERSION),
             "clips": counts,
             "seed": seed,
             "size": size,
             "encoding": encoding,
+            "difficulty": asdict(knobs),
         }
-        (scratch / _FACTS).write_text(
-            json.dumps({**made, "difficulty": asdict(knobs)}, indent=1) + "\n", encoding="utf-8"
-        )
+        write_json(scratch / _FACTS, made)
     return folder
 
 
@@ -122,9 +118,8 @@ def _make_clip(
     split, number = job
     rng = np.random.default_rng((seed, split, number, 1))
     fps = int(rng.choice(_FPS))
-    drawn = str(rng.choice(H264_MIX))
+    name = choose_encoding(encoding, rng)
     clip = render((seed, split, number), difficulty, size, fps)
-    name = drawn if encoding == "h264-mix" else encoding
     identity = f"{SPLITS[split]}_{number:05d}"
     video = f"videos/{identity}{ENCODINGS[name][1]}"
     write_video(folder / video, clip.frames, fps, name)

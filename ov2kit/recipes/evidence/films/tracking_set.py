@@ -11,7 +11,6 @@ Layout, that of the public evaluation of referring segmentation by points:
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,14 @@ import numpy as np
 
 from ov2kit.errors import DataError
 from ov2kit.files import write_folder
-from ov2kit.recipes.evidence.films.encode import ENCODINGS, H264_MIX, EncoderError, write_video
-from ov2kit.recipes.evidence.films.jumpset import SPLITS
+from ov2kit.recipes.evidence.films.encode import ENCODINGS, write_video
+from ov2kit.recipes.evidence.films.rendered_set import (
+    SPLITS,
+    check_set,
+    choose_encoding,
+    offer_to_evaluation,
+    write_json,
+)
 from ov2kit.recipes.evidence.films.tracking_scene import TrackedClip, TrackingScene, render_tracking
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.prompts import PROMPT_FPS
@@ -57,14 +62,7 @@ def make_tracking_set(
         ValueError: a split without clips, or a size that is no multiple of 16.
     """
     folder, knobs = Path(out), scene or TrackingScene()
-    if folder.exists():
-        raise DataError(f"{folder}: exists already; choose another folder or remove it")
-    if len(clips) != len(SPLITS) or min(clips) < 1:
-        raise ValueError(f"every split needs at least 1 clip, got {clips} for train, val, test")
-    if knobs.size % 16 or knobs.size < 32:
-        raise ValueError(f"size must be a multiple of 16 pixels and at least 32, got {knobs.size}")
-    if encoding != "h264-mix" and encoding not in ENCODINGS:
-        raise EncoderError(f"unknown encoding {encoding!r}; known: h264-mix, {', '.join(ENCODINGS)}")
+    check_set(folder, clips, seed, knobs.size, encoding, DataError)
     with write_folder(folder) as scratch:
         (scratch / "videos").mkdir()
         for split, count in enumerate(clips):
@@ -73,20 +71,16 @@ def make_tracking_set(
             for number in range(count):
                 name = f"{SPLITS[split]}_{number:05d}"
                 clip = render_tracking((seed, split, number), knobs)
-                drawn = str(np.random.default_rng((seed, split, number, 1)).choice(H264_MIX))
-                of_clip, own = _write_clip(scratch, name, clip, drawn if encoding == "h264-mix" else encoding)
+                chosen = choose_encoding(encoding, np.random.default_rng((seed, split, number, 1)))
+                of_clip, own = _write_clip(scratch, name, clip, chosen)
                 records += own
                 documents += of_clip
-            _write_json(scratch / f"{SPLITS[split]}.json", records)
-            _write_json(scratch / f"{SPLITS[split]}_expressions.json", documents)
-        shutil.copyfile(scratch / "test_expressions.json", scratch / "annotations.json")
+            write_json(scratch / f"{SPLITS[split]}.json", records)
+            write_json(scratch / f"{SPLITS[split]}_expressions.json", documents)
+        offer_to_evaluation(scratch / "test_expressions.json")
         made = {"clips": clips, "seed": seed, "encoding": encoding, "scene": asdict(knobs)}
-        _write_json(scratch / "trackset.json", made)
+        write_json(scratch / "trackset.json", made)
     return folder
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_clip(

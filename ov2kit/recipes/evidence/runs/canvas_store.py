@@ -20,7 +20,8 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
 from ov2kit.files import check_format, checksum, format_name, write_tensors
 from ov2kit.recipes.data.visual_tokenizers import saliency_options
-from ov2kit.recipes.evidence.films.jumpset import SPLITS, read_split
+from ov2kit.recipes.evidence.films.jumpset import read_split
+from ov2kit.recipes.evidence.films.rendered_set import SPLITS
 from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 PATCH, MERGE = 16, 1
