@@ -58,16 +58,7 @@ class AveragePool(nn.Module):
     def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) -> (M, out_width), M the sum of min(rows, tokens) over the items.
 
-        Args:
-            features: (N, width), items one after another.
-            counts: rows per item; one item when omitted.
-            grids: (t, h, w) per item, instead of or beside `counts`.
-
-        Returns:
-            (M, out_width), item after item; of each item `tokens_out` of its rows.
-
-        Raises:
-            ValueError: the items do not add up to N.
+        Arguments and errors as in `Connector`.
         """
         lengths = item_lengths(features, self.width, counts, grids)
         pooled = map_items(self._pool, buckets(lengths), self.norm(features))

@@ -48,7 +48,22 @@ class Connector(Protocol):
         """Tokens that an item of n feature rows becomes, known without running anything."""
         ...
 
-    def __call__(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor: ...
+    def __call__(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
+        """(N, width) -> (M, out_width).
+
+        Args:
+            features: (N, width), items one after another.
+            counts: rows per item; one item when omitted.
+            grids: (t, h, w) in patches per item, instead of or beside `counts`.
+
+        Returns:
+            (M, out_width), item after item; of each item `tokens_out` of its rows.
+
+        Raises:
+            ValueError: the items do not add up to N, or an item cannot be taken, such as one that is not a whole
+                number of blocks.
+        """
+        ...
 
 
 def item_lengths(features: Tensor, width: int, counts: Counts | None, grids: Grids | None) -> tuple[int, ...]:

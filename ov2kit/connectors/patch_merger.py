@@ -66,19 +66,9 @@ class PatchMerger(nn.Module):
     def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) in block layout -> (N / merge**2, out_width).
 
-        Args:
-            features: (N, width), items one after another.
-            counts: rows per item; only checked, as every block is merged by itself.
-            grids: (t, h, w) per item, instead of or beside `counts`.
-
-        Returns:
-            (M, out_width), item after item; of each item `tokens_out` of its rows.
-
-        Raises:
-            ValueError: an item is not a whole number of blocks, or the items do not add up to N.
+        Arguments and errors as in `Connector`. Items are only checked, as every block is merged by itself.
         """
-        lengths = item_lengths(features, self.width, counts, grids)
-        for n in set(lengths):
+        for n in set(item_lengths(features, self.width, counts, grids)):
             self.tokens_out(n)
         blocks = self.ln_q(features).reshape(-1, self.width * self.merge**2)
         tokens: Tensor = self.mlp(blocks)

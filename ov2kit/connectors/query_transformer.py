@@ -94,16 +94,7 @@ class QueryTransformer(nn.Module):
     def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) -> (items * tokens, out_width).
 
-        Args:
-            features: (N, width), items one after another.
-            counts: rows per item; one item when omitted.
-            grids: (t, h, w) per item, instead of or beside `counts`.
-
-        Returns:
-            (M, out_width), item after item; of each item `tokens_out` of its rows.
-
-        Raises:
-            ValueError: the items do not add up to N.
+        Arguments and errors as in `Connector`.
         """
         lengths = item_lengths(features, self.width, counts, grids)
         found = buckets(lengths)

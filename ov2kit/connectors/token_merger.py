@@ -68,16 +68,7 @@ class TokenMerger(nn.Module):
 
         Gradients pass through the means, not through the choice of what to merge. Sums are float32.
 
-        Args:
-            features: (N, width), items one after another.
-            counts: rows per item; one item when omitted.
-            grids: (t, h, w) per item, instead of or beside `counts`.
-
-        Returns:
-            (M, out_width), item after item; of each item `tokens_out` of its rows.
-
-        Raises:
-            ValueError: the items do not add up to N.
+        Arguments and errors as in `Connector`.
         """
         lengths = item_lengths(features, self.width, counts, grids)
         owner = self._owners(features, lengths)

@@ -49,12 +49,7 @@ class GroupVisibleAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_divides("heads", heads, "width", width)
-        check_flag("qkv_bias", qkv_bias)
-        check_flag("proj_bias", proj_bias)
-        if pairing is not None:
-            check_choice("pairing", pairing, PAIRINGS)
-        check_name(backend)
+        check_attention(width, heads, qkv_bias, proj_bias, pairing, backend)
         factory = factory_kwargs(device, dtype)
         self.heads = heads
         self.head_dim = width // heads
@@ -94,6 +89,22 @@ class GroupVisibleAttention(nn.Module):
         dtype = floating_dtype(self.qkv, torch.get_default_dtype())
         q = torch.empty(segments.num_tokens, self.heads, self.head_dim, dtype=dtype, device=device)
         return choose(q, segments, self.backend)
+
+
+def check_attention(
+    width: int, heads: int, qkv_bias: bool, proj_bias: bool, pairing: Pairing | None, backend: BackendName
+) -> None:
+    """What every attention module checks of its arguments.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    check_divides("heads", heads, "width", width)
+    check_flag("qkv_bias", qkv_bias)
+    check_flag("proj_bias", proj_bias)
+    if pairing is not None:
+        check_choice("pairing", pairing, PAIRINGS)
+    check_name(backend)
 
 
 def self_attention(

@@ -9,12 +9,12 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from ov2kit.encoders.attention import Rotation, self_attention
-from ov2kit.encoders.backends.choose import BackendName, check_name
+from ov2kit.encoders.attention import Rotation, check_attention, self_attention
+from ov2kit.encoders.backends.choose import BackendName
 from ov2kit.encoders.ordering import permute
 from ov2kit.encoders.windows import Span, Windows, spatial_windows
-from ov2kit.errors import check_choice, check_divides, check_flag, check_number, check_numbers, factory_kwargs
-from ov2kit.positional.pairing import PAIRINGS, Pairing, pairing_of
+from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, factory_kwargs
+from ov2kit.positional.pairing import Pairing, pairing_of
 from ov2kit.segments import Segments
 
 
@@ -56,16 +56,11 @@ class WindowedAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_divides("heads", heads, "width", width)
-        check_flag("qkv_bias", qkv_bias)
-        check_flag("proj_bias", proj_bias)
-        if pairing is not None:
-            check_choice("pairing", pairing, PAIRINGS)
+        check_attention(width, heads, qkv_bias, proj_bias, pairing, backend)
         check_numbers("window", window, length=2, low=1, integer=True)
         check_flag("shift", shift)
         check_choice("span", span, get_args(Span))
         check_number("merge", merge, low=1, integer=True)
-        check_name(backend)
         factory = factory_kwargs(device, dtype)
         self.heads = heads
         self.window = window
