@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ov2kit.errors import AssetError, CanvasError, check_number, check_numbers, check_type
 from ov2kit.files import check_file, check_format, checksum, format_name, write_tensors
-from ov2kit.geometry import to_block_layout
+from ov2kit.geometry import check_blocks, to_block_layout
 from ov2kit.segments import Segments
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -269,9 +269,7 @@ class Canvases:
         if len(self) == 0:
             raise CanvasError("there is no canvas")
         h, w = self.grid
-        times = self.clip_times()
-        m = self.merge
-        offsets = torch.cartesian_prod(torch.arange(m), torch.arange(m)).int().reshape(-1, 2)
+        times, m = self.clip_times(), self.merge
         previous = (0, 0)
         for k, key in enumerate(zip(self.clips.tolist(), self.groups.tolist(), strict=True)):
             if min(key) < 0 or key[0] >= len(times):
@@ -281,31 +279,18 @@ class Canvases:
             if key < previous:
                 raise CanvasError(f"canvas {k}: (clip, group) goes back from {previous} to {key}")
             previous = key
-            blocks = to_block_layout(self.positions[k : k + 1].cpu(), m).reshape(-1, m * m, 3)
-            padding = (blocks < 0).any(-1)
-            if not torch.equal(padding.all(1), padding.any(1)) or (blocks[padding] != -1).any():
-                raise CanvasError(f"canvas {k}: a block is only partly padding (-1, -1, -1)")
+            corners = check_blocks(self.positions[k].cpu(), m, f"canvas {k}")
+            real = corners[:, 0] >= 0
             pixels = rearrange(self.images[k].cpu(), "c (h p) (w q) -> (h w) (c p q)", h=h // m, w=w // m)
-            if pixels[padding.all(1)].any():
+            if pixels[~real].any():
                 raise CanvasError(f"canvas {k}: a padding block is not black")
-            real = blocks[~padding.all(1)]
-            if len(real) == 0:
-                raise CanvasError(f"canvas {k}: every block is padding")
-            corner = real[:, 0]
-            whole = torch.cat([corner[:, None, :1].expand(-1, m * m, 1), corner[:, None, 1:] + offsets], dim=2)
-            if not torch.equal(real, whole) or (corner[:, 1:] % m).any():
-                raise CanvasError(f"canvas {k}: a block does not hold {m} x {m} neighboring patches of one frame")
-            if (corner[:, 1] >= h).any() or (corner[:, 2] >= w).any():
-                raise CanvasError(f"canvas {k}: a source position lies outside the {h} x {w} patch grid")
-            frames = sorted(set(corner[:, 0].tolist()))
+            sources = corners[real][:, 0]
+            frames = sorted(set(sources.tolist()))
             if missing := [frame for frame in frames if frame not in times[key[0]]]:
                 raise CanvasError(f"canvas {k}: no time for source frame(s) {missing[:5]}")
             if not all(math.isfinite(times[key[0]][frame]) for frame in frames):
                 raise CanvasError(f"canvas {k}: the time of a source frame is not a finite number of seconds")
-            order = (corner[:, 0].long() * h + corner[:, 1]) * w + corner[:, 2]
-            if (order[1:] <= order[:-1]).any():
-                raise CanvasError(f"canvas {k}: blocks are not in increasing (frame, row, col) order")
-            if self.is_anchor[k] and (len(real) != h * w // m**2 or corner[0, 0] != corner[-1, 0]):
+            if self.is_anchor[k] and (len(frames) > 1 or not real.all()):
                 raise CanvasError(f"canvas {k}: an anchor must be one whole frame")
         return self
 

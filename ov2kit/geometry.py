@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ov2kit.errors import OptionError, check_choice, check_number, check_numbers, check_type
+from ov2kit.errors import CanvasError, OptionError, check_choice, check_number, check_numbers, check_type
 
 ResizeRule = Literal["codec", "image", "video"]
 _MAX_ASPECT_RATIO = 200
@@ -156,3 +156,39 @@ def from_block_layout(x: Tensor, grid: tuple[int, int, int], merge: int) -> Tens
             f"got {len(x)} rows for grid {grid}"
         )
     return rearrange(x, "(t h w a b) ... -> t (h a) (w b) ...", t=t, h=h // merge, w=w // merge, a=merge, b=merge)
+
+
+def check_blocks(positions: Tensor, merge: int, name: str) -> Tensor:
+    """Whether a canvas holds blocks of merge x merge neighboring patches of one frame, in order, and whole padding.
+
+    Args:
+        positions: (H, W, 3) source (frame, row, col) of each patch on the canvas; -1 is padding.
+        merge: patches per block edge.
+        name: begins the messages.
+
+    Returns:
+        (H * W / merge**2, 3) source of each block's first patch; (-1, -1, -1) is padding.
+
+    Raises:
+        CanvasError: a block does not hold neighbors or is only partly padding, all of them are padding, a position
+            lies outside the canvas' own grid, or blocks are not in increasing (frame, row, col) order.
+    """
+    h, w = positions.shape[:2]
+    blocks = to_block_layout(positions[None], merge).reshape(-1, merge**2, 3)
+    padding = (blocks < 0).any(-1)
+    if not torch.equal(padding.all(1), padding.any(1)) or (blocks[padding] != -1).any():
+        raise CanvasError(f"{name}: a block is only partly padding (-1, -1, -1)")
+    real = blocks[~padding.all(1)]
+    if len(real) == 0:
+        raise CanvasError(f"{name}: every block is padding")
+    corner = real[:, 0]
+    offsets = torch.cartesian_prod(torch.arange(merge), torch.arange(merge)).int().reshape(-1, 2)
+    whole = torch.cat([corner[:, None, :1].expand(-1, merge**2, 1), corner[:, None, 1:] + offsets], dim=2)
+    if not torch.equal(real, whole) or (corner[:, 1:] % merge).any():
+        raise CanvasError(f"{name}: a block does not hold {merge} x {merge} neighboring patches of one frame")
+    if (corner[:, 1] >= h).any() or (corner[:, 2] >= w).any():
+        raise CanvasError(f"{name}: a source position lies outside the {h} x {w} patch grid")
+    order = (corner[:, 0].long() * h + corner[:, 1]) * w + corner[:, 2]
+    if (order[1:] <= order[:-1]).any():
+        raise CanvasError(f"{name}: blocks are not in increasing (frame, row, col) order")
+    return blocks[:, 0]

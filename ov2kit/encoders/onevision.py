@@ -23,20 +23,19 @@ from ov2kit.encoders.mlp import MLP
 from ov2kit.encoders.ordering import equal_lengths_together, permute
 from ov2kit.encoders.patch_embedding import PatchEmbedding
 from ov2kit.encoders.pooling_head import PoolingHead
-from ov2kit.encoders.windowed import WindowedAttention
+from ov2kit.encoders.windowed import WindowedAttention, seen_by, shifted_blocks
 from ov2kit.encoders.windows import Span, Windows
 from ov2kit.errors import (
-    OptionError,
     check_choice,
     check_divides,
     check_flag,
     check_layer,
     check_number,
     check_numbers,
-    check_type,
     factory_kwargs,
 )
 from ov2kit.positional import Positions, RoPE3D
+from ov2kit.positional.interface import check_position
 from ov2kit.positional.pairing import EXACT, PAIRINGS, Pairing, RotationTensor, mark
 from ov2kit.segments import Segments
 
@@ -125,25 +124,17 @@ class OneVisionEncoder(nn.Module):
         check_choice("norm", norm, get_args(Norm))
         check_number("norm_eps", norm_eps, low=0)
         check_layer("norm_layer", norm_layer, optional=True)
-        check_layer("act_layer", act_layer)
-        check_layer("mlp_layer", mlp_layer)
+        for name, layer in {"act_layer": act_layer, "mlp_layer": mlp_layer}.items():
+            check_layer(name, layer)
         check_number("theta", theta, above=0)
         if pairing is not None:
             check_choice("pairing", pairing, PAIRINGS)
-        check_type("position", position, nn.Module, "a module with the interface of RoPE3D", optional=True)
-        if not (position is None or isinstance(position, Positions)):
-            raise OptionError(
-                f"position must have the interface of RoPE3D (pairing, embed, a call), got a {type(position).__name__}"
-            )
+        check_position("position", position)
         flags = {"pre_norm": pre_norm, "post_norm": post_norm, "pooling_head": pooling_head, "shift": shift}
         for name, flag in flags.items():
             check_flag(name, flag)
         check_numbers("window", window, length=2, low=1, integer=True, optional=True)
-        check_type("global_layers", global_layers, Iterable, "numbers of blocks")
-        listed = global_layers if isinstance(global_layers, str | Mapping) else list(global_layers)
-        global_layers = frozenset(check_numbers("global_layers", listed, low=0, integer=True))
-        if global_layers - set(range(depth)):
-            raise OptionError(f"global_layers must be blocks 0 to {depth - 1}, got {sorted(global_layers)}")
+        shifted = shifted_blocks(depth, global_layers, shift)
         check_choice("span", span, get_args(Span))
         check_number("drop_path", drop_path, low=0, below=1)
         check_name(backend)
@@ -158,18 +149,15 @@ class OneVisionEncoder(nn.Module):
 
         #: whether the weights that are loaded may set the pairing
         self.pairing_is_open = position is None and pairing is None
-        position = position or RoPE3D(width // heads, theta, pairing=pairing or EXACT)
-        windowed = [window is not None and i not in global_layers for i in range(depth)]
+        self.position = position or RoPE3D(width // heads, theta, pairing=pairing or EXACT)
 
         def make_attention(i: int) -> nn.Module:
-            if window is None or not windowed[i]:
+            if window is None or i not in shifted:
                 return GroupVisibleAttention(width, heads, backend=backend, **factory)
-            second = shift and sum(windowed[:i]) % 2 == 1
             return WindowedAttention(
-                width, heads, window, shift=second, span=span, merge=merge, backend=backend, **factory
+                width, heads, window, shift=shifted[i], span=span, merge=merge, backend=backend, **factory
             )
 
-        self.position = position
         self.embeddings = PatchEmbedding(width, patch, channels, **factory)
         self.layernorm_pre = make_norm() if pre_norm else nn.Identity()
         blocks = [
@@ -202,7 +190,7 @@ class OneVisionEncoder(nn.Module):
 
         Args:
             config: `vision_config` of the release; fields that do not shape the encoder are ignored.
-            arguments: constructor arguments that the release has no field for, or to overrule it.
+            arguments: constructor arguments that the release has no field for, or that override it.
         """
         return cls(**(arguments_from_config(config) | arguments))
 
@@ -269,9 +257,9 @@ class OneVisionEncoder(nn.Module):
         if rotation is not None and not isinstance(rotation[0], RotationTensor):
             rotation = mark(*rotation, place.pairing)
         hidden = [x] if with_hidden else []
-        windows: dict[tuple[int, int], Windows] = {}
+        windows: dict[tuple[int, int], Windows] = {}  # by their shift
         for block in self.blocks:
-            seen = _seen_by(cast(Block, block).self_attn, segments, grid_thw, windows)
+            seen = seen_by(cast(Block, block).self_attn, segments, grid_thw, windows)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, seen, rotation, use_reentrant=False)
             else:
@@ -360,16 +348,3 @@ class OneVisionEncoder(nn.Module):
     ) -> None:
         """Write `release_state_dict` to the directory `path` as safetensors, in shards if large."""
         write_tensors(self.release_state_dict(prefix), path, max_shard_bytes)
-
-
-def _seen_by(
-    attention: nn.Module, segments: Segments, grid_thw: Grid | None, made: dict[tuple[int, int], Windows]
-) -> Segments | Windows:
-    """What an attention module takes as segments; windows are made once per shift."""
-    if not isinstance(attention, WindowedAttention):
-        return segments
-    if grid_thw is None:
-        raise ValueError("an encoder with windows needs grid_thw to know where they are, got None")
-    if attention.shift not in made:
-        made[attention.shift] = attention.windows(segments, grid_thw)
-    return made[attention.shift]

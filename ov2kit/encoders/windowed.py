@@ -3,7 +3,7 @@
 Letters: N tokens, C width, H heads, D = C / H.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import torch
@@ -13,7 +13,15 @@ from ov2kit.encoders.attention import Rotation, check_attention, self_attention
 from ov2kit.encoders.backends.choose import BackendName
 from ov2kit.encoders.ordering import permute
 from ov2kit.encoders.windows import Span, Windows, spatial_windows
-from ov2kit.errors import check_choice, check_flag, check_number, check_numbers, factory_kwargs
+from ov2kit.errors import (
+    OptionError,
+    check_choice,
+    check_flag,
+    check_number,
+    check_numbers,
+    check_type,
+    factory_kwargs,
+)
 from ov2kit.positional.pairing import Pairing, pairing_of
 from ov2kit.segments import Segments
 
@@ -121,3 +129,38 @@ class WindowedAttention(nn.Module):
             backend=self.backend,
         )
         return permute(out, segments.inverse, order)
+
+
+def shifted_blocks(depth: int, global_layers: Iterable[int], shift: bool) -> dict[int, bool]:
+    """The blocks of a stack that have windows: number -> whether its windows are shifted, as every second one's are.
+
+    Args:
+        depth: of the stack.
+        global_layers: blocks without windows.
+        shift: False to shift none.
+
+    Raises:
+        OptionError: `global_layers` are no numbers of blocks.
+    """
+    check_type("global_layers", global_layers, Iterable, "numbers of blocks")
+    listed = global_layers if isinstance(global_layers, str | Mapping) else list(global_layers)
+    without = frozenset(check_numbers("global_layers", listed, low=0, integer=True))
+    if without - set(range(depth)):
+        raise OptionError(f"global_layers must be blocks 0 to {depth - 1}, got {sorted(without)}")
+    return {block: shift and turn % 2 == 1 for turn, block in enumerate(i for i in range(depth) if i not in without)}
+
+
+def seen_by(
+    attention: nn.Module,
+    segments: Segments,
+    grid_thw: Tensor | Sequence[Sequence[int]] | None,
+    made: dict[tuple[int, int], Windows],
+) -> Segments | Windows:
+    """What an attention module takes as segments; windows are made once per shift."""
+    if not isinstance(attention, WindowedAttention):
+        return segments
+    if grid_thw is None:
+        raise ValueError("an encoder with windows needs grid_thw to know where they are, got None")
+    if attention.shift not in made:
+        made[attention.shift] = attention.windows(segments, grid_thw)
+    return made[attention.shift]
