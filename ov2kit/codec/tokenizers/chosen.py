@@ -63,7 +63,7 @@ def choose(clip: Clip, selector: nn.Module, packer: CanvasPacker, scored: Scored
         blocks = selector(scores.values, per_canvas, anchor=anchor, p_canvases=p_canvases)
         blocks, canvas = in_tokens(blocks, torch.arange(len(blocks)) // per_canvas, clip.options.block)
     with clock("pack"):
-        pixels = torch.stack([frame.rgb for frame in frames if frame.rgb is not None])
+        pixels = [frame.rgb for frame in frames if frame.rgb is not None]
         indices = torch.tensor([frame.index for frame in frames])
         images, positions, is_anchor = packer(pixels, indices, anchor, blocks, canvas, p_canvases=p_canvases)
         shown = sorted({anchor, *blocks[:, 0].tolist()})
