@@ -139,6 +139,7 @@ class VideoStream:
         motion: bool = False,
         quantizer: bool = False,
         as_coded: bool = False,
+        picture: bool = False,
     ) -> FrameLoop:
         """Decode frames in display order, in one sequential pass.
 
@@ -157,12 +158,14 @@ class VideoStream:
             quantizer: also give the quantizer of each macroblock, where the codec reports it.
             as_coded: luma and reference are neither turned nor mirrored, and `luma_size` is of the
                 picture as coded. RGB is always as shown.
+            picture: also keep the picture as decoded, whose `rgb()` is then made when it is asked:
+                for loops that look at few of their frames. Its memory is that of the source.
 
         Raises:
             IndexError: an index is outside the video.
             VideoError: not a single wanted frame could be decoded, or most packets failed.
         """
-        request = FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded)
+        request = FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded, picture)
         one_pass = FramePass(
             self._source, self._packets, self._info, self._wanted(indices), request,
             threads=self._threads, on_losses=self._keep_losses,

@@ -5,8 +5,10 @@ which agree on everything here. All functions take maps with leading dimensions;
 last two.
 """
 
+import math
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,23 +28,26 @@ def percentile(values: Tensor, q: float, counted: Tensor | None = None) -> Tenso
         q: in [0, 100].
         counted: (..., N) bool, which values count; all when omitted.
     """
-    if counted is None:
-        count = torch.full(values.shape[:-1], values.shape[-1], device=values.device)
-    else:
-        values = values.masked_fill(~counted, -torch.inf)
-        count = counted.sum(-1)
-    if values.shape[-1] == 0:
+    size = values.shape[-1]
+    if size == 0:
         return values.new_zeros(values.shape[:-1])
-    # Ranks from the top: what does not count sorts to the bottom, out of reach.
-    reach = min(values.shape[-1], int((1 - q / 100) * (values.shape[-1] - 1)) + 2)
-    top = values.topk(reach, dim=-1).values
-    rank = (1 - q / 100) * (count - 1).clamp(min=0).double()
-    upper = rank.floor()
-    part = (rank - upper).to(values.dtype)
-    upper = upper.long()[..., None].clamp_(max=reach - 1)
-    lower = (upper + 1).minimum((count[..., None] - 1).clamp(min=0)).clamp_(max=reach - 1)
-    high, low = top.gather(-1, upper)[..., 0], top.gather(-1, lower)[..., 0]
+    if counted is None:
+        rank_from_top = (1 - q / 100) * (size - 1)
+        upper = math.floor(rank_from_top)
+        high, low = (values.kthvalue(max(1, size - rank), dim=-1).values for rank in (upper, upper + 1))
+        return high + (low - high) * (rank_from_top - upper)
+    count = counted.sum(-1)
+    ordered = _ascending(values.masked_fill(~counted, torch.inf))  # what does not count comes last
+    from_top = (1 - q / 100) * (count - 1).clamp(min=0).double()
+    part = (from_top - from_top.floor()).to(values.dtype)
+    place = (count - 1 - from_top.floor().long())[..., None]
+    high, low = (ordered.gather(-1, (place - rank).clamp(min=0))[..., 0] for rank in (0, 1))
     return torch.where(count > 0, high + (low - high) * part, 0.0)
+
+
+def _ascending(values: Tensor) -> Tensor:
+    """(..., N) sorted; on a CPU by numpy, which is ten times as quick at rows of some hundred."""
+    return values.sort(dim=-1).values if values.is_cuda else torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
 
 
 def normalized(maps: Tensor, q: float, least: float) -> tuple[Tensor, Tensor]:

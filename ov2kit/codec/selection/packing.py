@@ -48,8 +48,8 @@ class CanvasPacker(nn.Module):
         """Pack one group: the I-canvas, then the P-canvases.
 
         Args:
-            frames: (T, 3, H, W) uint8, or T pictures (3, H, W) on the host, of which only the chosen
-                blocks are then copied; H and W multiples of patch * merge.
+            frames: (T, 3, H, W) uint8, or T pictures (3, H, W) on the host: then only those are taken
+                of which something is shown, one after the other; H and W multiples of patch * merge.
             frame_indices: (T,) source frame index of each frame: the time of its positions.
             anchor: which of the T frames is kept whole.
             blocks: (n, 3) long (which of the T frames, block row, block col), in packing order;
@@ -121,12 +121,10 @@ class CanvasPacker(nn.Module):
     ) -> tuple[int, int]:
         """Block rows and columns of a frame, after checking what came in."""
         side = self.patch * self.merge
-        shape = frames.shape if isinstance(frames, Tensor) else (1, len(frames), *(frames[0].shape if frames else ()))
-        one = frames if isinstance(frames, Tensor) else frames[0] if frames else torch.empty(0)
+        one = frames if isinstance(frames, Tensor) else frames[int(anchor)] if len(frames) else torch.empty(0)
+        shape = one.shape if isinstance(frames, Tensor) else (1, len(frames), *one.shape)
         if len(shape) != 5 or shape[2] != 3 or one.dtype != torch.uint8 or 0 in shape:
             raise ValueError(f"frames must be (T, 3, H, W) uint8, got {tuple(shape[1:])} {one.dtype}")
-        if not isinstance(frames, Tensor) and any(each.shape != one.shape for each in frames):
-            raise ValueError(f"frames must be of one size, got {sorted({tuple(each.shape) for each in frames})}")
         batch, count, _, height, width = shape
         if height % side or width % side:
             raise ValueError(f"frame sides must be multiples of patch * merge = {side}, got {height} x {width}")
@@ -197,20 +195,36 @@ def _slots(
 
 
 def _copied(frames: Sequence[Tensor], source: Tensor, grid: tuple[int, int], side: int) -> Tensor:
-    """(1 + P, hb, wb) long of `_slots` -> (1 + P, 3, H, W): block by block, which is quicker than joining the frames."""
+    """(1 + P, hb, wb) long of `_slots` -> (1 + P, 3, H, W), frame by frame and block by block.
+
+    To join the frames first and copy all blocks at once takes longer: most of a frame is not shown.
+    """
     rows, columns = grid
     strip = np.dtype(f"V{side}")  # one pixel row of a block moves as one item
     images = np.empty((len(source), 3, rows, side, columns), strip)
-    pictures = [np.ascontiguousarray(each.numpy()).view(strip).reshape(images.shape[1:]) for each in frames]
-    frame, row, column = (each.tolist() for each in _split(source.flatten(), rows, columns))
-    images[0] = pictures[frame[0]]
+    flat = source.flatten()
+    frame, row, column = (each.tolist() for each in _split(flat, rows, columns))
+    images[0] = _strips(frames[frame[0]], images.shape[1:], strip)
     places = rows * columns
-    for slot in range(places, len(frame)):
-        if frame[slot] >= 0:
-            canvas, place = divmod(slot, places)
-            y, x = divmod(place, columns)
-            images[canvas, :, y, :, x] = pictures[frame[slot]][:, row[slot], :, column[slot]]
+    current, picture = -1, images[0]
+    for slot in flat.sort(stable=True).indices.tolist():
+        if slot < places or frame[slot] < 0:
+            continue
+        if frame[slot] != current:
+            current = frame[slot]
+            picture = _strips(frames[current], images.shape[1:], strip)
+        canvas, place = divmod(slot, places)
+        y, x = divmod(place, columns)
+        images[canvas, :, y, :, x] = picture[:, row[slot], :, column[slot]]
     return torch.from_numpy(images.view(np.uint8).reshape(len(source), 3, rows * side, columns * side))
+
+
+def _strips(picture: Tensor, shape: tuple[int, ...], strip: np.dtype) -> np.ndarray:
+    """(3, H, W) uint8 -> (3, hb, side, wb) pixel rows of blocks, a view where it can be."""
+    expected = (3, shape[1] * shape[2], shape[3] * strip.itemsize)
+    if tuple(picture.shape) != expected or picture.dtype != torch.uint8:
+        raise ValueError(f"frames must all be {expected} uint8, got {tuple(picture.shape)} {picture.dtype}")
+    return np.ascontiguousarray(picture.numpy()).view(strip).reshape(shape)
 
 
 def _split(block: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,12 +7,11 @@ on the canvas grid. Letters: T frames, h x w scoring pixels, gh x gw motion cell
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.codec.signals.motion_grid import rasterize_motion
+from ov2kit.codec.signals.motion_grid import rasterize_frames
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.orientation import Orientation
 
@@ -89,24 +88,21 @@ def collect_signals(frames: Sequence[Frame], orientation: Orientation, before: F
 
 def _motion_field(frames: Sequence[Frame | None], orientation: Orientation, shown: tuple[int, int]) -> Tensor | None:
     """One field for all frames, or None if none of them has a vector."""
-    moving = [(t, f.motion, f.coded_size) for t, f in enumerate(frames) if f is not None and f.motion is not None]
-    if not moving:
+    by_frame = [(None, (0, 0)) if f is None else (f.motion, f.coded_size) for f in frames]
+    sizes = dict.fromkeys(size for vectors, size in by_frame if vectors is not None)
+    if not sizes:
         return None
     height, width = orientation.size(*shown)  # scoring size before turning
     field: Tensor | None = None
-    for size in dict.fromkeys(size for _, _, size in moving):  # one size, but for streams that change theirs
-        mine = [(t, vectors) for t, vectors, own in moving if own == size]
-        owner = np.repeat([t for t, _ in mine], [len(vectors) for _, vectors in mine])
-        joined = np.concatenate([vectors.view(np.uint8) for _, vectors in mine]).view(mine[0][1].dtype)
-        raster = rasterize_motion(joined, owner, len(frames), size, cell=motion_cell(size[0], height))
-        x, y = width / size[1], height / size[0]
-        raster[..., 0] *= x
-        raster[..., 1] *= y
+    for size in sizes:  # one size, but for streams that change theirs
+        mine = [vectors if own == size else None for vectors, own in by_frame]
+        raster = rasterize_frames(mine, size, cell=motion_cell(size[0], height))
+        raster *= torch.tensor([width / size[1], height / size[0]])
         if field is None:
             field = raster
         else:
             fitted = F.interpolate(raster.permute(0, 3, 1, 2), field.shape[1:3], mode="nearest").permute(0, 2, 3, 1)
-            at = torch.tensor([t for t, _ in mine])
+            at = torch.tensor([t for t, vectors in enumerate(mine) if vectors is not None])
             field[at] = fitted[at]
     assert field is not None
     return orientation.field(field)

@@ -46,10 +46,10 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
         return cells.index_select(2, columns).index_select(1, rows)
 
     # One flat index per pixel: its own place, plus an offset that is the same for all of a cell.
-    index = per_pixel(whole_y.int() * wide + whole_x)
-    index += (torch.arange(height, device=device, dtype=torch.int32)[:, None] + _MARGIN) * wide + _MARGIN
-    index += torch.arange(width, device=device, dtype=torch.int32)
-    index += torch.arange(len(luma), device=device, dtype=torch.int32)[:, None, None] * padded[0].numel()
+    picture = torch.arange(len(luma), device=device, dtype=torch.int32) * padded[0].numel()
+    own = (torch.arange(height, device=device, dtype=torch.int32)[:, None] + _MARGIN) * wide + _MARGIN
+    index = per_pixel(whole_y.int().mul_(wide).add_(whole_x).add_(picture[:, None, None]))
+    index += own + torch.arange(width, device=device, dtype=torch.int32)
     index, flat = index.view(-1), padded.view(-1)
     if bilinear:
         right, down = per_pixel(x - whole_x * parts).view(-1), per_pixel(y - whole_y * parts).view(-1)

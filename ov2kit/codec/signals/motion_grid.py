@@ -4,7 +4,7 @@ Letters: T frames, gh x gw cells. A field holds (x, y) from the current position
 content was in the reference frame, so reference position = position + motion; NaN is no vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,25 @@ def rasterize_motion(
     return torch.from_numpy(field)
 
 
-def _paint(vectors: Mapping[str, NDArray[Any]], frames: NDArray[np.int64], out: NDArray[np.float32], cell: int) -> None:
+def rasterize_frames(vectors: Sequence[NDArray[Any] | None], coded_size: tuple[int, int], cell: int = 8) -> Tensor:
+    """As `rasterize_motion`, of FFmpeg's structured array of each frame, None where it has none."""
+    count = len(vectors)
+    field = np.empty((count, -(-coded_size[0] // cell), -(-coded_size[1] // cell), 2), dtype=np.float32)
+    for start in range(0, count, _FRAMES_AT_ONCE):
+        some = enumerate(vectors[start : start + _FRAMES_AT_ONCE])
+        known = [(t, part) for t, part in some if part is not None]
+        if not known:
+            field[start : start + _FRAMES_AT_ONCE] = np.nan
+            continue
+        frames = np.repeat([t for t, _ in known], [len(part) for _, part in known])
+        joined = np.concatenate([part.view(np.uint8) for _, part in known]).view(known[0][1].dtype)
+        _paint(joined, frames, field[start : start + _FRAMES_AT_ONCE], cell)
+    return torch.from_numpy(field)
+
+
+def _paint(
+    vectors: Mapping[str, NDArray[Any]] | NDArray[Any], frames: NDArray[np.int64], out: NDArray[np.float32], cell: int
+) -> None:
     """Fill (T, gh, gw, 2) with the vectors of its frames."""
     width, height = vectors["w"].astype(np.int32), vectors["h"].astype(np.int32)
     across, down = (int(size.max(initial=1)) for size in (width, height))
@@ -79,11 +97,16 @@ def _paint(vectors: Mapping[str, NDArray[Any]], frames: NDArray[np.int64], out: 
     np.clip(row, 0, rows - margin, out=row)
     np.clip(column, 0, columns - margin, out=column)
     corner = (frames * rows + row) * columns + column
-    for direction in (~past, past):  # the past is written last, and so wins
+    for ours in (np.flatnonzero(~past), np.flatnonzero(past)):  # the past is written last, and so wins
+        if len(ours) == 0:
+            continue
+        own_corner, own_motion = corner.take(ours), motion.take(ours)
+        field[own_corner] = own_motion
+        own_height, own_width = height.take(ours), width.take(ours)
         for dy in range(0, down, cell):
-            for dx in range(0, across, cell):
+            for dx in range(0 if dy else cell, across, cell):
                 # Positions are several times quicker to index by than a mask.
-                reach = np.flatnonzero(direction & (height > dy) & (width > dx))
-                field[corner.take(reach) + (dy // cell * columns + dx // cell)] = motion.take(reach)
+                reach = np.flatnonzero((own_height > dy) & (own_width > dx))
+                field[own_corner.take(reach) + (dy // cell * columns + dx // cell)] = own_motion.take(reach)
     inner = field.reshape(count, rows, columns)[:, margin : margin + gh, margin : margin + gw]
     out[..., 0], out[..., 1] = inner.real, inner.imag

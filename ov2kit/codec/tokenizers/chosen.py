@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +64,8 @@ def choose(clip: Clip, selector: nn.Module, packer: CanvasPacker, scored: Scored
         blocks = selector(scores.values, per_canvas, anchor=anchor, p_canvases=p_canvases)
         blocks, canvas = in_tokens(blocks, torch.arange(len(blocks)) // per_canvas, clip.options.block)
     with clock("pack"):
-        pixels = [frame.rgb for frame in frames if frame.rgb is not None]
         indices = torch.tensor([frame.index for frame in frames])
-        images, positions, is_anchor = packer(pixels, indices, anchor, blocks, canvas, p_canvases=p_canvases)
+        images, positions, is_anchor = packer(_Pictures(frames), indices, anchor, blocks, canvas, p_canvases=p_canvases)
         shown = sorted({anchor, *blocks[:, 0].tolist()})
     return Chosen(
         plan=scored.plan,
@@ -80,6 +80,26 @@ def choose(clip: Clip, selector: nn.Module, packer: CanvasPacker, scored: Scored
         losses=scored.losses,
         seconds=add_seconds(scored.seconds, clock.seconds),
     )
+
+
+class _Pictures(Sequence[Tensor]):
+    """RGB of frames; those that are kept as decoded are scaled when they are taken, the last one is remembered."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._frames = frames
+        self._last: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, place: Any) -> Any:
+        frame = self._frames[place]
+        if frame.rgb is not None:
+            return frame.rgb
+        if self._last is None or self._last[0] != place:
+            assert frame.picture is not None
+            self._last = place, frame.picture.rgb()
+        return self._last[1]
 
 
 def _anchor(scored: Scored, *, sharpest: bool) -> int:

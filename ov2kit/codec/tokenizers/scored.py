@@ -23,6 +23,11 @@ from ov2kit.codec.tokenizers.groups import (
 from ov2kit.codec.tokenizers.interface import Progress
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
 from ov2kit.codec.video.frame import Frame, StreamLosses
+from ov2kit.codec.video.frame_request import FrameRequest
+from ov2kit.codec.video.pictures import picture_bytes
+
+_MOST_BYTES_OF_PICTURE = 3 << 19  # 1280 x 720 in 4:2:0
+_MOST_BYTES_OF_GROUP = 96 << 20
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def _whole(clip: Clip, candidates: np.ndarray) -> GroupPlan:
 
 def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) -> Iterator[Decoded]:
     """Each group as soon as its last candidate is decoded; one that is lost to damage is left out."""
-    request = clip.scorer.request(clip.stream.info, clip.size, clip.grid)
+    request = _with_pictures(clip, clip.scorer.request(clip.stream.info, clip.size, clip.grid), plans)
     if clip.options.anchor == "sharpest" and request.luma_size is None:
         request = replace(request, luma_size=luma_size(clip.size, clip.grid))
     indices = np.concatenate([plan.candidates for plan in plans])
@@ -128,6 +133,19 @@ def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) 
         held.append(frame)
     if held:
         yield Decoded(plan, held, frames.losses, clock.seconds)
+
+
+def _with_pictures(clip: Clip, request: FrameRequest, plans: Sequence[GroupPlan]) -> FrameRequest:
+    """Pictures kept as decoded where they are small, so that only those of which blocks are chosen are scaled.
+
+    Large ones are scaled at once: by the threads that decode them, and to a fraction of their memory.
+    """
+    info = clip.stream.info
+    each = picture_bytes(info.coded_size, info.pix_fmt)
+    counts = [len(plan.candidates) for plan in plans]
+    held = sum(counts) if clip.scorer.needs_whole_clip else max(counts)
+    is_small = each <= _MOST_BYTES_OF_PICTURE and held * each <= _MOST_BYTES_OF_GROUP
+    return replace(request, rgb=not is_small, picture=is_small)
 
 
 def _score(clip: Clip, decoded: Decoded, before: Frame | None) -> Scored:

@@ -32,7 +32,6 @@ from ov2kit.codec.video.source import Source, choose_stream, demux_packets
 T = TypeVar("T")
 
 _PACKET_BYTES_AHEAD = 16 << 20
-_RESULTS_AHEAD = 96
 _END = object()  # after the last result of a job
 _DAMAGED = object()  # in its place: what was not given is to be decoded again
 
@@ -68,7 +67,7 @@ class Decoding(Generic[T]):
         self._emit, self._on_idle = emit, on_idle
         self.losses = DecodeLosses()
         self._room = Room(_PACKET_BYTES_AHEAD)
-        self._jobs = [_Job(job, self._room) for job in plan.jobs]
+        self._jobs = [_Job(job, self._room, plan.ahead) for job in plan.jobs]
         self._pending: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         for job in self._jobs:
             self._pending.put(job)
@@ -183,10 +182,10 @@ class Decoding(Generic[T]):
 
 
 class _Job:
-    def __init__(self, plan: DecodeJob, room: Room) -> None:
+    def __init__(self, plan: DecodeJob, room: Room, ahead: int) -> None:
         self.plan = plan
         self.packets = PacketQueue(room)
-        self.results: queue.Queue[Any] = queue.Queue(_RESULTS_AHEAD)
+        self.results: queue.Queue[Any] = queue.Queue(ahead)
 
 
 def prepare_decoder(context: VideoCodecContext, plan: DecodePlan, *, frame_threads: int) -> None:

@@ -9,8 +9,10 @@ from ov2kit.codec.video.frame import StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.jobs import DecodeJob, plan_jobs
 from ov2kit.codec.video.packets import PacketTable
+from ov2kit.codec.video.pictures import picture_bytes
 
 _FRAMES_HELD = 90
+_FRAMES_AHEAD = 96
 _BYTES_HELD = 64 << 20
 
 
@@ -26,6 +28,7 @@ class DecodePlan:
         headers: packets that bring other codec headers than those before them. A decoder that starts
             behind them is given them, and the first packet of the stream, before its own.
         hold: most frames of a job that are kept back until all of it is known to be sound.
+        ahead: most frames of a job that wait to be taken after that.
         motion: export motion vectors.
         quantizers: export the quantizer of each block, where the decoder can.
         threads: decoders at work at the same time; at least 1.
@@ -37,6 +40,7 @@ class DecodePlan:
     rank: np.ndarray | None
     headers: frozenset[int]
     hold: int
+    ahead: int
     motion: bool
     quantizers: bool
     threads: int
@@ -68,7 +72,8 @@ def plan_decode(
         wanted=wanted,
         rank=rank if table.exact else None,
         headers=frozenset({0, *table.headers.tolist()}),
-        hold=_frames_held(request, info),
+        hold=_frames_within(_FRAMES_HELD, request, info),
+        ahead=_frames_within(_FRAMES_AHEAD, request, info),
         motion=request.motion and info.exports_motion,
         quantizers=request.quantizer and info.codec == "h264",
         threads=threads,
@@ -76,8 +81,11 @@ def plan_decode(
     )
 
 
-def _frames_held(request: FrameRequest, info: StreamInfo) -> int:
+def _frames_within(most: int, request: FrameRequest, info: StreamInfo) -> int:
+    """How many frames may wait, so that their pictures stay within a number of bytes."""
     rgb = (request.size or info.display_size) if request.rgb else (0, 0)
     luma = request.luma_size or (0, 0)
     nbytes = 3 * rgb[0] * rgb[1] + 2 * luma[0] * luma[1]
-    return max(2, min(_FRAMES_HELD, _BYTES_HELD // max(1, nbytes)))
+    if request.picture:
+        nbytes += picture_bytes(info.coded_size, info.pix_fmt)
+    return max(2, min(most, _BYTES_HELD // max(1, nbytes)))

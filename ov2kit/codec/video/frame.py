@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from ov2kit.codec.video.orientation import Orientation
+from ov2kit.codec.video.pictures import HeldPicture
 
 FrameKind = Literal["I", "P", "B", "?"]
 
@@ -71,6 +72,7 @@ class Frame:
         corrupt: the decoder concealed damage in it.
         quantizer: (rows, cols) int8 quantizer of each 16-pixel macroblock, as coded; None unless
             requested and available (H.264 only).
+        picture: the picture as decoded, with its `rgb()` on demand; None unless asked for.
     """
 
     index: int
@@ -86,6 +88,7 @@ class Frame:
     coded_size: tuple[int, int]
     corrupt: bool
     quantizer: np.ndarray | None = None
+    picture: HeldPicture | None = None
 
     def __repr__(self) -> str:
         return f"Frame({self.index}, {self.seconds:.3f} s, {self.kind}, {self.nbytes} bytes)"

@@ -61,7 +61,9 @@ class FramePass:
         seen = 0
         with ExitStack() as closes:
             spare = closes.enter_context(closing(SpareThreads(maker.frame, self._threads, len(plan.jobs))))
-            decoding = Decoding(self._source, self._info.stream_index, plan, spare, on_idle=spare.add)
+            # To scale a whole picture is worth waking a thread for; luma at scoring size is not.
+            emit = spare if self._request.rgb else maker.frame
+            decoding = Decoding(self._source, self._info.stream_index, plan, emit, on_idle=spare.add)
             try:
                 for frame in closes.enter_context(closing(decoding.results())):
                     seen += 1

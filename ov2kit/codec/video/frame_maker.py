@@ -10,7 +10,7 @@ from ov2kit.codec.video.frame import Frame, FrameKind, StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable
-from ov2kit.codec.video.pictures import PictureScaler
+from ov2kit.codec.video.pictures import HeldPicture, PictureScaler
 from ov2kit.codec.video.quantizer import quantizer_map
 from ov2kit.codec.video.references import DecodedFrame
 from ov2kit.codec.video.vectors import motion_vectors
@@ -49,15 +49,18 @@ class FrameMaker:
             luma=self._luma(index, picture),
             reference=self._luma(decoded.reference_index, decoded.reference) if request.reference else None,
             reference_index=decoded.reference_index,
-            motion=motion_vectors(picture) if request.motion else None,
+            motion=motion_vectors(picture, keep=request.picture) if request.motion else None,
             coded_size=(picture.height, picture.width),
             corrupt=bool(picture.is_corrupt),
             quantizer=quantizer_map(picture) if request.quantizer else None,
+            picture=self._held(picture) if request.picture else None,
         )
 
     def _rgb(self, picture: Any) -> Tensor:
-        size = self._request.size or self._info.display_size
-        return torch.from_numpy(self._scaler.rgb(picture, size, self._info.orientation))
+        return self._held(picture).rgb()
+
+    def _held(self, picture: Any) -> HeldPicture:
+        return HeldPicture(picture, self._request.size or self._info.display_size, self._info.orientation, self._scaler)
 
     def _luma(self, index: int, picture: Any) -> Tensor | None:
         size = self._request.luma_size

@@ -10,6 +10,7 @@ class FrameRequest:
     Args:
         size: (height, width) of `Frame.rgb` in pixels; the display size when None.
         rgb: whether to make RGB at all.
+        picture: also keep the picture as decoded, to be scaled to `size` if it is asked.
         luma_size: (height, width) of `Frame.luma`; no luma when None.
         reference: also make the luma of the frame it is compared with; needs `luma_size`.
         motion: also give motion vectors, where the codec exports them.
@@ -25,3 +26,4 @@ class FrameRequest:
     motion: bool = False
     quantizer: bool = False
     as_coded: bool = False
+    picture: bool = False

@@ -7,9 +7,13 @@ Scaling comes before turning, so a rotated phone clip costs no more than an upri
 
 import threading
 
+import av
 import numpy as np
+import torch
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
+from torch import Tensor
 
 from ov2kit.codec.video.orientation import Orientation
 
@@ -33,8 +37,9 @@ class PictureScaler:
         how = Interpolation.BILINEAR | Interpolation.ACCURATE_RND if same else Interpolation.BILINEAR
         scaled = self._scaled(frame, size, orientation, "gbrp", how)
         planes = np.empty((3, scaled.height, scaled.width), dtype=np.uint8)
-        for channel, plane in enumerate(_RGB_PLANES):
-            planes[channel] = _plane(scaled, plane)
+        made = scaled.planes
+        for channel, place in enumerate(_RGB_PLANES):
+            planes[channel] = _pixels(made[place])
         return orientation.picture(planes)
 
     def luma(self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
@@ -43,7 +48,7 @@ class PictureScaler:
         Area averaging keeps thin detail from flickering when a picture shrinks to a score map.
         """
         scaled = self._scaled(frame, size, orientation, "gray", Interpolation.AREA)
-        return orientation.picture(_plane(scaled, 0).copy())
+        return orientation.picture(_pixels(scaled.planes[0]).copy())
 
     def _scaled(
         self,
@@ -63,7 +68,31 @@ class PictureScaler:
         return scaled
 
 
-def _plane(frame: VideoFrame, index: int) -> np.ndarray:
-    """(height, width) view of one plane, without the padding at the end of its lines."""
-    plane = frame.planes[index]
-    return np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+class HeldPicture:
+    """A decoded picture that is scaled when it is asked, and only then.
+
+    Args:
+        frame: as decoded.
+        size: (height, width) in pixels as shown.
+        orientation: from coded to shown.
+        scaler: does the work.
+    """
+
+    def __init__(
+        self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation, scaler: PictureScaler
+    ) -> None:
+        self._frame, self._size, self._orientation, self._scaler = frame, size, orientation, scaler
+
+    def rgb(self) -> Tensor:
+        """(3, height, width) uint8; scaled by each call."""
+        return torch.from_numpy(self._scaler.rgb(self._frame, self._size, self._orientation))
+
+
+def picture_bytes(size: tuple[int, int], pix_fmt: str) -> int:
+    """Memory of a decoded picture of (height, width)."""
+    return size[0] * size[1] * av.VideoFormat(pix_fmt).padded_bits_per_pixel // 8
+
+
+def _pixels(plane: VideoPlane) -> np.ndarray:
+    """(height, width) uint8 view of a plane, without the padding at the end of its lines."""
+    return np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]

@@ -20,11 +20,14 @@ VECTOR = np.dtype(
 )  # fmt: skip
 
 
-def motion_vectors(frame: Any) -> np.ndarray | None:
+def motion_vectors(frame: Any, *, keep: bool = False) -> np.ndarray | None:
     """(N,) records `VECTOR` of a PyAV frame, None where it has none.
 
-    A copy: PyAV's own array would keep the whole picture alive.
+    A copy, unless the picture is kept anyway: PyAV's own array would keep it alive.
     """
     data = frame.side_data.get("MOTION_VECTORS")
     # As bytes: numpy copies an array of records with gaps field by field.
-    return None if data is None else np.frombuffer(data, dtype=np.uint8).copy().view(VECTOR)
+    if data is None:
+        return None
+    found = np.frombuffer(data, dtype=np.uint8)
+    return (found if keep else found.copy()).view(VECTOR)
