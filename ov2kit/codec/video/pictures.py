@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 
 from ov2kit.codec.video.orientation import Orientation
@@ -43,11 +43,13 @@ class PictureScaler:
         return orientation.picture(planes)
 
     def luma(self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
-        """(height, width) uint8, full range, at `size` = (height, width) as shown.
+        """(height, width) uint8, the coded luma at full range, at `size` = (height, width) as shown.
 
         Area averaging keeps thin detail from flickering when a picture shrinks to a score map.
         """
-        scaled = self._scaled(frame, size, orientation, "gray", Interpolation.AREA)
+        # One matrix on both sides: else swscale takes a picture in another (BT.709, say) through RGB to
+        # the luma of BT.601, which is not the luma that was coded, and takes up to seven times as long.
+        scaled = self._scaled(frame, size, orientation, "gray", Interpolation.AREA, Colorspace.ITU601)
         return orientation.picture(_pixels(scaled.planes[0]).copy())
 
     def _scaled(
@@ -57,6 +59,7 @@ class PictureScaler:
         orientation: Orientation,
         kind: str,
         interpolation: Interpolation,
+        matrix: Colorspace | None = None,
     ) -> VideoFrame:
         height, width = orientation.size(*size)
         contexts = self._local.__dict__
@@ -64,7 +67,10 @@ class PictureScaler:
         if context is None:
             context = contexts[kind] = VideoReformatter()
         # One thread: frames are scaled side by side, and swscale's own threads mostly wait.
-        scaled: VideoFrame = context.reformat(frame, width, height, kind, interpolation=interpolation, threads=1)
+        scaled: VideoFrame = context.reformat(
+            frame, width, height, kind,
+            interpolation=interpolation, threads=1, src_colorspace=matrix, dst_colorspace=matrix,
+        )  # fmt: skip
         return scaled
 
 

@@ -182,3 +182,31 @@ def test_packing_on_a_gpu_equals_the_cpu():
     for mine, other in zip(here, there, strict=True):
         assert other.is_cuda
         assert torch.equal(mine, other.cpu())
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_pictures_are_taken_one_after_the_other_and_only_those_shown(placed):
+    generator = torch.Generator().manual_seed(3)
+    frames = torch.randint(0, 256, (6, 3, 56, 84), dtype=torch.uint8, generator=generator)
+    chosen = torch.randperm(3 * 6, generator=generator)[:11].sort().values
+    blocks = torch.stack([torch.tensor([0, 2, 5])[chosen // 6], chosen // 3 % 2, chosen % 3], 1)
+    canvas = torch.tensor([0] * 4 + [2] * 6 + [3]) if placed else None
+    taken = []
+
+    class Pictures(list):
+        def __getitem__(self, place):
+            taken.append(place)
+            return super().__getitem__(place)
+
+    packer = CanvasPacker(14, 2)
+    arguments = (torch.arange(6) * 10, 3, blocks, canvas)
+    joined, single = packer(frames, *arguments), packer(Pictures(frames.unbind()), *arguments)
+    assert all(torch.equal(a, b) for a, b in zip(joined, single, strict=True))
+    runs = [place for i, place in enumerate(taken) if i == 0 or taken[i - 1] != place]
+    assert runs == [3, 0, 2, 5]
+
+
+def test_pictures_of_other_sizes_are_refused():
+    pictures = [torch.zeros(3, 28, 56, dtype=torch.uint8), torch.zeros(3, 56, 56, dtype=torch.uint8)]
+    with pytest.raises(ValueError, match=r"frames must all be \(3, 28, 56\) uint8, got \(3, 56, 56\)"):
+        CanvasPacker(14, 2)(pictures, torch.arange(2), 0, torch.tensor([[1, 0, 0]]))
