@@ -11,7 +11,7 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from ov2kit.errors import DataError, OptionError, Ov2kitError, check_choice, check_number
-from ov2kit.recipes.generate import Dtype, Source, answer, load
+from ov2kit.recipes.generate import Dtype, SourceName, answer, load
 from ov2kit.recipes.prompt.layout import Visibility
 
 #: what takes no part in a greedy answer, or is spoken for
@@ -46,7 +46,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
     def __init__(
         self,
         pretrained: str,
-        source: Source = "codec",
+        source: SourceName = "codec",
         budget_canvases: int | str = 32,
         decimals: int | str = 2,
         visibility: Visibility = "group",
@@ -58,7 +58,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
         max_batch_size: int | str | None = None,
     ) -> None:
         super().__init__()
-        check_choice("source", source, get_args(Source))
+        check_choice("source", source, get_args(SourceName))
         check_choice("visibility", visibility, get_args(Visibility))
         check_choice("errors", errors, get_args(Errors))
         budget = {"budget_canvases": _whole("budget_canvases", budget_canvases, 1)}

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from ov2kit.errors import DataError, Ov2kitError, check_choice, print_error
 from ov2kit.files import fill_folder, refuse_overwriting_inputs, write_text
-from ov2kit.recipes.evaluation.jumpscore_folder import Item, read_jumpscore_folder
+from ov2kit.recipes.evaluation.jumpscore_folder import Question, read_jumpscore_folder
 
 Task = Literal["jumpscore", "grounding"]
 _ROWS = "rows.jsonl"
@@ -50,7 +50,7 @@ def write_task(task: Task, data: str | os.PathLike[str], out: str | os.PathLike[
     return Path(out) / name
 
 
-def _row(item: Item, task: Task) -> dict[str, object]:
+def _row(item: Question, task: Task) -> dict[str, object]:
     if item.path is None:
         raise DataError(f"video {item.video!r} is neither in the folder nor in its videos/")
     answer = item.answer if isinstance(item.answer, str) else json.dumps(item.answer)
