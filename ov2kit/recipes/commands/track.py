@@ -54,7 +54,7 @@ def parser() -> ArgumentParser:
 
 def run(parsed: Namespace) -> int:
     """`ov2kit track`."""
-    check_number("--fps", parsed.fps, above=0)
+    check_number("--fps", parsed.fps, low=0.01, high=1000)
     for name in ("budget_canvases", "max_new_tokens", "limit"):
         check_number(f"--{name}", parsed[name], low=1, integer=True, optional=True)
     if (parsed.video is None) == (parsed.data is None):

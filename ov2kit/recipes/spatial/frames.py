@@ -12,10 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ov2kit.codec import VideoStream
+from ov2kit.codec import Frame, VideoStream
 from ov2kit.errors import DataError, check_number
 
 Picture = NDArray[np.uint8]
+#: pictures per second that frames are taken at, and videos are written at
+MIN_FPS, MAX_FPS = 0.01, 1000
 
 
 class Frames(Protocol):
@@ -44,7 +46,7 @@ class VideoFrames:
 
     Args:
         video: path or open stream.
-        fps: pictures per second; all frames when None.
+        fps: pictures per second, from 0.01 to 1000; all frames when None.
         keep: most pictures held.
 
     Raises:
@@ -52,7 +54,7 @@ class VideoFrames:
     """
 
     def __init__(self, video: "str | Path | VideoStream", fps: float | None = 6.0, *, keep: int = 16) -> None:
-        check_number("fps", fps, above=0, optional=True)
+        check_number("fps", fps, low=MIN_FPS, high=MAX_FPS, optional=True)
         check_number("keep", keep, low=1, integer=True)
         self._stream = video if isinstance(video, VideoStream) else VideoStream(video)
         shown = [float(at) for at in self._stream.packets.frame_seconds]
@@ -67,7 +69,8 @@ class VideoFrames:
         self._keep = keep
         self._held: OrderedDict[int, Picture] = OrderedDict()
         self._next = 0
-        self._ahead: Iterator[tuple[int, Picture]] | None = None
+        # The loop itself, and no generator of ours around it: frames that are left are gone at once, with its threads.
+        self._ahead: Iterator[Frame] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,9 +95,9 @@ class VideoFrames:
                 first = number if wanted >= self._next else max(0, number - self._keep + 1)
                 self._restart(first)
             assert self._ahead is not None
-            for index, picture in self._ahead:
-                self._hold(index, picture)
-                if index >= wanted:
+            for frame in self._ahead:
+                self._hold(frame)
+                if frame.index >= wanted:
                     break
         if wanted not in self._held:  # lost in a damaged file: the nearest one before it, as a player would show
             before = [index for index in self._held if index < wanted] or list(self._held)
@@ -103,9 +106,10 @@ class VideoFrames:
             return self._held[max(before)]
         return self._held[wanted]
 
-    def _hold(self, index: int, picture: Picture) -> None:
-        self._held[index] = picture
-        self._next = index + 1
+    def _hold(self, frame: Frame) -> None:
+        assert frame.rgb is not None
+        self._held[frame.index] = frame.rgb.permute(1, 2, 0).numpy()
+        self._next = frame.index + 1
         while len(self._held) > self._keep:
             self._held.popitem(last=False)
 
@@ -113,12 +117,7 @@ class VideoFrames:
         wanted = sorted(set(self._source[first:]))
         self._held.clear()
         self._next = wanted[0]
-        self._ahead = self._read(wanted)
-
-    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, Picture]]:
-        for frame in self._stream.frames(wanted):
-            assert frame.rgb is not None
-            yield frame.index, frame.rgb.permute(1, 2, 0).numpy()
+        self._ahead = self._stream.frames(wanted)
 
 
 class FolderFrames:
@@ -133,6 +132,7 @@ class FolderFrames:
     """
 
     def __init__(self, paths: Sequence[Path], fps: float = 6.0) -> None:
+        check_number("fps", fps, low=MIN_FPS, high=MAX_FPS)
         if not paths:
             raise DataError("a folder of frames needs at least one picture")
         if missing := [path for path in paths if not path.is_file()]:

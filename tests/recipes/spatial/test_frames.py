@@ -1,5 +1,8 @@
 """Frames by number: the ones that FFmpeg's own filter picks, in any order, few of them held."""
 
+import gc
+import threading
+
 import av
 import numpy as np
 import pytest
@@ -62,14 +65,27 @@ def test_any_order_gives_the_pictures_of_one_pass():
 def test_reading_in_order_decodes_once_and_backwards_a_stretch_at_a_time(monkeypatch):
     frames = VideoFrames(SAMPLE, fps=6, keep=8)
     passes = []
-    read = frames._read
-    monkeypatch.setattr(frames, "_read", lambda wanted: passes.append(wanted[0]) or read(wanted))
+    read = frames._stream.frames
+    monkeypatch.setattr(frames._stream, "frames", lambda wanted: passes.append(wanted[0]) or read(wanted))
     for number in range(len(frames)):
         assert frames[number].shape == (*frames.size, 3)
     assert len(passes) == 1
     for number in reversed(range(len(frames))):
         assert frames[number].shape == (*frames.size, 3)
     assert len(passes) <= 1 + -(-len(frames) // 8)
+
+
+def test_what_is_left_half_way_ends_its_threads_at_once():
+    before = threading.active_count()
+    gc.disable()
+    try:
+        frames = VideoFrames(SAMPLE)
+        assert frames[2].shape == (*frames.size, 3)
+        assert threading.active_count() > before
+        del frames
+        assert threading.active_count() == before
+    finally:
+        gc.enable()
 
 
 def test_a_folder_of_pictures(tmp_path):
@@ -90,5 +106,6 @@ def test_a_number_outside_is_refused():
     frames = VideoFrames(SAMPLE)
     with pytest.raises(IndexError, match=f"frame {len(frames)} is outside"):
         frames[len(frames)]
-    with pytest.raises(ValueError, match="fps must be above 0"):
-        VideoFrames(SAMPLE, fps=0)
+    for fps in (0, 1e9, 1e-4, float("nan")):
+        with pytest.raises(ValueError, match=r"fps must be (from 0\.01 to 1000|a finite number)"):
+            VideoFrames(SAMPLE, fps=fps)

@@ -156,7 +156,7 @@ def test_what_is_no_fault_of_a_video_ends_the_run(error, tracking_set, tmp_path)
         (["--out", "o", "--video", str(SAMPLE)], "--video needs --prompt"),
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x"], "--model is needed to ask"),
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--model", "nowhere"], "expected a model directory"),
-        (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--fps", "0"], "--fps must be above 0"),
+        (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--fps", "0"], "--fps must be from 0.01 to 1000"),
         (["--out", "o", "--data", "nowhere", "--true_points"], "expected a folder of referring segmentation"),
     ],
 )
