@@ -114,12 +114,12 @@ def draw(picture: Picture, actor: Actor, t: int, pan: Curve) -> None:
     air = actor.air[t] * size
     half = actor.size * size / 2
     tall, wide = half * (1 - 0.35 * actor.squat[t]), half * (0.6 + 0.2 * actor.squat[t])
-    _ellipse(picture, x, ground, wide * (1 - 0.5 * min(actor.air[t], 0.3)), 0.2 * half, np.float32(0), 0.45)
+    draw_ellipse(picture, x, ground, wide * (1 - 0.5 * min(actor.air[t], 0.3)), 0.2 * half, np.float32(0), 0.45)
     middle = ground - air - tall
-    _ellipse(picture, x, middle, wide, tall, actor.color, 1.0)
-    _ellipse(picture, x, middle - 0.4 * tall, 0.45 * wide, 0.25 * tall, 255 - actor.color, 1.0)
+    draw_ellipse(picture, x, middle, wide, tall, actor.color, 1.0)
+    draw_ellipse(picture, x, middle - 0.4 * tall, 0.45 * wide, 0.25 * tall, 255 - actor.color, 1.0)
     if actor.lit[t] > 0:
-        _ellipse(picture, x, middle, wide, tall, np.float32(255), actor.lit[t])
+        draw_ellipse(picture, x, middle, wide, tall, np.float32(255), actor.lit[t])
 
 
 def _place(rng: np.random.Generator) -> float:
@@ -146,9 +146,20 @@ def _bump(times: Curve, center: float, width: float) -> Curve:
     return cast(Curve, np.exp(-(((times - center) / (0.6 * width)) ** 2)))
 
 
-def _ellipse(
+def draw_ellipse(
     picture: Picture, x: float, y: float, a: float, b: float, color: Picture | np.float32, opacity: float
 ) -> None:
+    """Paint an ellipse with a smooth rim over part of a picture, in place.
+
+    Args:
+        picture: (size, size, channels) float32, changed.
+        x: of its center, in pixels.
+        y: of its center.
+        a: half of its width, in pixels.
+        b: half of its height.
+        color: of its pixels; broadcast over channels.
+        opacity: from 0 to 1.
+    """
     size = len(picture)
     top, bottom = max(0, int(y - b - 2)), min(size, int(y + b + 3))
     left, right = max(0, int(x - a - 2)), min(size, int(x + a + 3))

@@ -52,15 +52,15 @@ def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 64, fp
     for _ in range(rng.integers(difficulty.distractors[0], difficulty.distractors[1] + 1)):
         actors.append(distractor(rng, times, seconds, difficulty))
     rng.shuffle(actors)  # who stands in front is no hint
-    background = _background(rng, size, difficulty.texture)
-    pan = _slow_curve(rng, times, 2) * difficulty.drift
-    light = 1 + difficulty.lighting * _slow_curve(rng, times, 1)[0]
+    background = make_background(rng, size, difficulty.texture)
+    pan = slow_curve(rng, times, 2) * difficulty.drift
+    light = 1 + difficulty.lighting * slow_curve(rng, times, 1)[0]
     for at in rng.uniform(0, seconds, size=rng.poisson(difficulty.switches * seconds)):
         light[times >= at] *= 1 + difficulty.lighting * rng.uniform(-1, 1)
     screen = round(difficulty.snow * size)
     frames = np.empty((len(times), size, size, 3), dtype=np.uint8)
     for t in range(len(times)):
-        picture = _shifted(background, pan[0, t] * size, pan[1, t] * size, size)
+        picture = shifted_window(background, pan[0, t] * size, pan[1, t] * size, size)
         for actor in actors:
             draw(picture, actor, t, pan[:, t])
         if screen:
@@ -77,14 +77,14 @@ def _snow(rng: np.random.Generator, rows: int, size: int) -> NDArray[np.int64]:
     return cells.repeat(2, axis=0).repeat(2, axis=1)[:rows]
 
 
-def _slow_curve(rng: np.random.Generator, times: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def slow_curve(rng: np.random.Generator, times: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     """(n, T) smooth curves within [-1, 1], a few seconds a turn."""
     rate, phase = rng.uniform(0.08, 0.35, size=(2, n, 1)), rng.random((2, n, 1))
     waves = np.sin(2 * np.pi * (rate * times + phase))
     return cast(NDArray[np.float64], waves.mean(axis=0))
 
 
-def _background(rng: np.random.Generator, size: int, contrast: float) -> Picture:
+def make_background(rng: np.random.Generator, size: int, contrast: float) -> Picture:
     """(2 size, 2 size, 3) texture of several scales; the lower part is ground."""
     side = 2 * size
     picture: Picture = np.zeros((side, side, 3), dtype=np.float32)
@@ -109,7 +109,7 @@ def _stretch(coarse: Picture, side: int) -> Picture:
     return stretched
 
 
-def _shifted(background: Picture, dx: float, dy: float, size: int) -> Picture:
+def shifted_window(background: Picture, dx: float, dy: float, size: int) -> Picture:
     """(size, size, 3) window of the background, to a fraction of a pixel."""
     x, y = size / 2 + dx, size / 2 + dy
     left, top = int(x), int(y)

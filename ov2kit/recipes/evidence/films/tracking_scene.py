@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.errors import check_number, check_numbers, check_order
-from ov2kit.recipes.evidence.films.actors import Curve, Picture, _ellipse
-from ov2kit.recipes.evidence.films.scene import _background, _shifted, _slow_curve
+from ov2kit.recipes.evidence.films.actors import Curve, Picture, draw_ellipse
+from ov2kit.recipes.evidence.films.scene import make_background, shifted_window, slow_curve
 
 #: name -> RGB, gray levels
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -109,12 +109,12 @@ def render_tracking(seed: int | Sequence[int], scene: TrackingScene) -> TrackedC
     names = [str(name) for name in rng.permutation(list(COLORS))[:count]]
     actors = [_mover(rng, times, scene, name) for name in names]
     pillar = _pillar(rng) if rng.random() < scene.pillars else None
-    background = _background(rng, scene.size, scene.texture)
-    pan = _slow_curve(rng, times, 2) * scene.drift
+    background = make_background(rng, scene.size, scene.texture)
+    pan = slow_curve(rng, times, 2) * scene.drift
     frames = np.empty((len(times), scene.size, scene.size, 3), dtype=np.uint8)
     masks = np.zeros((count, len(times), scene.size, scene.size), dtype=bool)
     for t in range(len(times)):
-        picture = _shifted(background, pan[0, t] * scene.size, pan[1, t] * scene.size, scene.size)
+        picture = shifted_window(background, pan[0, t] * scene.size, pan[1, t] * scene.size, scene.size)
         for number, actor in enumerate(actors):
             body = _draw(picture, actor, t, pan[:, t])
             masks[:number, t] &= ~body
@@ -134,10 +134,10 @@ def _draw(picture: Picture, mover: _Mover, t: int, pan: Curve) -> NDArray[np.boo
     x, ground = (mover.x[t] - pan[0]) * size, (mover.ground[t] - pan[1]) * size
     tall, wide = mover.size * size / 2, 0.35 * mover.size * size
     middle = ground - mover.air[t] * size - tall
-    _ellipse(picture, x, ground, wide * (1 - 0.5 * min(mover.air[t], 0.3)), 0.2 * tall, np.float32(0), 0.45)
-    _ellipse(picture, x, middle, wide, tall, mover.color, 1.0)
+    draw_ellipse(picture, x, ground, wide * (1 - 0.5 * min(mover.air[t], 0.3)), 0.2 * tall, np.float32(0), 0.45)
+    draw_ellipse(picture, x, middle, wide, tall, mover.color, 1.0)
     alone: Picture = np.zeros((size, size, 1), dtype=np.float32)
-    _ellipse(alone, x, middle, wide, tall, np.float32(1), 1.0)
+    draw_ellipse(alone, x, middle, wide, tall, np.float32(1), 1.0)
     covered: NDArray[np.bool_] = alone[..., 0] > 0.5
     return covered
 
