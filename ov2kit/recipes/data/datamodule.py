@@ -96,6 +96,8 @@ class ConversationData(LightningDataModule):
             )
         if order.pack == "offline" and tokens.mirror:
             raise OptionError("mirror changes how long answers are, which pack 'offline' plans by; use pack 'stream'")
+        if sources.shares is not None and (tokens.mix or {}).get("image"):
+            raise OptionError("shares of files say how many pictures come: leave image out of mix")
         self.sources, self.tokens, self.order, self.loading = sources, tokens, order, loading
         self.test_path = sources.test_path or sources.val_path
         self.predict_path = sources.predict_path or self.test_path or sources.path
@@ -154,6 +156,8 @@ class ConversationData(LightningDataModule):
         """Batches to train on; continues where a loaded checkpoint stood."""
         index, processor = self._index(self.sources.path), self._processor()
         records = replace(self._records(index, self._split()[0], self.order.shuffle), mirror=self.tokens.mirror)
+        if self.sources.shares is not None:
+            records = replace(records, shares=self.tokens.video_shares, file_shares=tuple(self.sources.shares))
         log = self.train_faults = self.train_faults or self._log(index)
         facts = self._facts(records)
         samples = ConversationDataset(
@@ -338,10 +342,7 @@ class ConversationData(LightningDataModule):
         return log
 
     def _eval_loader(self, index: ConversationIndex, numbers: np.ndarray, generate: bool = False) -> PlannedLoader:
-        records = self._records(index, numbers, False)
-        if len(self.tokens.shares) > 1:  # every picture once, whatever the share in training
-            shares = {name: share for name, share in self.tokens.shares.items() if name != "image"}
-            records = replace(records, shares=shares)
+        records = replace(self._records(index, numbers, False), shares=self.tokens.video_shares)  # every picture once
         samples = ConversationDataset(
             index, self._processor(), CanvasCache(self.loading.cache), generate=generate,
             max_length=self.max_length, oversize=self.tokens.oversize,
@@ -369,8 +370,10 @@ class ConversationData(LightningDataModule):
         facts |= {"max_length": self.max_length, "oversize": self.tokens.oversize, "val_share": self.sources.val_share}
         if self.order.lengths is not None:
             facts["lengths"] = _digest(sorted(records.lengths.counts.items()) if records.lengths else None)
+        if records.file_shares is not None:
+            facts["shares"] = list(records.file_shares)
         return facts | {
-            "source and mix": dict(sorted(self.tokens.shares.items())),
+            "source and mix": dict(sorted(records.shares.items())),
             "world_size": records.world_size,
             "records": records.index.fingerprint(),
             **({} if self._stored is None else {"shards": self._stored.fingerprint()}),

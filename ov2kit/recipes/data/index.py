@@ -21,7 +21,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class ConversationIndex:
     """Conversations of one or more files, read by number.
 
-    Everything is read and checked once; 40 bytes per record stay in memory.
+    Everything is read and checked once; 40 bytes per record stay in memory. `sources` says in which file each stands.
 
     Args:
         paths: JSON or JSONL files.
@@ -70,7 +70,7 @@ class ConversationIndex:
                 facts = (KINDS.index(found.kind), found.characters, found.images, found.videos)
                 rows.append((source, number, *facts, _key(found)))
         table = np.array(rows, dtype=np.int64).reshape(-1, 7)
-        self._source, self._number = table[:, 0].astype(np.int32), table[:, 1].astype(np.int64)
+        self.sources, self._number = table[:, 0].astype(np.int32), table[:, 1].astype(np.int64)
         self.kinds, self.characters = table[:, 2].astype(np.uint8), table[:, 3].astype(np.int32)
         self.images, self.videos = table[:, 4].astype(np.int32), table[:, 5].astype(np.int32)
         self.keys = np.ascontiguousarray(table[:, 6])
@@ -81,15 +81,15 @@ class ConversationIndex:
             raise DataError(f"{', '.join(map(str, given))}: no record can be used{first}")
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.sources)
 
     def place(self, number: int) -> str:
         """ "file:line" of a record."""
-        return self.files[int(self._source[number])].place(int(self._number[number]))
+        return self.files[int(self.sources[number])].place(int(self._number[number]))
 
     def position(self, number: int) -> int:
         """Where a record stands among all records of the files, those that are not usable included; from 0."""
-        return self._first[int(self._source[number])] + int(self._number[number])
+        return self._first[int(self.sources[number])] + int(self._number[number])
 
     def read(self, number: int) -> Conversation:
         """A conversation.
@@ -97,14 +97,14 @@ class ConversationIndex:
         Raises:
             BadRecord: the file or a medium has changed since.
         """
-        return self._conversation(int(self._source[number]), int(self._number[number]))
+        return self._conversation(int(self.sources[number]), int(self._number[number]))
 
     def fingerprint(self) -> str:
         """Changes when a record is added, removed, or changes place, length or media."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(file.starts.tobytes())
-        for part in (self._source, self._number, self.kinds, self.characters, self.keys):
+        for part in (self.sources, self._number, self.kinds, self.characters, self.keys):
             digest.update(part.tobytes())
         return digest.hexdigest()[:16]
 

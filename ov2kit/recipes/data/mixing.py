@@ -12,6 +12,7 @@ import numpy as np
 
 from ov2kit.errors import DataError, OptionError, check_choice, check_keys, check_number
 from ov2kit.recipes.data.conversations import KINDS
+from ov2kit.recipes.data.turns import take_turns
 from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
 SourceName = Literal["codec", "frames", "mix"]
@@ -66,6 +67,7 @@ def epoch_order(
     epoch: int,
     shuffle: bool = True,
     mirror: float = 0.0,
+    files: np.ndarray | None = None,
 ) -> EpochOrder:
     """Deal out an epoch.
 
@@ -80,13 +82,14 @@ def epoch_order(
     epoch's shares, give or take one sample per kind.
 
     Args:
-        records: (n,) record numbers to choose from.
+        records: (n,) record numbers to choose from; one that stands there twice counts as two.
         kinds: of all records, places in `KINDS`.
         shares: as `check_mix` gives them.
         seed: of the run.
         epoch: counts from 0.
         shuffle: records in a new order every epoch; else in their own.
         mirror: chance of each sample to be mirrored, drawn for every epoch.
+        files: of all records, which file each stands in, to spread the kinds of each file evenly.
 
     Raises:
         DataError: the records cannot give the shares.
@@ -112,7 +115,10 @@ def epoch_order(
     choices = np.concatenate([chosen, np.repeat(np.array([_CODEC, _IMAGE, _TEXT], dtype=np.uint8), sizes)])
     if shuffle:
         order = np.random.default_rng((seed, epoch, 2)).permutation(len(everything))
-        order = order[_spread(choices[order])]
+        kinds_of = choices.astype(np.int64)
+        if files is not None:
+            kinds_of += len(SAMPLE_KINDS) * files[everything]
+        order = order[_spread(kinds_of[order])]
     else:
         order = np.argsort(everything, kind="stable")
     mirrored = np.random.default_rng((seed, epoch, 6)).random(len(order)) < mirror
@@ -120,23 +126,18 @@ def epoch_order(
 
 
 def _sampled(pictures: np.ndarray, wanted: int, videos: int, seed: int, epoch: int) -> np.ndarray:
-    """`wanted` pictures: all of them as often as that goes, and the next few of a circle of them."""
+    """`wanted` pictures, in turns."""
     if wanted and not len(pictures):
         raise DataError("mix: there is a share for images, but no record of pictures; set mix.image to 0")
     if not videos:
         raise DataError("mix: the shares of images follow the number of videos, and there is none; use source=codec")
-    if not wanted:
-        return pictures[:0]
-    rounds, few = divmod(wanted, len(pictures))
-    circle = pictures[np.random.default_rng((seed, 3)).permutation(len(pictures))]
-    next_few = circle[(few * epoch + np.arange(few)) % len(pictures)]
-    return np.concatenate([np.tile(pictures, rounds), next_few])
+    return take_turns(pictures, wanted, epoch, (seed, 3))
 
 
-def _spread(choices: np.ndarray) -> np.ndarray:
+def _spread(kinds: np.ndarray) -> np.ndarray:
     """An order in which each kind comes at even distances; within a kind the order stays."""
-    due = np.empty(len(choices))
-    for choice in range(len(SAMPLE_KINDS)):
-        places = np.flatnonzero(choices == choice)
-        due[places] = (np.arange(len(places)) + 0.5) / max(1, len(places))
+    due = np.empty(len(kinds))
+    for kind in np.unique(kinds):
+        places = np.flatnonzero(kinds == kind)
+        due[places] = (np.arange(len(places)) + 0.5) / len(places)
     return np.argsort(due, kind="stable")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from ov2kit.codec.tokenizers.presets import GroupingName, Preset
-from ov2kit.errors import OptionError, check_choice, check_flag, check_keys, check_number, check_type
+from ov2kit.errors import OptionError, check_choice, check_flag, check_keys, check_number, check_numbers, check_type
 from ov2kit.recipes.data.dataset import Oversize
 from ov2kit.recipes.data.mixing import SourceName, check_mix
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
@@ -31,6 +31,8 @@ class Sources:
         max_bad_share: stop when more than this share of the records cannot be used.
         faults: JSONL file of records that were not used; in the log directory by default.
         max_record_bytes: a longer record cannot be used, and is not even read.
+        shares: of a training epoch, one number for each file of `path`: so many of its records come, and others in the
+            next epoch, or as many times as needed. Every record comes once when omitted.
 
     Raises:
         OptionError: an option is of a wrong type or out of range, or contradicts another one.
@@ -46,6 +48,7 @@ class Sources:
     max_bad_share: float = 0.01
     faults: str | None = None
     max_record_bytes: int = MAX_RECORD_BYTES
+    shares: list[float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("path", "val_path", "test_path", "predict_path"):
@@ -57,6 +60,11 @@ class Sources:
         check_number("max_record_bytes", self.max_record_bytes, low=1, integer=True)
         if self.val_path is not None and self.val_share:
             raise OptionError("give val_path or val_share, not both")
+        if self.shares is not None:
+            files = len(self.path) if isinstance(self.path, list) else 1
+            check_numbers("shares", self.shares, length=files, low=0)
+            if not sum(self.shares):
+                raise OptionError("shares are all 0: no file would be trained on")
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,11 @@ class Tokens:
     def shares(self) -> dict[str, float]:
         """What videos are shown as, see `check_mix`."""
         return check_mix(self.source, self.mix)
+
+    @property
+    def video_shares(self) -> dict[str, float]:
+        """`shares` without the pictures, where other options say how many of those come."""
+        return {name: share for name, share in self.shares.items() if name != "image"}
 
     @property
     def image_tokens(self) -> int:

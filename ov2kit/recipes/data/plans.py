@@ -12,6 +12,7 @@ from ov2kit.recipes.data.length_groups import plan_batches
 from ov2kit.recipes.data.lengths import KnownLengths, estimated_lengths
 from ov2kit.recipes.data.mixing import EpochOrder, epoch_order
 from ov2kit.recipes.data.packing import pack_bins
+from ov2kit.recipes.data.turns import records_in_shares
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Records:
         image_tokens: of a picture at most.
         lengths: exact ones, if known.
         mirror: see `epoch_order`.
+        file_shares: of each file of the index, see `records_in_shares`; every record once when omitted.
     """
 
     index: ConversationIndex
@@ -43,12 +45,17 @@ class Records:
     image_tokens: int = 0
     lengths: KnownLengths | None = None
     mirror: float = 0.0
+    file_shares: tuple[float, ...] | None = None
 
     def order(self, epoch: int) -> EpochOrder:
         """What the epoch shows on all ranks together."""
+        numbers, files = self.numbers, None
+        if self.file_shares is not None:
+            files, names = self.index.sources, [str(file.path) for file in self.index.files]
+            numbers = records_in_shares(numbers, files, names, self.file_shares, seed=self.seed, epoch=epoch)
         return epoch_order(
-            self.numbers, self.index.kinds, self.shares,
-            seed=self.seed, epoch=epoch, shuffle=self.shuffle, mirror=self.mirror,
+            numbers, self.index.kinds, self.shares,
+            seed=self.seed, epoch=epoch, shuffle=self.shuffle, mirror=self.mirror, files=files,
         )  # fmt: skip
 
     def lengths_of(self, order: EpochOrder) -> np.ndarray:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ov2kit.errors import DataError
+from ov2kit.errors import DataError, OptionError
 from ov2kit.recipes.data.conversations import read_conversation
+from ov2kit.recipes.spatial.boxes import parse_boxes
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.layouts import read_referring
+from ov2kit.recipes.spatial.points import parse_points
 from ov2kit.recipes.spatial.set_masks import read_labels
-from ov2kit.recipes.spatial.set_records import write_track_records
+from ov2kit.recipes.spatial.set_records import write_picture_records, write_track_records
 from ov2kit.recipes.spatial.tracks import parse_tracks
 from tests.recipes.spatial import set_folders
 
@@ -110,3 +112,31 @@ def test_a_set_becomes_training_records_of_either_dialect(dialect, tmp_path):
             column, row = round(point.x * set_folders.SIZE[1]), round(point.y * set_folders.SIZE[0])
             assert set_folders.masks()[objects[point.object_id], round(point.seconds * 6), row, column]
         assert len(tracks.points) == sum(set_folders.masks()[k].any((1, 2)).sum() for k in objects)
+
+
+@pytest.mark.parametrize("task", ["points", "boxes"])
+def test_a_set_becomes_records_of_single_pictures(task, tmp_path):
+    items = read_referring(set_folders.mevis(tmp_path / "set"))
+    path = tmp_path / "records" / f"{task}.jsonl"
+    assert write_picture_records(items, path, task, every=3) == 4  # 2 pictures, 2 expressions
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    masks, size = set_folders.masks(), set_folders.SIZE
+    shown = [(0, [0]), (3, [0]), (0, [0, 1]), (3, [0])]  # the second object hides in the last picture
+    for record, (number, objects) in zip(records, shown, strict=True):
+        conversation = read_conversation(record, path.parent, "x")
+        assert (conversation.kind, conversation.images) == ("image", 1)
+        picture = np.asarray(Image.open(conversation.media()[0])).astype(int)
+        assert np.abs(picture - set_folders.pictures()[number]).mean() < 6  # of a JPEG
+        text = conversation.messages[1]["content"][0]["text"]
+        if task == "points":
+            found = parse_points(text, strict=True).points
+            places = [(round(p.y * size[0]), round(p.x * size[1])) for p in found]
+            assert all(masks[k, number, row, column] for k, (row, column) in zip(objects, places, strict=True))
+            continue
+        for k, box in zip(objects, parse_boxes(text, strict=True).boxes, strict=True):
+            left, top, right, bottom = (round(v * s) for v, s in zip(box.corners, (size[1], size[0]) * 2, strict=True))
+            inside = np.zeros(size, dtype=bool)
+            inside[top:bottom, left:right] = True
+            assert (inside == masks[k, number]).all()  # the objects are rectangles
+    with pytest.raises(OptionError, match="known: points, boxes"):
+        write_picture_records(items, path, "masks")

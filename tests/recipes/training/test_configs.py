@@ -16,7 +16,7 @@ from ov2kit.positional import NoPositions
 from ov2kit.recipes.commands.fit import parser as fit_parser
 from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
-from ov2kit.recipes.data.options import SECTION_OF
+from ov2kit.recipes.data.options import SECTION_OF, Tokens
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.paths import SAMPLE
 
@@ -99,9 +99,12 @@ def test_header_says_what_how_and_on_what(path):
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
 def test_config_takes_steps(path, tmp_path, cache, records):
+    settings = yaml.safe_load(path.read_text())
     options = {"trainer.max_steps": 2, "trainer.log_every_n_steps": 1}
     if path in STAGES:
-        options |= SMALL | {"data.sources.path": records, "trainer.accumulate_grad_batches": 1}
+        count = len(settings["data"]["sources"].get("shares") or [0])
+        options |= SMALL | {"data.sources.path": records if count == 1 else json.dumps([records] * count)}
+        options["trainer.accumulate_grad_batches"] = 1
         if "pack:" in path.read_text():
             options |= {
                 "data.order.pack_length": 1024,
@@ -112,7 +115,6 @@ def test_config_takes_steps(path, tmp_path, cache, records):
     losses = curve(table)
     assert len(losses) == 2
     assert all(4 < loss < 8 for loss in losses)  # about ln(vocabulary) before anything is learned
-    settings = yaml.safe_load(path.read_text())
     written = yaml.safe_load((tmp_path / "version_0" / "config.yaml").read_text())
     shown = {name: value for name, value in leaves(settings).items() if not name.startswith(tuple(options))}
     kept = {name for name in shown if name.rpartition(".")[2] not in ("out", "path", "val_path", "cache")}
@@ -123,7 +125,10 @@ def test_config_takes_steps(path, tmp_path, cache, records):
 def test_stages_have_the_shares_and_rates_of_the_recipe():
     read = {path.stem: yaml.safe_load(path.read_text()) for path in STAGES}
     assert read["stage1_align"]["model"]["train"] == {"connector": 1e-4}
-    assert read["stage4_codec"]["data"]["tokens"]["mix"] == {"codec": 0.5, "frames": 0.375, "image": 0.125}
+    files = read["stage4_codec"]["data"]["sources"]["shares"]  # the last one is of pictures
+    mix = Tokens(source="mix", mix=read["stage4_codec"]["data"]["tokens"]["mix"]).shares
+    assert {name: share * sum(files[:-1]) for name, share in mix.items()} == {"codec": 0.5, "frames": 0.375}
+    assert files[-1] == 0.125
     for name, settings in read.items():
         model = settings["model"]
         assert model["betas"] == ([0.9, 0.99] if name.startswith("stage1") else [0.9, 0.95])
