@@ -4,7 +4,8 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+_PACKAGE = Path(__file__).parents[2]
+CONFIGS = _PACKAGE / "recipes" / "configs"
 _OPTIONS = {
     "--config FILE": "YAML; a name alone is looked up among the shipped ones. Later ones override earlier ones",
     "--out DIR": "folder for runs; each gets version_N in it (runs)",
@@ -69,7 +70,7 @@ def _arguments(path: Path, name: str) -> dict[str, tuple[str, str]]:
     made = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     meanings = _meanings(ast.get_docstring(made) or "")
     return {
-        option: ("required" if default is None else ast.unparse(default), meanings.get(option, ""))
+        option: ("required" if default is None else _as_text(default, tree), meanings.get(option, ""))
         for option, default in _defaults(made).items()
     }
 
@@ -83,6 +84,21 @@ def _defaults(made: ast.ClassDef) -> dict[str, ast.expr | None]:
     given = [*arguments.defaults, *arguments.kw_defaults]
     defaults = [*[None] * (len(named) - len(given)), *given]
     return {argument.arg: default for argument, default in zip(named, defaults, strict=True)}
+
+
+def _as_text(default: ast.expr, tree: ast.Module) -> str:
+    """A default as written; of a constant of ours, its value."""
+    if not isinstance(default, ast.Name):
+        if isinstance(default, ast.BinOp) and isinstance(default.op, ast.Pow):  # as sizes are written
+            return str(ast.literal_eval(default.left) ** ast.literal_eval(default.right))
+        return ast.unparse(default)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(ast.unparse(target) == default.id for target in node.targets):
+            return _as_text(node.value, tree)
+        if isinstance(node, ast.ImportFrom) and default.id in [name.name for name in node.names]:
+            path = _PACKAGE.parent.joinpath(*str(node.module).split(".")).with_suffix(".py")
+            return _as_text(default, ast.parse(path.read_text(encoding="utf-8")))
+    return default.id
 
 
 def _meanings(docstring: str) -> dict[str, str]:

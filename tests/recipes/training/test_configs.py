@@ -1,6 +1,7 @@
 """Every shipped config is built and takes steps; every axis of the ablations is one flag; wrong keys are refused."""
 
 import csv
+import dataclasses
 import json
 import re
 import subprocess
@@ -16,7 +17,7 @@ from ov2kit.positional import NoPositions
 from ov2kit.recipes.commands.fit import parser as fit_parser
 from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
-from ov2kit.recipes.data.options import SECTION_OF, Tokens
+from ov2kit.recipes.data.options import SECTION_OF, Loading, Order, Sources, Tokens
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.paths import SAMPLE
 
@@ -264,6 +265,12 @@ def test_help_is_quick_to_print_and_names_every_argument(capsys):
     flags = [f"model.{name}" for name in names] + [f"data.{section}.{name}" for name, section in SECTION_OF.items()]
     assert all(re.search(rf"--{flag}\s+[^\s-]", shown) for flag in flags)
     assert all(f"--{flag}" in shown for flag in AXES if not flag.startswith("model.train"))
+    said = " ".join(shown.split())
+    for section, options in (("sources", Sources), ("tokens", Tokens), ("order", Order), ("loading", Loading)):
+        for field in dataclasses.fields(options):
+            if not isinstance(field.default, type(None) | type(dataclasses.MISSING)):  # a value, not the name of one
+                entry = said.partition(f"--data.{section}.{field.name} ")[2].partition(" --")[0]
+                assert f"({field.default!r})" in entry
     code = (
         "import sys, ov2kit.cli as c; c.run(['fit', '--help']); "
         "sys.exit(bool({'lightning', 'transformers'} & set(sys.modules)))"
