@@ -1,4 +1,4 @@
-"""Attention pooling to a token budget: each run of rows is averaged with weights of its own.
+"""Attention pooling to a token budget: each run of rows is averaged with its own weights.
 
 Source: attention over a small patch window with the window's mean as the query, as described for the
 connector of Molmo (arXiv 2409.17146, section 2); here a window is a run of any length.

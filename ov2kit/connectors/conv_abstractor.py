@@ -2,7 +2,7 @@
 
 Source: C-Abstractor of Honeybee (arXiv 2312.06742, section 3.2): convolution blocks with channel
 attention, average pooling to the wanted grid, convolution blocks, a two-layer readout. The blocks here
-are written anew (depthwise 3 x 3 between two linear layers).
+differ from the source's: depthwise 3 x 3 between two linear layers.
 Letters: N rows, t canvases per item, h x w patches per canvas, m merge, D hidden.
 """
 

@@ -34,7 +34,7 @@ class Connector(Protocol):
     def rows_per_token(self) -> int | None:
         """Feature rows that one token stands for, whatever item they are in; None if an item is read as a whole.
 
-        With a number, items are of no consequence, and the tokens of padding can be dropped afterwards. With None,
+        With a number, items do not matter, and the tokens of padding can be dropped afterwards. With None,
         an item's tokens depend on all of its rows, so padding must be left out before.
         """
         ...
@@ -72,7 +72,7 @@ def item_lengths(features: Tensor, width: int, counts: Counts | None, grids: Gri
     Args:
         features: (N, width), items one after another.
         width: expected channels.
-        counts: rows per item, or None for one item (or for `grids` to tell).
+        counts: rows per item, or None for one item, or where `grids` are given.
         grids: (t, h, w) patches per item, or None.
 
     Raises:
@@ -89,7 +89,7 @@ def item_lengths(features: Tensor, width: int, counts: Counts | None, grids: Gri
     if grids is not None:
         areas = tuple(t * h * w for t, h, w in host_grids(grids))
         if counts is not None and areas != lengths:
-            raise ValueError(f"counts and grids must tell the same items, got counts {lengths} and t*h*w {areas}")
+            raise ValueError(f"counts and grids must describe the same items, got counts {lengths} and t*h*w {areas}")
         lengths = areas
     if any(c < 1 for c in lengths):
         raise ValueError(f"every item must have at least 1 row, got {lengths}; leave empty items out")

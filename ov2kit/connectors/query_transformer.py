@@ -146,7 +146,7 @@ class _Layer(nn.Module):
 
 
 class _CrossAttention(nn.Module):
-    """Queries (K, T, D) read the rows (N, width) of their own item."""
+    """Queries (K, T, D) read the rows (N, width) of their item."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ def linear(x: Tensor, layer: nn.Module, act: nn.Module | None = None) -> Tensor:
 
 
 def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether calling `layer` does what `nn.Linear` does and nothing else, so nobody can tell if it was.
+    """Whether calling `layer` does what `nn.Linear` does and nothing else, so that skipping the call changes nothing.
 
     False for subclasses (adapters, quantized, sharded and parametrized layers are such), hooks on
     the layer or on all modules, a `forward` put on the instance, and weights that are more than a

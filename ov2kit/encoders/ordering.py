@@ -43,7 +43,7 @@ def token_order(runs: tuple[tuple[int, int], ...], by: list[int]) -> tuple[Tenso
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    """`x[order]` along the first axis, for an order that has every token once.
+    """`x[order]` along the first axis, for an order that holds every token once.
 
     The gradient is `grad[inverse]`: torch, which cannot know that no token repeats, would add up
     into zeros one row at a time.

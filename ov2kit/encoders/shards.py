@@ -18,7 +18,7 @@ def tensor_files(path: Path, wanted: Callable[[str], bool]) -> dict[Path, list[s
 
     Args:
         path: a .safetensors file, or a directory with model.safetensors or an index of shards.
-        wanted: says of a name whether it is to be read.
+        wanted: whether to read the tensor of this name.
 
     Raises:
         FileNotFoundError: no safetensors there, or a shard is missing.
@@ -64,9 +64,9 @@ def write_shards(
     Only one shard at a time is copied to the host.
 
     Args:
-        tensors: by name, in the order in which they are dealt out.
+        tensors: by name, in the order in which they go into shards.
         path: the directory.
-        max_shard_bytes: of the tensors of one shard; one larger tensor has a shard of its own.
+        max_shard_bytes: of the tensors of one shard; a larger tensor is alone in its shard.
         metadata: further entries for each file, beside {"format": "pt"}.
 
     Raises:

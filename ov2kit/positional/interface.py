@@ -15,7 +15,7 @@ from ov2kit.positional.pairing import Pairing
 class Positions(Protocol):
     """Where tokens sit, as a rotation of queries and keys, as something added to features, or neither."""
 
-    #: how the rotation is to be applied; of no consequence without one
+    #: how the rotation is to be applied; irrelevant without one
     pairing: Pairing
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Multimodal rotary angles as Qwen-VL deals them: one spectrum shared by the three axes.
+"""Multimodal rotary angles as Qwen-VL assigns them: one spectrum shared by the three axes.
 
 Sources: Qwen2-VL (arXiv 2409.12191, section 2.1; `mrope_section`), Qwen3-VL (`mrope_interleaved`).
 Letters: N tokens, D head_dim, F = D / 2 frequencies.
@@ -13,7 +13,7 @@ from ov2kit.positional.rope3d import spread
 
 
 class MRoPE(nn.Module):
-    """Same interface as `RoPE3D`, with one geometric spectrum theta ** (-k / F) dealt to the axes.
+    """Same interface as `RoPE3D`, with one geometric spectrum theta ** (-k / F) shared by the axes.
 
     Sectioned (Qwen2-VL, Qwen2.5-VL): the fastest frequencies go to time, the next to rows, the
     slowest to columns. Interleaved (Qwen3-VL): time, row, column take turns, so that every axis
@@ -23,7 +23,7 @@ class MRoPE(nn.Module):
         head_dim: D, even.
         sections: frequencies of (time, rows, columns), with sum D / 2.
         theta: base of the progression, dimensionless.
-        interleaved: deal in turns instead of in sections.
+        interleaved: assign in turns instead of in sections.
         pairing: "half" is what Qwen uses.
 
     Raises:

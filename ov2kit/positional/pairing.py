@@ -1,6 +1,6 @@
 """Which channels rotate together, and cosines and sines that know it.
 
-Cosines and sines of "release" and "half" are the same numbers, so nothing but a mark can tell a
+Cosines and sines of "release" and "half" are the same numbers, so nothing but a mark can show a
 rotation that is applied as it was not made. The mark is the type of the tensor.
 """
 

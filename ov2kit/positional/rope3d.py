@@ -18,7 +18,7 @@ TimeScaling = Literal["none", "linear", "ntk"]
 
 
 class RoPE3D(nn.Module):
-    """Deal F frequencies to time, rows and columns, and turn positions into cosines and sines.
+    """Share F frequencies among time, rows and columns, and turn positions into cosines and sines.
 
     Frequency k of an axis with n of them is theta ** (-k / n); the angles are the products with
     the positions, concatenated as (time, rows, columns). Holds no parameters and no buffers, and

@@ -112,7 +112,7 @@ def takes(x: Tensor, out: Tensor) -> bool:
 
 @functools.cache
 def _runs(device: torch.device) -> bool:
-    """Whether a kernel can be built and gives right numbers here; only a call tells."""
+    """Whether a kernel can be built and gives right numbers here; only a call shows it."""
     if triton is None:
         return False
     x = torch.tensor([[[1.0, 2.0]]], device=device)

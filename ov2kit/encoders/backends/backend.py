@@ -53,7 +53,7 @@ def trial(run: Attend, device: torch.device, dtype: torch.dtype, head_dim: int) 
     """Why `run` fails on 16 tokens in two segments, or None if it does not.
 
     A package can be there, and its functions too, without the kernels for this GPU or this torch;
-    only a call tells.
+    only a call shows it.
     """
     segments = Segments.from_lengths([8, 8], device)
     q = torch.zeros(16, 1, head_dim, device=device, dtype=dtype)

@@ -144,12 +144,12 @@ class FaultLog:
         if is_few and not hopeless:
             return
         first = "; ".join(str(fault) for fault in list(self.faults.values())[:3])
-        told = f"; all of them are in {self.path}" if self.path else ""
+        where = f"; all of them are in {self.path}" if self.path else ""
         if is_few:
-            raise DataError(f"none of the first {tried} records could be used, for example {first}{told}")
+            raise DataError(f"none of the first {tried} records could be used, for example {first}{where}")
         raise DataError(
             f"{bad} of {self.total} records cannot be used, more than max_bad_share={self.max_bad_share:g}: {first}"
-            f"{told}; repair them or allow a larger share"
+            f"{where}; repair them or allow a larger share"
         )
 
     def summary(self) -> str:

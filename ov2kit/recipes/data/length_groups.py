@@ -16,7 +16,7 @@ def plan_batches(
     shuffle: bool = True,
     keep_all: bool = False,
 ) -> list[list[np.ndarray]]:
-    """Deal samples out to steps and ranks.
+    """Distribute samples over steps and ranks.
 
     With `group_by_length` the samples are taken in their order, 50 steps at a time, sorted by
     length within these and cut into steps, whose order is then shuffled. All ranks of a step get

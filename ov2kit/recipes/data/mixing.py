@@ -1,6 +1,6 @@
 """Which records an epoch shows, in what order, and each video as codec canvases or as frames.
 
-Everything is a function of (seed, epoch) and the records, so that any process can tell what comes
+Everything is a function of (seed, epoch) and the records, so that any process knows what comes
 at any place without having read what comes before.
 """
 
@@ -69,14 +69,14 @@ def epoch_order(
     mirror: float = 0.0,
     files: np.ndarray | None = None,
 ) -> EpochOrder:
-    """Deal out an epoch.
+    """Choose how each record of an epoch is read.
 
     Every video record comes once, as codec canvases or as frames; of V videos, codec gets
     round(V * codec / (codec + frames)). With a share for images, pictures are V * image / (codec +
     frames) of the epoch's samples, rounded: when there are more, epoch after epoch takes the next
     ones; when there are fewer, each comes as often as the others, give or take once. Without that
     share, and with `shares` of one kind, every picture comes once. Text comes once. Prepared
-    directories are codec canvases already and are dealt first.
+    directories are codec canvases already and come first.
 
     With `shuffle`, the kinds are spread evenly: each beginning of the epoch holds them in the
     epoch's shares, give or take one sample per kind.

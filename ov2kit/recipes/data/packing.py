@@ -23,7 +23,7 @@ def pack_bins(
 
     Args:
         lengths: of each sample.
-        capacity: of a bin. A longer sample gets a bin of its own; leave such samples out before.
+        capacity: of a bin. A longer sample gets its own bin; leave such samples out before.
         max_samples: most samples of a bin; any number when omitted.
         method: "ffd" the first bin with room; "bfd" the one with least room left, the earlier of
             equals; "tightest" the same in n log n, except that a full bin never takes a sample of

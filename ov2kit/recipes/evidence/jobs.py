@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: what is done stays done, and one that fails stops no other."""
+"""Jobs in separate processes: what is done stays done, and one that fails stops no other."""
 
 import json
 import multiprocessing
@@ -89,7 +89,7 @@ def run_jobs(jobs: list[Job], work: Path, processes: int, say: Callable[[str], N
     Args:
         jobs: in order; a job comes after those it needs.
         work: folder of all results.
-        processes: jobs side by side, each in a process of its own with one thread.
+        processes: jobs side by side, each in its own process with one thread.
         say: called with one line per job.
 
     Returns:

@@ -11,7 +11,7 @@ from torch import Tensor
 def plain(value: Any) -> Any:
     """A value with every array, tensor and NumPy scalar in it as lists and numbers.
 
-    A tensor is a key of its own: two of equal value are two keys, and ``isinstance(x, float)`` is false
+    A tensor is compared by identity: two of equal value are two keys, and ``isinstance(x, float)`` is false
     for it. So whatever is looked up, compared or counted goes through here first.
 
     Args:

@@ -92,7 +92,7 @@ def depth_between(one: float, other: float, *, least: float = 0.1) -> Relation |
 
 
 def points_in_masks(points: Sequence[PixelPoint], masks: Sequence[NDArray[np.bool_]]) -> tuple[int, int, int]:
-    """Points that find a mask of their own, one to one: (right, points, masks).
+    """Points matched to masks, one to one: (right, points, masks).
 
     Args:
         points: (x, y) in pixels.

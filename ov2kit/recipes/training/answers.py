@@ -17,7 +17,7 @@ class Answers(Callback):
 
     Both lie in the folder of the run, one object per line: name, record, answer, expected, exact, and in
     validation the step. `record` is the place of the record among those of its files, from 0: names may
-    come twice, places may not. With several processes each writes a file of its own; the first one puts
+    come twice, places may not. With several processes each writes its own file; the first one puts
     predictions together, in the order of the records.
 
     Args:

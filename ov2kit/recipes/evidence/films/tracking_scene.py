@@ -42,7 +42,7 @@ class TrackingScene:
         seconds: length.
         fps: frames per second.
         size: H = W in pixels.
-        objects: fewest and most; each has a color of its own.
+        objects: fewest and most; each has its own color.
         body: smallest and largest object.
         pace: mean pause between two moves; 0 keeps everything moving.
         travel: farthest that a move goes.
