@@ -68,9 +68,13 @@ def pytest_configure(config):
         config.stash[_REQUIRED] = needs.required(config.getoption("--require"))
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    _seed()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session):
+    """Seed again after the modules are imported: what they drew must not show in any test."""
+    _seed()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -102,6 +106,12 @@ def pytest_terminal_summary(terminalreporter):
 
 
 _REQUIRED = pytest.StashKey()
+
+
+def _seed():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 def _refused(report, config):

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from ov2kit import Canvases
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, frame_runs
 from ov2kit.errors import AssetError, CanvasError, OutputError
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-PROMPT = np.load(GOLDEN / "11_prompt.npz", allow_pickle=False)
-PROMPT_META = json.loads((GOLDEN / "11_prompt_meta.json").read_text())
-LAYOUT = np.load(GOLDEN / "03_block_layout.npz", allow_pickle=False)
-LAYOUT_META = json.loads((GOLDEN / "03_block_layout_meta.json").read_text())
+PROMPT = read_golden("11_prompt.npz")
+PROMPT_META = read_golden("11_prompt_meta.json")
+LAYOUT = read_golden("03_block_layout.npz")
+LAYOUT_META = read_golden("03_block_layout_meta.json")
 
 
 def build(plan, *, patch=2, merge=2, blocks=(2, 3), groups=None, seed=0, **fields) -> Canvases:

@@ -1,18 +1,15 @@
 """Sizes, grids and token order against the public tools' own numbers."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 
 from ov2kit.canvases import frame_runs
 from ov2kit.geometry import from_block_layout, grid_positions, smart_resize, to_block_layout
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-SIZES = json.loads((GOLDEN / "04_sizing_tables.json").read_text())
-LAYOUT = json.loads((GOLDEN / "03_block_layout_meta.json").read_text())
-PROMPT = json.loads((GOLDEN / "11_prompt_meta.json").read_text())
+SIZES = read_golden("04_sizing_tables.json")
+LAYOUT = read_golden("03_block_layout_meta.json")
+PROMPT = read_golden("11_prompt_meta.json")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +32,7 @@ def test_smart_resize_matches_public_tables(table, rule):
 
 @pytest.mark.parametrize("case", LAYOUT["cases"], ids=lambda c: f"case{c['case']}")
 def test_block_layout_matches_release(case):
-    expected = torch.from_numpy(np.load(GOLDEN / "03_block_layout.npz")[f"case{case['case']}_positions"])
+    expected = torch.from_numpy(read_golden("03_block_layout.npz")[f"case{case['case']}_positions"])
     frames = case["frame_indices"] or []
     rows = []
     for i, (t, h, w) in enumerate(case["grid_thw"]):
@@ -48,7 +45,7 @@ def test_block_layout_matches_release(case):
 
 
 def test_block_layout_reorders_any_rows():
-    arrays = np.load(GOLDEN / "03_block_layout.npz")
+    arrays = read_golden("03_block_layout.npz")
     count = sum(name.endswith("_mthw") for name in arrays)
     assert count > 0
     for j in range(count):
@@ -68,7 +65,7 @@ def test_block_layout_refuses_what_the_release_refuses(error):
 
 @pytest.mark.parametrize("case", PROMPT["cases"], ids=lambda c: f"case{c['case']}")
 def test_prompt_runs_match_release(case):
-    positions = torch.from_numpy(np.load(GOLDEN / "11_prompt.npz")[f"case{case['case']}_positions"])
+    positions = torch.from_numpy(read_golden("11_prompt.npz")[f"case{case['case']}_positions"])
     runs = [
         [f"<{frame / case['fps']:.{case['decimals']}f} seconds>", tokens]
         for frame, tokens in frame_runs(positions[:, 0], case["merge"])

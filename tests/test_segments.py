@@ -1,28 +1,21 @@
 """Who sees whom, checked pair by pair."""
 
-import json
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from ov2kit import Segments
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
 TOWERS = ("ln_m2", "rms_m3", "head_m1")
-CASES = [
-    (tower, case)
-    for tower in TOWERS
-    for case in json.loads((GOLDEN / f"01_vision_{tower}_meta.json").read_text())["cases"]
-]
+CASES = [(tower, case) for tower in TOWERS for case in read_golden(f"01_vision_{tower}_meta.json")["cases"]]
 
 
 @pytest.mark.parametrize(("tower", "case"), CASES)
 def test_windows_match_release(tower, case):
-    meta = json.loads((GOLDEN / f"01_vision_{tower}_meta.json").read_text())
-    tensors = load_file(GOLDEN / f"01_vision_{tower}_cases.safetensors")
+    meta = read_golden(f"01_vision_{tower}_meta.json")
+    tensors = read_golden(f"01_vision_{tower}_cases.safetensors")
     segments = Segments.from_grid(tensors[f"{case}.grid_thw"], window=meta["config"]["frame_windows_size"])
     assert list(segments.lengths) == meta["cases"][case]["windows"]
     assert segments.cu_seqlens.dtype == torch.int32

@@ -1,23 +1,20 @@
 """The patch merger gives the released merger's numbers and keeps its keys."""
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from ov2kit.connectors import PatchMerger
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
 PREFIX = "model.visual.merger."
-TOWERS = {name: json.loads((GOLDEN / f"01_{name}_meta.json").read_text()) for name in (
+TOWERS = {name: read_golden(f"01_{name}_meta.json") for name in (
     "vision_ln_m2", "vision_rms_m3", "vision_head_m1"
 )}  # fmt: skip
 CASES = [(tower, case) for tower, meta in TOWERS.items() for case in meta["cases"]]
 
 
 def weights(tower):
-    return load_file(GOLDEN / f"01_{tower}_weights.safetensors")
+    return read_golden(f"01_{tower}_weights.safetensors")
 
 
 def build(tower, **changed):
@@ -45,7 +42,7 @@ def test_every_tower_is_here():
 def test_merged_features_match_the_release(tower, case):
     merger = build(tower)
     assert merger.load_release_state_dict(weights(tower), prefix=PREFIX) == ([], [])
-    stored = load_file(GOLDEN / f"01_{tower}_cases.safetensors")
+    stored = read_golden(f"01_{tower}_cases.safetensors")
     grids = stored[f"{case}.grid_thw"]
     features, expected = stored[f"{case}.before_merger"], stored[f"{case}.merged"]
     tokens = merger(features)
@@ -57,7 +54,7 @@ def test_merged_features_match_the_release(tower, case):
 @pytest.mark.parametrize("tower", TOWERS)
 def test_eps_is_the_configs(tower):
     """Two plausible values differ by less than the tolerance above: in float64 the right one is far nearer."""
-    stored = load_file(GOLDEN / f"01_{tower}_cases.safetensors")
+    stored = read_golden(f"01_{tower}_cases.safetensors")
     error = {}
     for eps in (1e-5, 1e-6):
         merger = build(tower, eps=eps)
@@ -107,7 +104,7 @@ def test_meta_device_build_takes_the_weights(tower):
     assert empty.load_release_state_dict(weights(tower)) == ([], [])
     full = build(tower)
     full.load_release_state_dict(weights(tower))
-    features = load_file(GOLDEN / f"01_{tower}_cases.safetensors")["image.before_merger"]
+    features = read_golden(f"01_{tower}_cases.safetensors")["image.before_merger"]
     assert torch.equal(empty(features), full(features))
 
 
@@ -115,7 +112,7 @@ def test_bfloat16_stays_near(tower):
     """bfloat16 has 8 bits: three roundings of values near 1 stay within 3 * 2**-7 of the largest value."""
     merger = build(tower)
     merger.load_release_state_dict(weights(tower))
-    stored = load_file(GOLDEN / f"01_{tower}_cases.safetensors")
+    stored = read_golden(f"01_{tower}_cases.safetensors")
     tokens = merger.bfloat16()(stored["mixed.before_merger"].bfloat16())
     assert tokens.dtype == torch.bfloat16
     expected = stored["mixed.merged"]

@@ -373,7 +373,6 @@ def test_xformers_is_probed_for_its_functions_and_followed_to_its_new_home(monke
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("pairing", ["release", "interleaved", "half"])
 def test_inference_and_training_paths_agree(pairing, dtype):
-    torch.manual_seed(0)
     module = GroupVisibleAttention(64, 2, pairing=pairing).to(dtype)
     x, segments = torch.randn(30, 64, dtype=dtype), Segments.from_lengths([12, 12, 6])
     rotation = RoPE3D(32, pairing=pairing)(torch.randint(0, 9, (30, 3)))
@@ -387,7 +386,6 @@ def test_inference_and_training_paths_agree(pairing, dtype):
 
 
 def test_a_packed_batch_equals_single_calls():
-    torch.manual_seed(0)
     module = GroupVisibleAttention(32, 2)
     x, lengths = torch.randn(20, 32), [4, 9, 4, 3]
     together = module(x, Segments.from_lengths(lengths))
@@ -438,7 +436,6 @@ def test_windows_compose_with_every_visibility(visibility, shift, span):
 
 
 def test_windowed_attention_is_attention_of_each_window_alone():
-    torch.manual_seed(0)
     grid, merge = [(2, 4, 4)], 2
     local = WindowedAttention(32, 2, (2, 4), merge=merge)
     full = GroupVisibleAttention(32, 2, pairing="interleaved")

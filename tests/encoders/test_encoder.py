@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ov2kit import Segments
 from ov2kit.encoders import (
@@ -21,12 +21,10 @@ from ov2kit.encoders.config import arguments_from_config
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.ordering import equal_lengths_together
 from ov2kit.positional import LearnedPositions, MRoPE, NoPositions, Positions, RoPE3D
-from tests.paths import GOLDEN, ROOT
+from tests.paths import ROOT, read_golden
 
 PREFIX = "model.visual."
-META = {
-    tower: json.loads((GOLDEN / f"01_vision_{tower}_meta.json").read_text()) for tower in ("ln_m2", "rms_m3", "head_m1")
-}
+META = {tower: read_golden(f"01_vision_{tower}_meta.json") for tower in ("ln_m2", "rms_m3", "head_m1")}
 CASES = [(tower, case) for tower, meta in META.items() for case in meta["cases"]]
 PER_LAYER = {"rtol": 1e-5, "atol": 5e-5}
 POOLED = {"rtol": 1e-5, "atol": 1e-5}
@@ -36,7 +34,7 @@ RUNS_HERE = [
 
 
 def weights(tower):
-    return load_file(GOLDEN / f"01_vision_{tower}_weights.safetensors")
+    return read_golden(f"01_vision_{tower}_weights.safetensors")
 
 
 def released(tower, **arguments):
@@ -46,7 +44,7 @@ def released(tower, **arguments):
 
 
 def golden_case(tower, case):
-    tensors = load_file(GOLDEN / f"01_vision_{tower}_cases.safetensors")
+    tensors = read_golden(f"01_vision_{tower}_cases.safetensors")
     mine = {name.removeprefix(f"{case}."): t for name, t in tensors.items() if name.startswith(f"{case}.")}
     return tensors["pixel_pool"][: META[tower]["cases"][case]["num_patches"]], mine
 
@@ -161,7 +159,6 @@ def test_the_order_of_segments_is_the_callers_own():
 
 def test_large_calls_take_the_same_numbers_the_fast_way():
     """Enough tokens for the in-place rotation, oneDNN and the stepwise perceptron."""
-    torch.manual_seed(0)
     encoder = OneVisionEncoder(256, 2, 4, 512, patch=2)
     pixels, positions, segments = small_input([600, 500, 600])
     training = encoder(pixels, positions, segments)
@@ -170,7 +167,6 @@ def test_large_calls_take_the_same_numbers_the_fast_way():
 
 
 def test_pooling_is_per_item():
-    torch.manual_seed(0)
     head = PoolingHead(32, 4, 48)
     x, items = torch.randn(20, 32), Segments.from_lengths([5, 1, 14])
     pooled = head(x, items)
@@ -376,7 +372,6 @@ def test_causal_groups_do_not_see_the_future():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("gelu", [False, True])
 def test_the_inference_linear_computes_what_torch_does(gelu, dtype):
-    torch.manual_seed(0)
     layer, x = torch.nn.Linear(256, 260).to(dtype), torch.randn(33, 512, dtype=dtype)[:, ::2]
     want = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
     want = torch.nn.functional.gelu(want) if gelu else want

@@ -125,7 +125,6 @@ def test_released_weights_find_their_place(prefix):
 
 def test_starts_from_a_timm_vit():
     """Without positions on either side and with equal patches, the features must be the ViT's own."""
-    torch.manual_seed(0)
     vit = timm.create_model(
         "vit_tiny_patch16_224", img_size=32, depth=2, pos_embed="none", class_token=False, global_pool="avg",
         init_values=0.5, num_classes=0, fc_norm=False,

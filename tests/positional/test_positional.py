@@ -1,16 +1,13 @@
 """Angles, rotations and positions: the release's numbers, and what tells the pairings apart."""
 
 import copy
-import json
 import math
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 import ov2kit.positional
 from ov2kit.positional import (
@@ -25,10 +22,10 @@ from ov2kit.positional import (
     virtual_frames,
 )
 from ov2kit.positional.rotation import rotate_, rotate_for_inference
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-ROPE = load_file(GOLDEN / "02_rope.safetensors")
-LAYOUT = json.loads((GOLDEN / "03_block_layout_meta.json").read_text())
+ROPE = read_golden("02_rope.safetensors")
+LAYOUT = read_golden("03_block_layout_meta.json")
 HEAD_DIMS = (32, 64, 128)
 PAIRINGS = ("release", "interleaved", "half")
 
@@ -98,7 +95,6 @@ def test_any_split():
 @pytest.mark.parametrize("pairing", PAIRINGS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_rotation_matches_its_definition(pairing, dtype):
-    torch.manual_seed(0)
     rope = RoPE3D(32, pairing=pairing)
     positions = torch.randint(-1, 60, (300, 3))
     wide = torch.randn(300, 3, 2, 32, dtype=dtype)
@@ -116,7 +112,6 @@ def test_rotation_matches_its_definition(pairing, dtype):
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_batches_and_many_steps_agree_with_single_tokens(pairing, monkeypatch):
-    torch.manual_seed(0)
     x = torch.randn(2, 9, 3, 32)
     cos, sin = RoPE3D(32, pairing=pairing)(torch.randint(0, 40, (2, 9, 3)))
     whole = rotate(x, cos, sin, pairing=pairing)
@@ -128,7 +123,6 @@ def test_batches_and_many_steps_agree_with_single_tokens(pairing, monkeypatch):
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_gradients(pairing):
-    torch.manual_seed(0)
     x = torch.randn(2, 2, 32, dtype=torch.float64, requires_grad=True)
     cos, sin = (c.double() for c in RoPE3D(32, pairing=pairing)(torch.randint(0, 9, (2, 3))))
     assert torch.autograd.gradcheck(lambda x: rotate(x, cos, sin, pairing=pairing), x)
@@ -200,7 +194,6 @@ def test_compiled_code_refuses_another_pairing(inside):
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_only_the_exact_pairings_keep_norms_and_see_differences_alone(pairing):
-    torch.manual_seed(0)
     rope = RoPE3D(64, pairing=pairing)
     q, k = torch.randn(2, 16, 1, 64)
     here = torch.randint(0, 30, (16, 3))
@@ -326,7 +319,7 @@ def test_one_interface(module):
 
 @pytest.mark.parametrize("case", LAYOUT["cases"], ids=lambda c: f"case{c['case']}")
 def test_packed_positions_match_release(case):
-    want = torch.from_numpy(np.load(GOLDEN / "03_block_layout.npz")[f"case{case['case']}_positions"])
+    want = torch.from_numpy(read_golden("03_block_layout.npz")[f"case{case['case']}_positions"])
     given_frames = case["frame_indices"] or []
     frames = [given_frames[i] if i < len(given_frames) else None for i in range(len(case["grid_thw"]))]
     assert torch.equal(packed_positions(case["grid_thw"], case["merge"], frames), want)

@@ -19,12 +19,12 @@ from ov2kit.codec.assets.order import broken_canvas, find_order, from_raster, to
 from ov2kit.codec.assets.saving import save_assets
 from ov2kit.errors import AssetError, CanvasError, OutputError
 from ov2kit.geometry import to_block_layout
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-TOPK = np.load(GOLDEN / "07_groups_topk.npz", allow_pickle=False)
-TOPK_CASES = json.loads((GOLDEN / "07_groups_topk_meta.json").read_text())["cases"]
-PROMPT = np.load(GOLDEN / "11_prompt.npz", allow_pickle=False)
-PROMPT_META = json.loads((GOLDEN / "11_prompt_meta.json").read_text())
+TOPK = read_golden("07_groups_topk.npz")
+TOPK_CASES = read_golden("07_groups_topk_meta.json")["cases"]
+PROMPT = read_golden("11_prompt.npz")
+PROMPT_META = read_golden("11_prompt_meta.json")
 DROPS = PROMPT_META["drop_padding"]
 
 

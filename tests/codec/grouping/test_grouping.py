@@ -1,11 +1,9 @@
 """Grouping against the public tool's numbers, and by its own promises."""
 
 import itertools
-import json
 import math
 from fractions import Fraction
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,17 +20,17 @@ from ov2kit.codec.grouping import (
 from ov2kit.codec.grouping.energy import bin_energy
 from ov2kit.codec.grouping.readiness import frame_limits
 from ov2kit.errors import OptionError, VideoError
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-ENERGY = json.loads((GOLDEN / "06_energy_gops.json").read_text())
+ENERGY = read_golden("06_energy_gops.json")
 PARTITIONS = {f"{i}-{case['name']}": case for i, case in enumerate(ENERGY["partition_cases"])}
-READY = json.loads((GOLDEN / "07_groups_topk_meta.json").read_text())
+READY = read_golden("07_groups_topk_meta.json")
 READY_CASES = {
-    f"{folder}case{case['case']}": (case, np.load(GOLDEN / folder / "07_groups_topk.npz"))
+    f"{folder}case{case['case']}": (case, read_golden(f"{folder}07_groups_topk.npz"))
     for folder in ("", "readiness_b/")
-    for case in json.loads((GOLDEN / folder / "07_groups_topk_meta.json").read_text())["cases"]
+    for case in read_golden(f"{folder}07_groups_topk_meta.json")["cases"]
 }
-STRATIFIED = json.loads((GOLDEN / "09_stratified_meta.json").read_text())
+STRATIFIED = read_golden("09_stratified_meta.json")
 ALL_GROUPINGS = [BitCostGrouping(4), FixedGrouping(4), ContainerGrouping(), ReadinessGrouping(2, 8)]
 
 

@@ -1,7 +1,5 @@
 """Score maps against the public tools' numbers, percentiles against numpy's."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,10 +7,10 @@ import torch
 from ov2kit.codec.scoring import maps
 from ov2kit.codec.signals.resample import upsample
 from tests.codec.scoring import public_maps
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-META = json.loads((GOLDEN / "08_scores_meta.json").read_text())
-ARRAYS = np.load(GOLDEN / "08_scores.npz")
+META = read_golden("08_scores_meta.json")
+ARRAYS = read_golden("08_scores.npz")
 ENCODER = [(case, stage) for case in META["mv_residual"] for stage in case["encoder_stage"]]
 CODEC = [(case, stage) for case in META["mv_residual"] for stage in case["codec_stage"]]
 

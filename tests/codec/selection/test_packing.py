@@ -1,8 +1,5 @@
 """Canvas packing against the public tool's canvases, and block by block against the sources."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from einops import rearrange
@@ -13,10 +10,10 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.geometry import from_block_layout, to_block_layout
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-META = json.loads((GOLDEN / "07_groups_topk_meta.json").read_text())
-ARRAYS = np.load(GOLDEN / "07_groups_topk.npz")
+META = read_golden("07_groups_topk_meta.json")
+ARRAYS = read_golden("07_groups_topk.npz")
 
 
 @pytest.mark.parametrize("case", META["cases"], ids=lambda c: f"case{c['case']}")

@@ -1,8 +1,5 @@
 """Block selection against the public tool's numbers, and by its own promises."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,10 +7,10 @@ from hypothesis import strategies as st
 
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector, stratify
 from ov2kit.errors import OptionError
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-META = json.loads((GOLDEN / "09_stratified_meta.json").read_text())
-ARRAYS = np.load(GOLDEN / "09_stratified.npz")
+META = read_golden("09_stratified_meta.json")
+ARRAYS = read_golden("09_stratified.npz")
 BUCKETS = [(case, bucket) for case in META["cases"] for bucket in case["buckets"]]
 SELECTORS = [SaliencyBlockSelector(), SaliencyBlockSelector(placement="quantile"), TopKBlockSelector()]
 

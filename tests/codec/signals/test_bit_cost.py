@@ -24,9 +24,9 @@ from ov2kit.codec.signals.macroblocks import (
     macroblock_signals,
 )
 from tests.clips import encode, shared_clip
-from tests.paths import GOLDEN, SAMPLE
+from tests.paths import SAMPLE, read_golden
 
-TRUTH = GOLDEN / "bit_cost_truth.npz"
+TRUTH = "bit_cost_truth.npz"
 FRAMES = 40
 
 
@@ -49,8 +49,8 @@ def maps():
 
 @pytest.fixture(scope="module")
 def truth():
-    with np.load(TRUTH) as data:
-        return data["bits"].astype(np.float32), data["packet_bits"], data["kinds"]
+    data = read_golden(TRUTH)
+    return data["bits"].astype(np.float32), data["packet_bits"], data["kinds"]
 
 
 def log_correlation(a, b):
@@ -213,8 +213,7 @@ def test_without_vectors_or_quantizer(tmp_path):
 
 def test_hevc_agrees_with_the_bits_really_spent():
     """Coding units of 64 pixels, in the frames that cost more than a few bytes a unit."""
-    with np.load(TRUTH) as data:
-        units = data["hevc_units"].astype(np.float32)  # (20, 3, 5)
+    units = read_golden(TRUTH)["hevc_units"].astype(np.float32)  # (20, 3, 5)
     stream = VideoStream(shared_clip("nasa_hevc10.mp4"))
     mine = torch.stack([bits for _, bits in stream.bit_cost_maps(range(20))])
     assert mine.shape == (20, 12, 20)

@@ -1,6 +1,5 @@
 """Bin packing as the public tool does it, and the buffer for packing on the fly."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ov2kit.recipes.data.packing import PackBuffer, pack_bins, parse_lengths
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-REFERENCE = json.loads((GOLDEN / "12_bin_packing.json").read_text())
+REFERENCE = read_golden("12_bin_packing.json")
 
 
 @pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: f"{case['style']}-{len(case['lengths'])}")

@@ -302,7 +302,6 @@ def test_visibility_by_hand(visibility, lengths, stored):
 
 def test_readout_is_attention_over_all_tokens():
     """Pooling by frame first must equal the plain softmax over tokens, which is written out here."""
-    torch.manual_seed(0)
     readout = TimeReadout(16, heads=3, channels=4, hidden=8).double()
     tokens = torch.randn(7, 16, dtype=torch.float64)
     frame = torch.tensor([0, 1, 1, 2, 3, 3, 3])  # clip 0 has frames 0-2, clip 1 one frame (of three places)

@@ -1,16 +1,15 @@
 """HOTA against its definition, tried over every matching, and against the public benchmarks' tool."""
 
 import itertools
-import json
 import math
 
 import numpy as np
 import pytest
 
 from ov2kit.recipes.metrics import HOTA, assign, hota_counts
-from tests.paths import GOLDEN
+from tests.paths import read_golden
 
-REFERENCE = json.loads((GOLDEN / "hota_trackeval.json").read_text())
+REFERENCE = read_golden("hota_trackeval.json")
 ALPHAS = [k / 20 for k in range(1, 20)]
 ONE = [[1.0]]
 

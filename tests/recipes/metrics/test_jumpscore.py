@@ -21,11 +21,11 @@ from ov2kit.recipes.metrics import (
     parse_answer,
     parse_starts,
 )
-from tests.paths import GOLDEN, ROOT
+from tests.paths import ROOT, read_golden
 
-REFERENCE = json.loads((GOLDEN / "10_jumpscore.json").read_text())
+REFERENCE = read_golden("10_jumpscore.json")
 ROWS = REFERENCE["rows"]
-TEXTS = json.loads((GOLDEN / "13_start_times.json").read_text())
+TEXTS = read_golden("13_start_times.json")
 TIMES = st.lists(st.integers(0, 60).map(lambda k: k / 10), max_size=7)
 
 

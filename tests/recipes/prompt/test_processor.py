@@ -28,11 +28,11 @@ from ov2kit.geometry import from_block_layout
 from ov2kit.recipes import Processor, collate, rewrite_prompt, small_tokenizer
 from ov2kit.recipes.prompt.chat import default_system
 from ov2kit.recipes.prompt.time_stamps import timestamp, timestamp_runs
-from tests.paths import GOLDEN, SAMPLE
+from tests.paths import SAMPLE, read_golden
 from tests.test_canvases import build
 
-PROMPT = np.load(GOLDEN / "11_prompt.npz", allow_pickle=False)
-META = json.loads((GOLDEN / "11_prompt_meta.json").read_text())
+PROMPT = read_golden("11_prompt.npz")
+META = read_golden("11_prompt_meta.json")
 TOKENIZER = small_tokenizer()
 START, PAD, END = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -453,7 +453,6 @@ def test_padding_is_in_the_tensors_and_not_in_the_prompt():
 
 
 def test_a_resampler_has_one_run_per_group_under_its_first_time():
-    torch.manual_seed(0)
     resampler = PerceiverResampler(8, 16, tokens=5, depth=1, heads=2)
     p = processor(system=None, tokens_out=resampler.tokens_out)
     padded = build([3, [(4, 0, 1), (7, 0, 0)], 12], groups=[0, 0, 1])

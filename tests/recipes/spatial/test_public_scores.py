@@ -1,16 +1,15 @@
 """Points and masks score what the public evaluation scores them, on synthetic cases, to the last digit."""
 
-import json
-
 import numpy as np
 import pytest
 
 from ov2kit.recipes.spatial.scores import mask_scores, point_scores
 from ov2kit.recipes.spatial.segmenter import MaskTracks
 from ov2kit.recipes.spatial.tracks import parse_tracks
+from tests.paths import read_golden
 from tests.recipes.spatial import public_evaluation as public
 
-STORED = json.loads(public.STORED.read_text())
+STORED = read_golden(public.STORED.name)
 EXACT = {"rel": 1e-13, "abs": 1e-15}  # sums are taken in another order
 
 

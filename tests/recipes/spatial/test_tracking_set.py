@@ -73,7 +73,6 @@ def test_true_answers_score_full_marks_in_points(folder):
 
 
 def test_the_read_out_points_at_the_token_that_holds_the_kind():
-    torch.manual_seed(0)
     readout = PointReadout(8, kinds=2)
     tokens = torch.randn(6, 8)
     place = torch.rand(6, 2)
