@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, small_models, speed
+from benchmarks._tables import bits, scaling, small_models, speed
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -16,6 +16,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 TABLES = {
     "speed": speed.clips,
     "aims": speed.aims,
+    "scaling": scaling.growth,
     "attention-cpu": lambda: speed.kept("attention-cpu"),
     "attention-gpu": speed.gpu,
     "encoder-gpu": speed.gpu_encoder,

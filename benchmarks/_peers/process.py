@@ -29,7 +29,7 @@ class Worker:
         self.method = method
         self.timeout_seconds = timeout_seconds
         environment = clean_environment()
-        if method == "ours":  # this checkout, not an installed copy
+        if method in ("ours", "floor"):  # this checkout, not an installed copy
             environment["PYTHONPATH"] = str(ROOT)
         self.process = subprocess.Popen(
             [str(python), str(WORKER), method],

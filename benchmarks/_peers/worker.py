@@ -89,6 +89,38 @@ class BareDecode:
         return {"times": np.array(self.times)}
 
 
+class Floor:
+    """What `CodecTokenizer` cannot do without: opening the file, and decoding its candidates with their vectors."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        from ov2kit.codec import CodecTokenizer, VideoStream
+
+        self.make, self.open, self.threads = CodecTokenizer, VideoStream, threads
+        self.wanted: dict[tuple[str, int], list[int]] = {}
+
+    def run(self, clip: str, canvases: int) -> dict[str, Any]:
+        key = clip, canvases
+        if key not in self.wanted:
+            self.wanted[key] = self.candidates(clip, canvases)
+        stream = self.open(clip, threads=self.threads)
+        return {"frames": sum(1 for _ in stream.frames(self.wanted[key], rgb=False, motion=True))}
+
+    def candidates(self, clip: str, canvases: int) -> list[int]:
+        """The frames that the tokenizer asks for."""
+        asked: list[int] = []
+
+        class Asked(self.open):  # type: ignore[misc, name-defined]
+            def frames(self, indices: Any = None, **request: Any) -> Any:
+                asked.extend(indices)
+                return super().frames(indices, **request)
+
+        self.make(budget_canvases=canvases, threads=self.threads)(Asked(clip, threads=self.threads))
+        return asked
+
+    def choice(self) -> dict[str, np.ndarray]:
+        return {}
+
+
 class CodecVideoPrep:
     """codec-video-prep: 8 sampled frames per canvas, 4 canvases per group, other options as they come."""
 
@@ -155,6 +187,7 @@ def split_groups(patches: np.ndarray, per_group: int, block: int, rows: int, col
 
 METHODS = {
     "ours": Ours,
+    "floor": Floor,
     "decode": BareDecode,
     "codec-video-prep": CodecVideoPrep,
     "lmms-video-utils": LmmsVideoUtils,
