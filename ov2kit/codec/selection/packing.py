@@ -200,22 +200,26 @@ def _copied(frames: Sequence[Tensor], source: Tensor, grid: tuple[int, int], sid
     To join the frames first and copy all blocks at once takes longer: most of a frame is not shown.
     """
     rows, columns = grid
+    places = rows * columns
     strip = np.dtype(f"V{side}")  # one pixel row of a block moves as one item
     images = np.empty((len(source), 3, rows, side, columns), strip)
-    flat = source.flatten()
-    frame, row, column = (each.tolist() for each in _split(flat, rows, columns))
-    images[0] = _strips(frames[frame[0]], images.shape[1:], strip)
-    places = rows * columns
-    current, picture = -1, images[0]
-    for slot in flat.sort(stable=True).indices.tolist():
-        if slot < places or frame[slot] < 0:
-            continue
-        if frame[slot] != current:
-            current = frame[slot]
-            picture = _strips(frames[current], images.shape[1:], strip)
-        canvas, place = divmod(slot, places)
-        y, x = divmod(place, columns)
-        images[canvas, :, y, :, x] = picture[:, row[slot], :, column[slot]]
+    flat = source.flatten().numpy()
+    images[0] = picture = _strips(frames[flat[0] // places], images.shape[1:], strip)
+    slots = places + np.flatnonzero(flat[places:] >= 0)
+    slots = slots[(flat[slots] // places).argsort(kind="stable")]
+    blocks = flat[slots]
+    # Blocks that are side by side in a frame and on a canvas move together.
+    together = (np.diff(blocks) == 1) & (np.diff(slots) == 1) & (blocks[1:] % columns > 0) & (slots[1:] % columns > 0)
+    starts = np.flatnonzero(np.append(True, ~together)[: len(slots)])
+    lengths = np.diff(starts, append=len(slots))
+    current = -1
+    for slot, block, length in zip(slots[starts].tolist(), blocks[starts].tolist(), lengths.tolist(), strict=True):
+        frame, place = divmod(block, places)
+        if frame != current:
+            current, picture = frame, _strips(frames[frame], images.shape[1:], strip)
+        (row, column), (canvas, to) = divmod(place, columns), divmod(slot, places)
+        y, x = divmod(to, columns)
+        images[canvas, :, y, :, x : x + length] = picture[:, row, :, column : column + length]
     return torch.from_numpy(images.view(np.uint8).reshape(len(source), 3, rows * side, columns * side))
 
 
