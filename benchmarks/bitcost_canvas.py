@@ -28,7 +28,7 @@ from ov2kit.codec import BitCostMap, VideoStream
 from ov2kit.codec.scoring.maps import normalized
 from ov2kit.codec.signals.bit_cost import bits_on_grid, mean_on_grid
 from ov2kit.codec.signals.collect import collect_signals
-from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.macroblock_inputs import macroblock_luma_size
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.geometry import smart_resize
 from tests.clips import SHARED

@@ -32,7 +32,7 @@ from benchmarks._bitcost.report import Row, write_report
 from benchmarks._bitcost.samples import NoTruthError, Sample, footage, load_sample
 from benchmarks._peers.environments import PeerUnavailableError, prepare
 from ov2kit.codec.signals.bit_cost import COEFFICIENTS
-from ov2kit.codec.signals.macroblocks import Moved
+from ov2kit.codec.signals.macroblock_inputs import Moved
 from ov2kit.errors import VideoError
 from tests.clips import SHARED
 

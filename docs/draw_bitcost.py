@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ov2kit.codec import BitCostMap, VideoStream
-from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.macroblock_inputs import macroblock_luma_size
 from ov2kit.recipes.commands.demo import SAMPLE
 
 FRAMES = (4, 12, 22, 33)

@@ -9,7 +9,7 @@ from benchmarks._bitcost.samples import NoTruthError
 from benchmarks._peers.environments import clean_environment
 from ov2kit.codec import BitCostMap, CodecTokenizer, VideoStream
 from ov2kit.codec.selection.blocks import TopKBlockSelector
-from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.macroblock_inputs import macroblock_luma_size
 
 SCRIPT = Path(__file__).with_name("released_choice.py")
 SAMPLED = 128  # frames, as for 16 canvases

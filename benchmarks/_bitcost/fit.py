@@ -8,7 +8,8 @@ from torch import Tensor
 
 from benchmarks._bitcost.samples import Sample
 from ov2kit.codec.signals.bit_cost import BitCostMap
-from ov2kit.codec.signals.macroblocks import AROUND, FRAME_FEATURES, FRAME_MEANS, MACROBLOCK_FEATURES, Moved
+from ov2kit.codec.signals.macroblock_inputs import Moved
+from ov2kit.codec.signals.macroblocks import AROUND, FRAME_FEATURES, FRAME_MEANS, MACROBLOCK_FEATURES
 
 HIDDEN = (48, 24)
 BATCH = 24  # pieces of frames

@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks._peers.environments import clean_environment
-from ov2kit.codec.signals import compensate, macroblocks, motion_search, motion_vectors
-from ov2kit.codec.signals.macroblocks import Moved, macroblock_features, macroblock_luma_size, macroblock_signals
+from ov2kit.codec.signals import compensate, macroblock_inputs, macroblocks, motion_grid, motion_search
+from ov2kit.codec.signals.macroblock_inputs import Moved, macroblock_luma_size, macroblock_signals
+from ov2kit.codec.signals.macroblocks import macroblock_features
 from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.video import decode, pictures
 
 EXPORT = Path(__file__).with_name("export_blocks.py")
-_FEATURES = (macroblocks, motion_vectors, compensate, motion_search, pictures, decode)
+_FEATURES = (macroblock_inputs, macroblocks, motion_grid, compensate, motion_search, pictures, decode)
 _RATIO = (0.8, 1.01)  # block bits / packet bits; headers are in no block
 
 

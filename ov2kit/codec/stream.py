@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ov2kit.codec.signals.bit_cost import BitCostMap
-from ov2kit.codec.signals.macroblocks import macroblock_luma_size
+from ov2kit.codec.signals.macroblock_inputs import macroblock_luma_size
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.frame_loop import FrameLoop, FramePass
 from ov2kit.codec.video.frame_request import FrameRequest

@@ -11,7 +11,7 @@ from torch import nn
 from ov2kit.codec.scoring.maps import LEAST_BITS, MAP_PERCENTILE, MAP_PIXELS, normalized
 from ov2kit.codec.scoring.scorer import BlockScores, Motion
 from ov2kit.codec.signals.bit_cost import BitCostMap, mean_on_grid
-from ov2kit.codec.signals.macroblocks import Moved, macroblock_luma_size
+from ov2kit.codec.signals.macroblock_inputs import Moved, macroblock_luma_size
 from ov2kit.codec.video.frame import Frame, StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.errors import check_choice

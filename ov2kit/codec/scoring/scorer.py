@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from torch import Tensor
 
-from ov2kit.codec.signals.macroblocks import Moved
+from ov2kit.codec.signals.macroblock_inputs import Moved
 from ov2kit.codec.video.frame import Frame, StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 

@@ -19,15 +19,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ov2kit.codec.signals.macroblocks import (
-    MACROBLOCK,
-    NUM_FRAME_FEATURES,
-    NUM_MACROBLOCK_FEATURES,
-    Moved,
-    macroblock_features,
-    macroblock_grid,
-    macroblock_signals,
-)
+from ov2kit.codec.signals.macroblock_inputs import MACROBLOCK, Moved, macroblock_grid, macroblock_signals
+from ov2kit.codec.signals.macroblocks import NUM_FRAME_FEATURES, NUM_MACROBLOCK_FEATURES, macroblock_features
 from ov2kit.codec.video.frame import Frame
 from ov2kit.errors import OptionError, check_choice, check_numbers, check_type
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.selection.plan import GroupPlan
-from ov2kit.codec.signals.macroblocks import Moved
+from ov2kit.codec.signals.macroblock_inputs import Moved
 from ov2kit.codec.tokenizers.groups import Clip
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
 from ov2kit.codec.tokenizers.scored import Scored

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector, stratify
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.stratify import stratify
 from ov2kit.errors import OptionError
 from tests.paths import read_golden
 

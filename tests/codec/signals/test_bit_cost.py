@@ -16,13 +16,8 @@ from safetensors.torch import save_file
 
 from ov2kit.codec import BitCostMap, CodecTokenizer, ExternalMapScorer, VideoStream
 from ov2kit.codec.signals.bit_cost import COEFFICIENTS, bits_on_grid, mean_on_grid
-from ov2kit.codec.signals.macroblocks import (
-    NUM_FRAME_FEATURES,
-    NUM_MACROBLOCK_FEATURES,
-    macroblock_features,
-    macroblock_luma_size,
-    macroblock_signals,
-)
+from ov2kit.codec.signals.macroblock_inputs import macroblock_luma_size, macroblock_signals
+from ov2kit.codec.signals.macroblocks import NUM_FRAME_FEATURES, NUM_MACROBLOCK_FEATURES, macroblock_features
 from tests.clips import encode, shared_clip
 from tests.paths import SAMPLE, read_golden
 
