@@ -16,9 +16,13 @@ _WHAT = {
 
 def growth() -> str:
     """Seconds, core seconds and memory over length, size, budget, codec and threads."""
-    points = json.loads((RESULTS / "scaling.json").read_text(encoding="utf-8"))["points"]
+    result = RESULTS / "scaling.json"
+    if not result.is_file():
+        return "Not measured on this code yet."
+    points = json.loads(result.read_text(encoding="utf-8"))["points"]
     head = ["clip", "frames decoded", "seconds", "core seconds", "MB", "floor", "bare", "of floor", "of bare"]
-    return table(head, [_row(point) for point in points])
+    made = table(head, [_row(point) for point in points])
+    return f"{made}\n\n![Seconds over what varies](benchmarks/results/scaling.png)"
 
 
 def _row(point: dict[str, Any]) -> list[str]:
