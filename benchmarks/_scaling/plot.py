@@ -22,9 +22,10 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
         for way, (label, line) in WAYS.items():
             panel.plot([p["value"] for p in mine], [p[way]["seconds"] for p in mine], line, label=label, markersize=4)
         panel.set_title(title)
-        panel.set_ylim(bottom=0)
         if axis in ("duration", "resolution"):
             panel.set_yscale("log")
+        else:
+            panel.set_ylim(bottom=0)
     panels[0].set_ylabel("seconds")
     panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=100)
