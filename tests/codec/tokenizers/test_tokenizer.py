@@ -125,6 +125,24 @@ def test_same_input_same_bits_whatever_the_threads(preset):
     assert all(same(results[0], other) and other.frame_times == results[0].frame_times for other in results[1:])
 
 
+@pytest.mark.parametrize("preset", ["paper", "release"])
+def test_large_pictures_are_scaled_at_once_and_give_the_same_canvases(preset, monkeypatch):
+    kept, scaled = [], []
+
+    class Seen(VideoStream):
+        def frames(self, indices=None, **request):
+            (kept if request["picture"] else scaled).append(request["rgb"])
+            return super().frames(indices, **request)
+
+    tokenizer = CodecTokenizer(budget_canvases=8, preset=preset, max_pixels=30_000)
+    small = tokenizer(Seen(SAMPLE))
+    monkeypatch.setattr("ov2kit.codec.tokenizers.scored._MOST_BYTES_OF_PICTURE", 360 * 640)
+    large = tokenizer(Seen(SAMPLE))
+    assert (kept, scaled) == ([False], [True])
+    assert torch.equal(small.images, large.images)
+    assert torch.equal(small.positions, large.positions)
+
+
 def test_selection_prefers_what_moves(tmp_path):
     """A square that moves before a still background: most chosen blocks touch the square."""
     path = tmp_path / "square.mp4"
