@@ -1,4 +1,4 @@
-"""One point in a process of its own: `python -m benchmarks._scaling.worker CLIP BUDGET THREADS ROUNDS` prints JSON.
+"""One point in a process of its own: the module run with CLIP BUDGET THREADS ROUNDS prints JSON.
 
 Three ways take turns: `CodecTokenizer`, its floor, and PyAV decoding every frame.
 """
