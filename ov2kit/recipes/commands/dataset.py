@@ -19,6 +19,7 @@ from ov2kit.recipes.datasets.inputs import Item, find_items
 from ov2kit.recipes.datasets.limits import Limits
 from ov2kit.recipes.datasets.piece import IMAGES
 from ov2kit.recipes.datasets.shards import ShardFolder
+from ov2kit.recipes.datasets.summary import write_summary
 from ov2kit.recipes.datasets.work import Recipe
 
 
@@ -60,6 +61,8 @@ def run(parsed: Namespace) -> int:
     with needs_extra("'ov2kit dataset'"):
         from ov2kit.recipes.datasets.manifest import write_manifest
 
+        if parsed.engine == "ray":
+            import ray.data  # noqa: F401
     recipe = Recipe(tokenizer_of(parsed), parsed.images, Limits(**parsed.limits.as_dict()))
     items = find_items(parsed.inputs, parsed.column, parsed.media_root)
     if parsed.dry_run:
@@ -76,7 +79,8 @@ def run(parsed: Namespace) -> int:
             progress=_drawing(bar),
         )  # fmt: skip
     manifest = write_manifest(shards)
-    facts = {"out": parsed.out, "manifest": manifest, "videos": len(items), **counts}
+    summary = write_summary(shards)
+    facts = {"out": parsed.out, "manifest": manifest, "summary": summary, "videos": len(items), **counts}
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     print(json.dumps(facts) if parsed.json else f"{parsed.out}: {len(items)} videos ({said}) -> {manifest}")
     return 0

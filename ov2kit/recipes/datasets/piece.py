@@ -9,8 +9,9 @@ import io
 import json
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,11 +35,13 @@ class Piece:
         facts: for the manifest; the same for the same bytes and options.
         seconds: stage -> wall seconds.
         members: of a tar file, without its end; empty for a video that failed.
+        finished: when, in Unix time.
     """
 
     facts: dict[str, Any]
     seconds: dict[str, float]
     members: bytes
+    finished: float = field(default_factory=lambda: round(time.time(), 3))
 
 
 def pack_canvases(canvases: Canvases, sample: str, images: Images) -> bytes:
@@ -104,7 +107,9 @@ def write_piece(pieces: Storage, key: str, piece: Piece) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
-    head = json.dumps({"facts": piece.facts, "seconds": piece.seconds}, sort_keys=True).encode()
+    head = json.dumps(
+        {"facts": piece.facts, "seconds": piece.seconds, "finished": piece.finished}, sort_keys=True
+    ).encode()
     digest = hashlib.sha256(head + piece.members).digest()
     with pieces.write(key) as file:
         file.writelines([len(head).to_bytes(_LENGTH, "big"), digest, head, piece.members])
@@ -121,7 +126,7 @@ def read_piece(pieces: Storage, key: str) -> Piece | None:
     if len(content) < _LENGTH + 32 or hashlib.sha256(rest).digest() != digest:
         return None
     head = json.loads(rest[:length])
-    return Piece(head["facts"], head["seconds"], rest[length:])
+    return Piece(head["facts"], head["seconds"], rest[length:], head["finished"])
 
 
 def join(parts: Iterable[bytes]) -> bytes:

@@ -7,6 +7,7 @@ and the pieces go after the rows, so that whatever ends a run in between, one of
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -28,12 +29,14 @@ class ShardState:
         items: (name, fingerprint) of each of its videos.
         rows: of the manifest, one per video.
         seconds: stage -> wall seconds, per video.
+        finished: when each video was, in Unix time.
     """
 
     number: int
     items: list[tuple[str, str]]
     rows: list[dict[str, Any]]
     seconds: list[dict[str, float]]
+    finished: list[float]
 
 
 _READS = 2
@@ -66,7 +69,8 @@ class ShardFolder:
         """What is known of a shard; None where it is not finished or not whole."""
         try:
             found = json.loads(self.storage.read(self._state(number)))
-            state = ShardState(number, [(n, f) for n, f in found["items"]], found["rows"], found["seconds"])
+            items = [(name, mark) for name, mark in found["items"]]
+            state = ShardState(number, items, found["rows"], found["seconds"], found["finished"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         end = max((row["offset"] + row["size"] for row in state.rows if row["status"] == "ok"), default=0)
@@ -96,11 +100,12 @@ class ShardFolder:
         """
         rows: list[dict[str, Any]] = []
         seconds: list[dict[str, float]] = []
+        finished: list[float] = []
         used: list[str] = []
         with self.storage.write(self.shard(number)) as file:
             for (name, _), (sha256, kind, reason) in zip(items, outcomes, strict=True):
                 row: dict[str, Any] = {"name": name, "sha256": sha256}
-                taken: dict[str, float] = {}
+                taken, when = dict[str, float](), round(time.time(), 3)
                 if kind or not sha256:
                     row |= {"status": "failed", "kind": kind, "reason": reason}
                 elif sha256 in seen:
@@ -113,20 +118,22 @@ class ShardFolder:
                         raise DataError(f"{place}: a finished piece has gone or is damaged; run the command again")
                     used.append(key)
                     row |= piece.facts
-                    taken = piece.seconds
+                    taken, when = piece.seconds, piece.finished
                     if piece.members:
                         row |= {"shard": PurePath(self.shard(number)).name, "sample": sample_name(sha256)}
                         row |= {"offset": file.tell(), "size": len(piece.members)}
                         file.write(piece.members)
                 rows.append(row)
                 seconds.append(taken)
+                finished.append(when)
             is_empty = file.tell() == 0
             file.write(END_OF_TAR)
         if is_empty:
             self.storage.remove(self.shard(number))
-        state = ShardState(number, list(items), rows, seconds)
+        state = ShardState(number, list(items), rows, seconds, finished)
         with self.storage.write(self._state(number)) as file:
-            file.write(json.dumps({"items": state.items, "rows": rows, "seconds": seconds}).encode())
+            known = {"items": state.items, "rows": rows, "seconds": seconds, "finished": finished}
+            file.write(json.dumps(known).encode())
         for key in used:
             self.pieces.remove(key)
         return state
@@ -141,7 +148,7 @@ class ShardFolder:
         """
         state = self.load(number)
         if state is not None:
-            for row, seconds in zip(state.rows, state.seconds, strict=True):
+            for row, seconds, finished in zip(state.rows, state.seconds, state.finished, strict=True):
                 is_kept, members = row["status"] == "failed" and failures and is_known_by_content(row), b""
                 if row["status"] == "ok":
                     with contextlib.suppress(DataError):  # what is damaged is done again
@@ -149,7 +156,7 @@ class ShardFolder:
                 if is_kept:
                     own = {"name", "shard", "sample", "offset", "size"}
                     facts = {name: value for name, value in row.items() if name not in own}
-                    write_piece(self.pieces, recipe.key(row["sha256"]), Piece(facts, seconds, members))
+                    write_piece(self.pieces, recipe.key(row["sha256"]), Piece(facts, seconds, members, finished))
         self.storage.remove(self._state(number))
         self.storage.remove(self.shard(number))
 

@@ -6,6 +6,12 @@ Each is a real clip with bytes overwritten, cut out, doubled or exchanged, by a 
 
 import os
 import random
+import re
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -15,12 +21,55 @@ from ov2kit.recipes.datasets.limits import Limits
 from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.clips import encode
+from tests.recipes.datasets.test_kills import workers_of
 from tests.recipes.datasets.tokenizers import Traced
 
 COUNT = int(os.environ.get("OV2KIT_FUZZ", "200"))
 KINDS = [("mp4", "libx264"), ("mkv", "libx264"), ("avi", "mpeg4"), ("webm", "libvpx"), ("ts", "libx264")]
 #: each means that the file is at fault and says how; "crash" and "timeout" would be faults of ours or of a library
 EXPECTED = {"video", "memory", "bytes", "streams", "pixels", "packets", "duration", "references"}
+
+#: bytes that a worker may take beyond what one holds that has done little; a clip decodes in a fraction of it
+MEMORY = 2**28
+#: of processor time, per file and per worker that starts: ten times what a sound clip takes
+SECONDS, STARTING = 0.5, 30.0
+
+
+@dataclass
+class Use:
+    """What a worker took: bytes at its peak, seconds of processor time."""
+
+    memory: int = 0
+    seconds: float = 0.0
+
+
+@contextmanager
+def watched():
+    """Process -> its use, of all workers of this process while the block runs."""
+    found, ended = {}, threading.Event()
+
+    def watch():
+        while not ended.wait(0.1):
+            for worker in workers_of(os.getpid()):
+                use = found.setdefault(worker, Use())
+                try:
+                    status = Path(f"/proc/{worker}/status").read_text()
+                    times = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if peak := re.search(r"VmHWM:\s+(\d+) kB", status):
+                    use.memory = max(use.memory, int(peak[1]) * 1024)
+                    use.seconds = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+        for worker in [worker for worker, use in found.items() if use.memory == 0]:
+            del found[worker]
 
 
 def mutated(content, generator):
@@ -44,6 +93,7 @@ def mutated(content, generator):
     return bytes(data[: generator.randrange(len(data))] if generator.random() < 0.1 else data)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what workers take in /proc")
 @pytest.mark.parametrize("seed", [0])
 def test_damaged_files_are_recorded_and_nothing_else_happens(seed, tmp_path):
     generator = random.Random(seed)
@@ -55,8 +105,14 @@ def test_damaged_files_are_recorded_and_nothing_else_happens(seed, tmp_path):
     for number in range(COUNT):
         clip = sound[number % len(sound)]
         (videos / f"{number:05d}{clip.suffix}").write_bytes(mutated(clip.read_bytes(), generator))
-    recipe = Recipe(Traced(), limits=Limits(seconds=60.0, memory=2**30, duration=3600.0, pixels=2**24))
-    counts = build_shards(find_items([str(videos)]), out, recipe, workers=2, videos_per_shard=100)
+    limit = 2**30
+    recipe = Recipe(Traced(), limits=Limits(seconds=60.0, memory=limit, duration=3600.0, pixels=2**24))
+    with watched() as workers:
+        counts = build_shards(find_items([str(videos)]), out, recipe, workers=2, videos_per_shard=100)
+    first, most = min(each.memory for each in workers.values()), max(each.memory for each in workers.values())
+    assert most - first < MEMORY, f"{most / 2**20:.0f} MiB, of which {first / 2**20:.0f} are libraries"
+    cpu = sum(each.seconds for each in workers.values())
+    assert cpu < COUNT * SECONDS + len(workers) * STARTING, f"{cpu:.0f} s of {len(workers)} workers"
     assert sum(counts.values()) == COUNT
     rows = list(ShardFolder(out).rows())
     strange = [(row["name"], row["kind"], row["reason"]) for row in rows if row["status"] == "failed"]

@@ -91,7 +91,7 @@ def test_bytes_are_those_of_a_run_on_this_machine_although_requests_fail(store, 
     shards, rows, others = found(client, f"{BUCKET}/out")
     assert shards == wanted[0]
     assert rows == wanted[1]
-    assert others == {"dataset.json", "manifest.parquet", "timings.parquet"}
+    assert others == {"dataset.json", "manifest.parquet", "timings.parquet", "summary.html"}
     from pyarrow.parquet import read_table
 
     table = read_table(io.BytesIO(client.cat(f"{BUCKET}/out/manifest.parquet")))
@@ -117,7 +117,7 @@ def test_a_target_that_goes_away_ends_the_run_and_its_return_continues_it(store,
     assert not again & finished  # it is not done again
     shards, rows, others = found(client, f"{BUCKET}/out")
     assert (shards, rows) == wanted
-    assert others == {"dataset.json", "manifest.parquet", "timings.parquet"}
+    assert others == {"dataset.json", "manifest.parquet", "timings.parquet", "summary.html"}
     before = len(gate.requests)
     run(environ, *arguments)
     assert not [path for method, path in gate.requests[before:] if method == "GET" and "/in/" in path and "mp4" in path]
