@@ -1,0 +1,66 @@
+"""Tables of what datasets cost, and what a million videos would: arithmetic over benchmarks/results/datasets.json."""
+
+import json
+from typing import Any
+
+from benchmarks._tables.markdown import RESULTS, table
+
+#: what is not measured here but paid elsewhere; the page says so
+CORE_HOUR, GIGABYTE_MONTH = 0.015, 0.023
+VIDEOS, SECONDS = 1_000_000, 120.0
+
+
+def found() -> dict[str, Any]:
+    """The results."""
+    made: dict[str, Any] = json.loads((RESULTS / "datasets.json").read_text(encoding="utf-8"))
+    return made
+
+
+def runs() -> str:
+    """A row per run, then the peers over their files."""
+    facts = found()
+    videos, hours = facts["videos"], facts["video_seconds"] / 3600
+    rows = []
+    for run in facts["runs"]:
+        cores = run["cpu_seconds"] / 3600
+        rows.append(
+            [f"{run['engine']}, {run['workers']}", f"{run['wall_seconds']:.0f}", f"{run['cpu_seconds']:.0f}",
+             f"{videos / cores:.0f}", f"{hours / cores:.0f}", f"{run['peak_mb']:.0f} MB"]
+        )  # fmt: skip
+    for name, peer in facts["peers"].items():
+        if "error" in peer:
+            rows.append([name, "", "", "", "", "did not run"])
+            continue
+        cores = peer["seconds"] / 3600
+        done = hours * peer["videos"] / videos
+        per_hour = [f"{peer['videos'] / cores:.0f}", f"{done / cores:.0f}"]
+        rows.append([f"{name} ({peer['videos']} videos)", f"{peer['seconds']:.0f}", "", *per_hour, ""])
+    head = [
+        "run",
+        "seconds",
+        "processor seconds",
+        "videos per core-hour",
+        "video-hours per core-hour",
+        "largest process",
+    ]
+    return table(head, rows)
+
+
+def million() -> str:
+    """What a million videos of two minutes would take, from the first run's constants."""
+    facts = found()
+    run = facts["runs"][0]
+    scale = VIDEOS * SECONDS / facts["video_seconds"]
+    core_hours = run["cpu_seconds"] / 3600 * scale
+    out, read = facts["bytes_written"] / facts["videos"] * VIDEOS / 1e12, facts["bytes_read"] * scale / 1e12
+    parent = facts["finished_again"]["cpu_seconds"] - facts["nothing_to_do"]["cpu_seconds"]
+    parent *= VIDEOS / facts["videos"] / 3600
+    rows = [
+        ["core-hours", f"{core_hours:.0f}"],
+        ["hours on 1000 cores", f"{core_hours / 1000:.1f}"],
+        ["spot machines", f"{core_hours * CORE_HOUR:.0f} dollars"],
+        ["read", f"{read:.1f} TB"],
+        ["shards", f"{out:.1f} TB, {out * 1000 * GIGABYTE_MONTH:.0f} dollars a month"],
+        ["one process that puts shards together", f"{parent:.0f} hours"],
+    ]
+    return table(["a million videos of two minutes", ""], rows)
