@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, scaling, small_models, speed
+from benchmarks._tables import bits, datasets, scaling, small_models, speed
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -32,6 +32,8 @@ TABLES = {
     "bits": bits.estimates,
     "bits-blocks": bits.chosen_blocks,
     "bits-by-clip": bits.estimates_clip_by_clip,
+    "datasets": datasets.runs,
+    "datasets-million": datasets.million,
     "bits-cost": lambda: speed.kept("bits-cost"),
 }
 

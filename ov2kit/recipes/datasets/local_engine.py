@@ -19,7 +19,7 @@ from ov2kit.recipes.datasets.work import Recipe, failed_piece
 from ov2kit.recipes.datasets.worker import serve
 
 _POLL = 1.0
-_STILLBORN = 4  # workers in a row that may die before they are ready, which a machine short of memory does to some
+_STILLBORN = 100  # workers in a row that end before they are ready; one that ends by itself counts as 25
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def run_local(
         job, worker.job = worker.job, None
         if job is not None and not worker.is_ready:  # no fault of the video's
             job.attempts -= 1
-            if (stillborn := stillborn + 1) >= _STILLBORN:
+            stillborn += 25 if (worker.process.exitcode or 0) > 0 else 1  # a signal is somebody else's
+            if stillborn >= _STILLBORN:
                 raise DataError(
                     f"workers do not start ({reason}); a script must call this below `if __name__ == '__main__':`, "
                     "and must be a file"

@@ -1,6 +1,7 @@
 """Killed at any moment and started again: in the end the dataset is the one of a run that nobody disturbed.
 
-Parents and workers are really killed, at random moments; OV2KIT_KILLS says how often (20 by default).
+Parents and workers are really killed, at random moments; OV2KIT_KILLS says how often (20 by default), and
+OV2KIT_KILLS_ENGINE=ray with which engine: its parents, actors, and the workers below these.
 """
 
 import os
@@ -22,33 +23,61 @@ from tests.paths import ROOT
 from tests.recipes.datasets.tokenizers import Slow
 
 KILLS = int(os.environ.get("OV2KIT_KILLS", "20"))
+ENGINE = os.environ.get("OV2KIT_KILLS_ENGINE", "local")
 RUN = """
 import sys
 from tests.recipes.datasets.test_kills import build
 if __name__ == "__main__":
-    build(*sys.argv[1:], workers=2)
+    build(*sys.argv[1:])
 """
 
 
-def build(videos, out, workers=1):
+def build(videos, out, engine):
     """Workers that are killed do not use up the attempts of their video."""
-    items = find_items([str(videos)])
-    return build_shards(items, Path(out), Recipe(Slow()), workers=workers, videos_per_shard=4, attempts=1000)
+    recipe = Recipe(Slow())
+    return build_shards(
+        find_items([str(videos)]), Path(out), recipe, engine=engine, workers=2, videos_per_shard=4, attempts=1000
+    )
 
 
 def content(folder):
     return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
 
 
-def workers_of(parent):
-    """Processes below the parent, without the server that forks them."""
+def below(parent):
+    """Process -> those right below it, of all that are below the parent."""
     table = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             table.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
         except OSError:
             continue
-    return [worker for child in table.get(parent, []) for worker in table.get(child, [])]
+    found, waiting = {}, [parent]
+    while waiting:
+        found[waiting[-1]] = mine = table.get(waiting.pop(), [])
+        waiting += mine
+    return found
+
+
+def workers_of(parent):
+    """Processes below the parent, without the server that forks them."""
+    table = below(parent)
+    return [worker for child in table[parent] for worker in table[child]]
+
+
+def actors_of(parent):
+    """Actors of Ray and what is below them."""
+    found = []
+    for child in below(parent):
+        try:
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                found += below(child)
+        except OSError:
+            continue
+    return found
+
+
+victims_of = actors_of if ENGINE == "ray" else workers_of
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds its victims in /proc")
@@ -57,7 +86,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
     for number in range(16):
         encode(tmp_path / "videos" / f"{number:02d}.mp4", frames=6 + number, gop=4)
     (tmp_path / "videos" / "copy.mp4").write_bytes((tmp_path / "videos" / "03.mp4").read_bytes())
-    build(tmp_path / "videos", tmp_path / "undisturbed")
+    build(tmp_path / "videos", tmp_path / "undisturbed", "local")
     wanted = content(tmp_path / "undisturbed")
     generator = random.Random(0)
     killed = {"parent": 0, "worker": 0}
@@ -65,7 +94,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
 
     def start():
         return subprocess.Popen(
-            [sys.executable, "-c", RUN, str(tmp_path / "videos"), str(out)], cwd=ROOT, start_new_session=True,
+            [sys.executable, "-c", RUN, str(tmp_path / "videos"), str(out), ENGINE], cwd=ROOT, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
@@ -73,7 +102,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
     process = start()
     while sum(killed.values()) < KILLS:
         begin = time.monotonic()
-        while not (victims := workers_of(process.pid)) and process.poll() is None and time.monotonic() - begin < 60:
+        while not (victims := victims_of(process.pid)) and process.poll() is None and time.monotonic() - begin < 60:
             time.sleep(0.01)
         time.sleep(generator.uniform(0, 0.3))
         if process.poll() is not None:
@@ -86,7 +115,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
             process.communicate()
             killed["parent"] += 1
             process = start()
-        elif victims := workers_of(process.pid):
+        elif victims := victims_of(process.pid):
             try:
                 os.kill(generator.choice(victims), generator.choice([signal.SIGKILL, signal.SIGSEGV]))
             except ProcessLookupError:
