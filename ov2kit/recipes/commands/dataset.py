@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ov2kit.codec.commands.options import add_tokenizer_options, tokenizer_of
 from ov2kit.errors import check_number, needs_extra
 from ov2kit.recipes.datasets.build import ENGINES, build_shards, check_recipe, plan_run
+from ov2kit.recipes.datasets.directories import write_directories
 from ov2kit.recipes.datasets.estimate import estimate
 from ov2kit.recipes.datasets.inputs import Item, find_items
 from ov2kit.recipes.datasets.limits import Limits
@@ -41,6 +42,7 @@ def parser() -> ArgumentParser:
     command.add_argument("--media_root", metavar="DIR", help="what relative paths in lists are relative to")
     command.add_argument("--images", default="png", choices=IMAGES, help="format of the canvases in the shards")
     command.add_argument("--engine", default="local", choices=ENGINES, help="processes of this machine, or Ray Data")
+    command.add_argument("--assets", action="store_true", help="also write each sample as an asset directory")
     command.add_argument("--workers", type=int, default=1, help="processes; no result depends on their number")
     command.add_argument("--videos_per_shard", type=int, default=256, help="videos per shard")
     command.add_argument("--overwrite", action="store_true", help="replace a dataset made with other options")
@@ -78,6 +80,8 @@ def run(parsed: Namespace) -> int:
             videos_per_shard=parsed.videos_per_shard, overwrite=parsed.overwrite, retry_failed=parsed.retry_failed,
             progress=_drawing(bar),
         )  # fmt: skip
+    if parsed.assets:
+        write_directories(shards)
     manifest = write_manifest(shards)
     summary = write_summary(shards)
     facts = {"out": parsed.out, "manifest": manifest, "summary": summary, "videos": len(items), **counts}

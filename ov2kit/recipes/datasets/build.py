@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ov2kit.errors import DataError, OutputError, check_choice, check_number
+from ov2kit.recipes.datasets.directories import FOLDER
 from ov2kit.recipes.datasets.inputs import Item, fingerprint
 from ov2kit.recipes.datasets.local_engine import Outcome, run_local
 from ov2kit.recipes.datasets.piece import read_piece
@@ -175,7 +176,7 @@ def build_shards(
     with locked(storage):
         if not check_recipe(storage, recipe, overwrite=overwrite):
             states = (f"state/{name}" for name in storage.names("state") if name != "lock")
-            for name in (*FINISHED, "dataset.json", "shards", *states):
+            for name in (*FINISHED, "dataset.json", "shards", FOLDER, *states):
                 storage.remove(name)
             with storage.write("dataset.json") as file:
                 file.write(f"{json.dumps(recipe.facts(), indent=1, sort_keys=True)}\n".encode())

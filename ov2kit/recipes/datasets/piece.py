@@ -10,7 +10,7 @@ import json
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec.assets.loading import load_assets
 from ov2kit.codec.assets.saving import save_assets
 from ov2kit.errors import DataError, check_choice
+from ov2kit.files import is_safe_name
 from ov2kit.recipes.datasets.storage import Storage
 
 Images = Literal["png", "npy", "jpg", "safetensors"]
@@ -70,6 +71,27 @@ def _member(name: str, content: bytes) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
+def files_of(members: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of one sample, as `save_assets` or `Canvases.save` calls them.
+
+    Args:
+        members: as `pack_canvases` made them, or a byte range of a shard.
+
+    Raises:
+        DataError: they are damaged, or no files of a sample.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(members + END_OF_TAR)) as tar:
+            for member in tar:
+                name = member.name.partition(".")[2]
+                content = tar.extractfile(member)
+                if content is None or not is_safe_name(name):
+                    raise DataError(f"sample {member.name!r}: not a file of a sample")
+                yield "_DONE" if name == "DONE" else name, content.read()
+    except tarfile.TarError as error:
+        raise DataError(f"a sample is damaged ({error})") from error
+
+
 def unpack_canvases(members: bytes) -> Canvases:
     """The canvases of one sample.
 
@@ -82,16 +104,8 @@ def unpack_canvases(members: bytes) -> Canvases:
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        try:
-            with tarfile.open(fileobj=io.BytesIO(members + END_OF_TAR)) as tar:
-                for member in tar:
-                    name = member.name.partition(".")[2]
-                    content = tar.extractfile(member)
-                    if content is None or not name or "/" in name or "\\" in name:
-                        raise DataError(f"sample {member.name!r}: not a file of a sample")
-                    (place / ("_DONE" if name == "DONE" else name)).write_bytes(content.read())
-        except tarfile.TarError as error:
-            raise DataError(f"a sample is damaged ({error})") from error
+        for name, content in files_of(members):
+            (place / name).write_bytes(content)
         return Canvases.load(place) if (place / "canvases.safetensors").exists() else load_assets(place)
 
 

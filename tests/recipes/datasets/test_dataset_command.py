@@ -8,6 +8,7 @@ from pyarrow import parquet
 from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
 from ov2kit.recipes.datasets.shards import ShardFolder
+from ov2kit.recipes.prompt.media import load_canvases
 from tests.clips import encode
 
 OPTIONS = ["--budget_canvases", "2", "--max_pixels", "8000", "--quiet", "--videos_per_shard", "2"]
@@ -107,3 +108,22 @@ def test_bad_input_is_one_line(videos, tmp_path, capsys, more, reason):
     error = capsys.readouterr().err.strip()
     assert reason in error
     assert "\n" not in error
+
+
+@pytest.mark.parametrize("images", ["png", "safetensors"])
+def test_asset_directories_beside_the_shards(videos, tmp_path, images):
+    out = tmp_path / "out"
+    assert dataset(videos, out, "--assets", "--images", images) == 0
+    rows = {row["name"]: row for row in ShardFolder(out).rows() if row["status"] == "ok"}
+    assert {path.name for path in (out / "assets").iterdir()} == {row["sample"] for row in rows.values()}
+    for name, row in rows.items():
+        wanted = CodecTokenizer(2, max_pixels=8000)(str(videos / name))
+        assert (load_canvases(out / "assets" / row["sample"]).images == wanted.images).all()
+    kept, damaged = (out / "assets" / rows[name]["sample"] for name in ("0.mp4", "1.mp4"))
+    before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
+    (damaged / ("_DONE" if images == "png" else "canvases.safetensors")).unlink()
+    (videos / "2.mp4").unlink()
+    assert dataset(videos, out, "--assets", "--images", images) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+    assert len(load_canvases(damaged))
+    assert not (out / "assets" / rows["2.mp4"]["sample"]).exists()
