@@ -96,7 +96,7 @@ def read_conversation(
     if isinstance(identity, (str, int)) and not isinstance(identity, bool) and str(identity):
         name = str(identity)
     turns = _turns(record)
-    media = {kind: _entries(record, kind) for kind in _PLURAL}
+    media = {kind: _entries(record, kind, stored) for kind in _PLURAL}
     messages: list[dict[str, Any]] = []
     for number, turn in enumerate(turns, 1):
         role_key, text_key = ("from", "value") if isinstance(turn, Mapping) and "from" in turn else ("role", "content")
@@ -105,7 +105,7 @@ def read_conversation(
         role = _ROLES.get(turn[role_key])
         if role is None:
             raise BadRecord(f"turn {number}: unknown role {shorten(turn[role_key])}; known: {', '.join(_ROLES)}")
-        messages.append({"role": role, "content": _split(turn.get(text_key), number)})
+        messages.append({"role": role, "content": _split(turn.get(text_key), number, stored)})
     _fill(messages, media)
     roles = [message["role"] for message in messages]
     if needs_answer:
@@ -136,13 +136,13 @@ def _turns(record: Mapping[str, Any]) -> list[Any]:
     return turns
 
 
-def _entries(record: Mapping[str, Any], kind: str) -> list[Part]:
+def _entries(record: Mapping[str, Any], kind: str, stored: StoredVideos | None) -> list[Part]:
     """The record's media of a kind, as parts without a place."""
     given = record.get(_PLURAL[kind]) or record.get(kind) or []
     entries = []
     for entry in given if isinstance(given, list) else [given]:
         part = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
-        path = _path(part, kind, _PLURAL[kind])
+        path = _path(part, kind, _PLURAL[kind], stored)
         if path is None:
             raise BadRecord(f"{_PLURAL[kind]}: expected paths, got {shorten(entry)}")
         allowed = {"subtitles"} if kind == "video" else set()
@@ -152,7 +152,7 @@ def _entries(record: Mapping[str, Any], kind: str) -> list[Part]:
     return entries
 
 
-def _path(part: Part, kind: str, where: str) -> str | None:
+def _path(part: Part, kind: str, where: str, stored: StoredVideos | None) -> str | None:
     """Take a medium's path out of an entry or a part, whatever form it has; None where it has none."""
     given = [part.pop(key, None) for key in (kind, "path", "bytes")]
     inner = given[0] if isinstance(given[0], Mapping) else {}
@@ -162,6 +162,8 @@ def _path(part: Part, kind: str, where: str) -> str | None:
         raise BadRecord(f"{where}: bytes in a record are not read; write them to a file and give its path")
     if path is None:
         return None
+    if stored is not None and kind == "video" and isinstance(path, str) and stored.find(path) is not None:
+        return path  # whatever it is the name of: nothing is opened there
     try:
         path = local_source(path)
     except DataError as error:
@@ -171,7 +173,7 @@ def _path(part: Part, kind: str, where: str) -> str | None:
     return path
 
 
-def _split(content: object, number: int) -> list[Part]:
+def _split(content: object, number: int, stored: StoredVideos | None) -> list[Part]:
     """A turn's text as parts; media are not known yet and stand as {"type": kind}."""
     if isinstance(content, list):
         parts = []
@@ -182,7 +184,7 @@ def _split(content: object, number: int) -> list[Part]:
                 raise BadRecord(f"turn {number}: a text part without text")
             kind = part["type"]
             own = dict(part)
-            path = None if kind == "text" else _path(own, kind, f"turn {number}")
+            path = None if kind == "text" else _path(own, kind, f"turn {number}", stored)
             parts.append(own if path is None else own | {kind: path})
         return parts
     if not isinstance(content, str):

@@ -194,7 +194,7 @@ def build_shards(
                 if (piece := read_piece(shards.pieces, key)) is not None and piece.facts["status"] == "failed":
                     shards.pieces.remove(key)
         _run(plan, shards, recipe, workers, attempts, progress, engine)
-        storage.remove("state/pieces")
+        shards.pieces.remove("")
         return Counter(row["status"] for row in shards.rows())
 
 

@@ -159,7 +159,8 @@ def _listed(path: Path, column: str) -> Iterator[str]:
     """Paths in a list file, in any order."""
     for number, record in enumerate(_records(path, column), start=1):
         value: Any = record.get(column) if isinstance(record, dict) else record
-        for each in value if isinstance(value, list) else [value]:
+        for entry in value if isinstance(value, list) else [value]:
+            each = entry.get("path") if isinstance(entry, dict) else entry  # {"path": ..., "subtitles": ...}
             if each is None:
                 continue  # a conversation without a video
             if not isinstance(each, str) or not each:

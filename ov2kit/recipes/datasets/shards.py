@@ -7,6 +7,8 @@ and the pieces go after the rows, so that whatever ends a run in between, one of
 import contextlib
 import hashlib
 import json
+import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any
 from ov2kit.canvases import Canvases
 from ov2kit.errors import DataError
 from ov2kit.recipes.datasets.piece import END_OF_TAR, Piece, read_piece, unpack_canvases, write_piece
-from ov2kit.recipes.datasets.storage import Storage, open_storage
+from ov2kit.recipes.datasets.storage import Storage, is_of_one_process, open_storage
 from ov2kit.recipes.datasets.work import Recipe, sample_name
 
 
@@ -51,7 +53,11 @@ class ShardFolder:
 
     def __init__(self, folder: Path | str) -> None:
         self.storage: Storage = open_storage(folder)
-        self.pieces: Storage = open_storage(self.storage.place("state/pieces"))
+        place = self.storage.place("state/pieces")
+        if is_of_one_process(place):  # where its workers would not find them
+            name = hashlib.sha256(place.encode()).hexdigest()[:16]
+            place = str(Path(tempfile.gettempdir(), f"ov2kit-pieces-{os.getpid()}-{name}"))
+        self.pieces: Storage = open_storage(place)
 
     def shard(self, number: int) -> str:
         """Name of a shard in the storage; it is absent where none of its videos gave anything."""

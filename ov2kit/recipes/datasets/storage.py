@@ -174,6 +174,11 @@ def open_storage(root: "str | Path") -> Storage:
     return RemoteStorage(str(root)) if is_remote(str(root)) else LocalStorage(str(root))
 
 
+def is_of_one_process(url: str) -> bool:
+    """Whether what lies there is in the memory of a process, and no other one finds it."""
+    return url.startswith("memory://")
+
+
 def store_of(url: str) -> tuple[Any, str]:
     """The filesystem of a URL, and the path in it. Listings are asked for each time: other machines write there."""
     from fsspec.core import url_to_fs

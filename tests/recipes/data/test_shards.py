@@ -157,3 +157,18 @@ def test_a_damaged_sample_is_a_fault_of_its_record(bare, shards, tmp_path):
     assert {fault["name"] for fault in told} == {f"video-{n}" for n in range(9) if f"clip_{n % 4}.mp4" == row["name"]}
     assert all("the sample of clip_0.mp4 is damaged" in fault["reason"] for fault in told)
     assert Path(shard).exists()
+
+
+def test_records_may_name_videos_where_they_were_and_are_not_any_more(files, bare, tmp_path):
+    """As addresses, which are looked up and not opened; some with subtitles beside them."""
+    records = [talk(n, "video", f"file://{files.parent}/clip_{n}.mp4") for n in range(3)]
+    path = write_jsonl(tmp_path / "all.jsonl", records)
+    shards = dataset(path, tmp_path / "out")
+    records[1]["videos"] = [{"path": records[1]["videos"][0]}]
+    moved = write_jsonl(bare.parent / "moved.jsonl", [json.loads(json.dumps(each)) for each in records])
+    stored = StoredVideos(shards)
+    index = ConversationIndex(moved, stored=stored)
+    assert not index.faults
+    parts = [index.read(number).messages[0]["content"][0] for number in range(3)]
+    assert [part["stored"] for part in parts] == [0, 1, 2]
+    assert len(StoredVideos(dataset(moved, tmp_path / "again"))) == 3

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 
+import fsspec
 import pytest
 import torch
 
@@ -267,3 +268,15 @@ def test_videos_in_a_tar_file_give_the_same_samples(reference, clips, tmp_path):
     assert content(tmp_path / "out") == content(reference)
     place = f"{tmp_path}/videos.tar/"
     assert {name.removeprefix(place) for name in rows(tmp_path / "out")} == set(rows(reference))
+
+
+def test_a_target_in_memory(reference, clips):
+    memory = fsspec.filesystem("memory")
+    build(clips, "memory://tokens/out", Traced())
+    shards = {path.rpartition("/")[2]: memory.cat(path) for path in memory.find("/tokens/out/shards")}
+    assert shards == content(reference)
+    assert list(ShardFolder("memory://tokens/out").rows()) == list(rows(reference).values())
+    assert sorted(path.rpartition("/")[2] for path in memory.ls("/tokens/out", detail=False)) == [
+        "dataset.json", "shards", "state",
+    ]  # fmt: skip
+    memory.rm("/tokens", recursive=True)

@@ -134,3 +134,36 @@ def test_a_video_that_comes_short_is_not_taken_for_a_shorter_one(store, wanted):
     run(environ, f"s3://{BUCKET}/in/", "--out", f"s3://{BUCKET}/out", "--retry_failed")
     shards, rows, _ = found(client, f"{BUCKET}/out")
     assert (shards, rows) == wanted
+
+
+READ = """
+import sys
+from torch.utils.data import DataLoader
+from ov2kit.recipes.datasets.stored import StoredVideos
+
+class Tokens:
+    def __len__(self):
+        return len(numbers)
+
+    def __getitem__(self, place):
+        return stored.canvases(numbers[place]).num_tokens
+
+if __name__ == "__main__":
+    stored = StoredVideos(sys.argv[1])
+    numbers = [number for number in range(len(stored)) if not stored.failure(number)]
+    print([list(map(int, DataLoader(Tokens(), batch_size=None, num_workers=workers))) for workers in (0, 2)])
+"""
+
+
+def test_canvases_are_read_by_range_in_workers_too(store, wanted):
+    gate, environ, _ = store
+    run(environ, f"s3://{BUCKET}/in/", "--out", f"s3://{BUCKET}/out")
+    before = len(gate.requests)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, f"s3://{BUCKET}/out"], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        check=False, env={"PYTHONPATH": str(ROOT), **environ},
+    )  # fmt: skip
+    tokens = [row["tokens"] for row in wanted[1] if row["status"] == "ok"]
+    assert json.loads(done.stdout) == [tokens, tokens], done.stderr[-3000:]
+    read = [path for method, path in gate.requests[before:] if method == "GET" and path.endswith(".tar")]
+    assert len(read) == 2 * len(tokens)  # one request for each
