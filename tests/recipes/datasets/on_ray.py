@@ -20,7 +20,7 @@ def has_actor(node):
                 title = path.with_name("cmdline").read_bytes()
                 if title.startswith(b"ray::MapWorker"):
                     return True
-        except OSError:
+        except (OSError, IndexError):  # it has ended meanwhile
             continue
     return False
 

@@ -55,11 +55,11 @@ def watched():
                 try:
                     status = Path(f"/proc/{worker}/status").read_text()
                     times = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
-                except OSError:
+                    peak = re.search(r"VmHWM:\s+(\d+) kB", status)[1]
+                    seconds = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+                except (OSError, IndexError, TypeError):  # it has ended meanwhile
                     continue
-                if peak := re.search(r"VmHWM:\s+(\d+) kB", status):
-                    use.memory = max(use.memory, int(peak[1]) * 1024)
-                    use.seconds = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+                use.memory, use.seconds = max(use.memory, int(peak) * 1024), seconds
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -50,12 +50,13 @@ def below(parent):
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             table.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-        except OSError:
+        except (OSError, IndexError):  # it has ended meanwhile
             continue
     found, waiting = {}, [parent]
     while waiting:
-        found[waiting[-1]] = mine = table.get(waiting.pop(), [])
-        waiting += mine
+        process = waiting.pop()
+        found[process] = table.get(process, [])
+        waiting += found[process]
     return found
 
 
