@@ -34,6 +34,10 @@ _PEERS = ("codec-video-prep", "lmms-video-utils")
 _BECOME_PARENT_OF_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 
 
+class RunError(RuntimeError):
+    """A run failed or took too long; what it would have measured is left out."""
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -61,12 +65,13 @@ def measured(*arguments: str, timeout: float) -> dict[str, float]:
     process = subprocess.Popen([sys.executable, "-m", "ov2kit", "dataset", *arguments, "--quiet"], cwd=ROOT)
     try:
         process.wait(timeout)
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
         process.kill()
-        raise
+        process.wait()
+        raise RunError(f"the run took more than {timeout:g} s: {' '.join(arguments)}") from error
     wall = time.perf_counter() - begin
     if process.returncode:
-        raise SystemExit(f"the run failed with status {process.returncode}: {' '.join(arguments)}")
+        raise RunError(f"the run failed with status {process.returncode}: {' '.join(arguments)}")
     while time.perf_counter() - begin < wall + 60:  # servers that it started end a little later
         try:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
@@ -127,8 +132,13 @@ def main() -> None:
             for workers in args.workers:
                 out = place / f"{engine}{workers}"
                 more = ["--out", str(out), "--engine", engine, "--workers", str(workers)]
-                runs.append({"engine": engine, "workers": workers, **measured(*options, *more, timeout=args.timeout)})
-                say(f"{engine}, {workers} workers: {runs[-1]['wall_seconds']:.1f} s")
+                try:
+                    runs.append(
+                        {"engine": engine, "workers": workers, **measured(*options, *more, timeout=args.timeout)}
+                    )
+                    say(f"{engine}, {workers} workers: {runs[-1]['wall_seconds']:.1f} s")
+                except RunError as error:
+                    say(str(error))
         first = place / f"{args.engines[0]}{args.workers[0]}"
         written = sum(path.stat().st_size for path in (first / "shards").iterdir())
         moved = [*options, "--out", str(first), "--videos_per_shard", "100"]

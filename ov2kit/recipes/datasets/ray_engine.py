@@ -54,9 +54,12 @@ def run_ray(
     ]
     if not rows:
         return
-    try:
-        if not ray.is_initialized():
+    if not ray.is_initialized():
+        try:
             ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        except Exception as error:  # a plain one where a node does not come up in time
+            raise DataError(f"Ray cannot be started ({' '.join(str(error).split())[:300]})") from error
+    try:
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         ray.data.DataContext.get_current().enable_progress_bars = False
         found = ray.data.from_items(rows, override_num_blocks=min(len(rows), _TASKS)).map_batches(
