@@ -5,8 +5,8 @@
 
 Files of about two minutes are made of the clips by copying packets. Every run is the command itself, in a process of
 its own. Processor time is that of all processes which the run started; memory is the peak of the largest of them. The
-last runs put finished videos into other shards, and find nothing to do: what a video costs that need not be tokenized
-again, and what the command does. Peers (see
+last run finds nothing to do: what starting costs. What the one process that puts shards together takes for a video is
+measured by itself, over pieces of the size that came out. Peers (see
 `benchmarks.peers`) do the first few of the same files with a warm process each.
 """
 
@@ -26,6 +26,10 @@ from benchmarks._peers.environments import PeerUnavailableError, prepare
 from benchmarks._peers.looping import loop_clip
 from benchmarks._peers.process import Worker, WorkerError
 from benchmarks.run_info import commit
+from ov2kit.codec import CodecTokenizer
+from ov2kit.recipes.datasets.piece import Piece, write_piece
+from ov2kit.recipes.datasets.shards import ShardFolder
+from ov2kit.recipes.datasets.work import Recipe
 from ov2kit.recipes.evidence.machine import machine_facts
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +85,18 @@ def measured(*arguments: str, timeout: float) -> dict[str, float]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"wall_seconds": wall, "cpu_seconds": cpu, "peak_mb": after.ru_maxrss / 1024}
+
+
+def assembly_seconds(folder: Path, size: int, videos: int = 20) -> dict[str, float]:
+    """Processor seconds of putting one shard together from finished pieces of `size` bytes."""
+    shards, recipe = ShardFolder(folder), Recipe(CodecTokenizer(CANVASES))
+    digests = [f"{number:064x}" for number in range(videos)]
+    for digest in digests:
+        write_piece(shards.pieces, recipe.key(digest), Piece({"status": "ok"}, {}, os.urandom(size)))
+    begin = time.process_time()
+    items = [(digest, "") for digest in digests]
+    shards.put_together(0, items, [(digest, "", "") for digest in digests], {}, recipe)
+    return {"videos": videos, "bytes": size, "cpu_seconds": time.process_time() - begin}
 
 
 def peer_seconds(files: list[Path], timeout: float) -> dict[str, Any]:
@@ -141,12 +157,12 @@ def main() -> None:
                     say(str(error))
         first = place / f"{args.engines[0]}{args.workers[0]}"
         written = sum(path.stat().st_size for path in (first / "shards").iterdir())
-        moved = [*options, "--out", str(first), "--videos_per_shard", "100"]
-        again, nothing = (measured(*moved, timeout=args.timeout) for _ in range(2))
+        nothing = measured(*options, "--out", str(first), timeout=args.timeout)
+        assembly = assembly_seconds(place / "assembly", written // args.videos)
         peers = peer_seconds(files[: args.peer_videos], args.timeout) if args.peers else {}
     found = {
         "machine": facts, "videos": args.videos, "video_seconds": total, "bytes_read": read, "bytes_written": written,
-        "canvases": CANVASES, "runs": runs, "finished_again": again, "nothing_to_do": nothing, "peers": peers,
+        "canvases": CANVASES, "runs": runs, "nothing_to_do": nothing, "assembly": assembly, "peers": peers,
     }  # fmt: skip
     args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     say(str(args.out))

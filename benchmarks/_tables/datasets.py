@@ -43,18 +43,23 @@ def runs() -> str:
         "video-hours per core-hour",
         "largest process",
     ]
-    return table(head, rows)
+    made = table(head, rows)
+    machine = facts["machine"]
+    load = f"{machine['load'][0]:.0f}" if machine["load"] else "not known"
+    return (
+        f"{made}\n\n{videos} videos, {hours:.2g} hours; {machine['processor']}, {machine['cores']} cores, load {load}, "
+        f"{machine['date']}, commit {machine['commit']}."
+    )
 
 
 def million() -> str:
-    """What a million videos of two minutes would take, from the first run's constants."""
+    """What a million videos of two minutes would take, from the first run without its start."""
     facts = found()
     run = facts["runs"][0]
     scale = VIDEOS * SECONDS / facts["video_seconds"]
-    core_hours = run["cpu_seconds"] / 3600 * scale
+    core_hours = (run["cpu_seconds"] - facts["nothing_to_do"]["cpu_seconds"]) / 3600 * scale
     out, read = facts["bytes_written"] / facts["videos"] * VIDEOS / 1e12, facts["bytes_read"] * scale / 1e12
-    parent = facts["finished_again"]["cpu_seconds"] - facts["nothing_to_do"]["cpu_seconds"]
-    parent *= VIDEOS / facts["videos"] / 3600
+    parent = facts["assembly"]["cpu_seconds"] / facts["assembly"]["videos"] * VIDEOS / 3600
     rows = [
         ["core-hours", f"{core_hours:.0f}"],
         ["hours on 1000 cores", f"{core_hours / 1000:.1f}"],
