@@ -44,7 +44,9 @@ class FramePass:
         *,
         threads: int,
         on_losses: Callable[[StreamLosses], None],
+        decoding: "type[Decoding[Frame]] | Callable[..., Decoding[Frame]]" = Decoding,
     ) -> None:
+        self._decoding = decoding
         self._source, self._table, self._info = source, table, info
         self._wanted, self._request, self._threads = wanted, request, threads
         self._on_losses = on_losses
@@ -63,7 +65,7 @@ class FramePass:
             spare = closes.enter_context(closing(SpareThreads(maker.frame, self._threads, len(plan.jobs))))
             # To scale a whole picture is worth waking a thread for; luma at scoring size is not.
             emit = spare if self._request.rgb else maker.frame
-            decoding = Decoding(self._source, self._info.stream_index, plan, emit, on_idle=spare.add)
+            decoding = self._decoding(self._source, self._info.stream_index, plan, emit, on_idle=spare.add)
             try:
                 for frame in closes.enter_context(closing(decoding.results())):
                     seen += 1

@@ -5,18 +5,17 @@ nothing (a hidden reference, a picture an edit list hides) or be half a picture 
 from pts x time base, never from index / fps, and start at 0 with the first shown frame.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.video.headers import HeaderChanges
-from ov2kit.codec.video.source import AnyPacket, demux_packets
+from ov2kit.codec.video.source import AnyPacket
 from ov2kit.errors import check_number, deprecated
 
 TimesFrom = Literal["pts", "sorted pts", "frame rate"]
@@ -174,15 +173,17 @@ class PacketTable:
 
 
 def read_packets(
-    container: InputContainer,
+    packets: Iterable[AnyPacket],
     stream: AVStream,
     starts: Callable[[memoryview], bool],
     counter: Callable[[AnyPacket, bool], int],
     look: Callable[["AnyPacket | None", int], bool] | None = None,
 ) -> PacketTable:
-    """Demux one stream to its end. Nothing is decoded, no packet is kept.
+    """The table of all packets of a stream. Nothing is decoded, no packet is kept.
 
     Args:
+        packets: of the stream, as `demux_packets` gives them.
+        stream: what its header says.
         starts: test of a key packet's bytes, see `ov2kit.codec.video.entry_points.starts_at`.
         counter: how many pictures begin with a packet, see `ov2kit.codec.video.shown.PictureCounter`.
         look: shown each packet, with its index, until it answers True (to decode a first picture on
@@ -203,7 +204,7 @@ def read_packets(
     changes = HeaderChanges(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     headers: list[int] = []
     duration = 0
-    for packet in demux_packets(container, stream):
+    for packet in packets:
         pts, size, key = packet.pts, packet.size, packet.is_keyframe
         begins.append(counter(packet, key))
         if changes(packet, key):
@@ -223,35 +224,69 @@ def read_packets(
             duration = packet.duration or 0
     if look is not None:
         look(None, len(keys))
-    pts_seconds = _seconds(pts_ticks, base)
-    dts_seconds = _seconds(dts_ticks, base)
     is_entry = np.zeros(len(keys), dtype=bool)
     is_entry[entries] = True
-    hidden = np.array(discard, dtype=bool)
-    pictures = np.array(begins, dtype=np.int64)
-    shown = ~hidden & (pictures > 0)
-    nominal = float(duration * base) if duration else _nominal_duration(stream)
-    reorders = bool(stream.codec_context.has_b_frames)
-    seconds, order, exact, source = _timeline(pts_seconds, dts_seconds, shown, nominal, reorders)
-    if (pictures[shown] > 1).any():
-        order, exact = np.repeat(order, pictures[order]), False
-    frame_seconds = np.sort(seconds[order])
-    steps = np.diff(frame_seconds)
-    return PacketTable(
-        pts=pts_seconds,
-        seconds=seconds,
+    return packet_table(
+        _seconds(pts_ticks, base),
+        _seconds(dts_ticks, base),
         nbytes=np.array(sizes, dtype=np.int64),
         is_key=np.array(keys, dtype=bool),
         is_entry=is_entry,
         is_disposable=np.array(disposable, dtype=bool),
-        is_discard=hidden,
+        is_discard=np.array(discard, dtype=bool),
         is_corrupt=np.array(corrupt, dtype=bool),
-        begins=pictures,
+        begins=np.array(begins, dtype=np.int64),
+        headers=np.array(headers, dtype=np.int64),
+        nominal=float(duration * base) if duration else nominal_duration(stream),
+        reorders=bool(stream.codec_context.has_b_frames),
+    )
+
+
+def packet_table(
+    pts: np.ndarray,
+    dts: np.ndarray,
+    *,
+    nbytes: np.ndarray,
+    is_key: np.ndarray,
+    is_entry: np.ndarray,
+    is_disposable: np.ndarray,
+    is_discard: np.ndarray,
+    is_corrupt: np.ndarray,
+    begins: np.ndarray,
+    headers: np.ndarray,
+    nominal: float,
+    reorders: bool,
+) -> PacketTable:
+    """The table of packets, in decode order: their times repaired, and which pictures they show.
+
+    Args:
+        pts: (P,) float64 presentation time stamps in seconds, NaN where missing.
+        dts: (P,) float64 decoding time stamps in seconds, NaN where missing.
+        nbytes: see `PacketTable`, as are the next ones.
+        nominal: seconds per frame, where the stamps do not tell.
+        reorders: pictures are shown in another order than they are decoded in.
+    """
+    shown = ~is_discard & (begins > 0)
+    seconds, order, exact, source = _timeline(pts, dts, shown, nominal, reorders)
+    if (begins[shown] > 1).any():
+        order, exact = np.repeat(order, begins[order]), False
+    frame_seconds = np.sort(seconds[order])
+    steps = np.diff(frame_seconds)
+    return PacketTable(
+        pts=pts,
+        seconds=seconds,
+        nbytes=nbytes,
+        is_key=is_key,
+        is_entry=is_entry,
+        is_disposable=is_disposable,
+        is_discard=is_discard,
+        is_corrupt=is_corrupt,
+        begins=begins,
         order=order,
         exact=exact,
         times_from=source,
         frame_seconds=frame_seconds,
-        headers=np.array(headers, dtype=np.int64),
+        headers=headers,
         frame_duration=float(np.median(steps[steps > 0])) if (steps > 0).any() else nominal,
     )
 
@@ -262,7 +297,7 @@ def _seconds(ticks: list[int | None], base: Fraction) -> np.ndarray:
     return np.array([np.nan if tick is None else tick * up / down for tick in ticks], dtype=np.float64)
 
 
-def _nominal_duration(stream: AVStream) -> float:
+def nominal_duration(stream: AVStream) -> float:
     """Seconds per frame from the header, for streams that carry no duration."""
     for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
         if rate and 1 <= float(rate) <= 240:

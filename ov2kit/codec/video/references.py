@@ -48,6 +48,18 @@ class References:
         self.given = 0
         self.is_damaged = False
 
+    def move(self, wanted: np.ndarray, frames: int) -> None:
+        """Go on with frames counted from another one.
+
+        Args:
+            wanted: (F,) bool over frames as they are counted from now on.
+            frames: how many come before the first of them, as they were counted until now.
+        """
+        self._wanted = wanted
+        for name in ("_reference", "_last"):
+            kept = getattr(self, name)
+            setattr(self, name, kept and (kept[0], kept[1] - frames, kept[2]))
+
     def shown(self, index: int, frame: VideoFrame) -> DecodedFrame | None:
         """The next picture with its reference, None if it is not wanted."""
         before = self._reference

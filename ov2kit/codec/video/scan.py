@@ -1,6 +1,7 @@
 """The first look at a stream: all its packets, one picture, and what follows from them."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable, read_packets
 from ov2kit.codec.video.shown import PictureCounter
-from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, Source, choose_stream, reason
+from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, Source, choose_stream, demux_packets, reason
 from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.errors import VideoError
 
@@ -38,35 +39,70 @@ def scan(source: Source, stream_index: int | None = None) -> tuple[PacketTable, 
         stream = choose_stream(container, source.label, stream_index, source.max_source_pixels)
         context = stream.codec_context
         context.thread_type, context.thread_count, context.copy_opaque = "NONE", 1, True
-        first = _FirstPicture(context, source.label)
-        counter = PictureCounter(context.codec.canonical_name, context.extradata)
-        starts = starts_at(context.codec.canonical_name, context.extradata)
-        try:
-            table = read_packets(container, stream, starts, counter, first)
-        except OPEN_ERRORS as error:
-            if isinstance(error, VideoError):
-                raise
-            raise VideoError(f"{source.label}: reading stopped ({reason(error)})") from error
-        if len(table) == 0:
-            raise VideoError(f"{source.label}: the video stream holds no packets")
-        if first.picture is None:
-            raise VideoError(
-                f"{source.label}: no picture could be decoded from {len(table)} packet(s), {first.failed} of them "
-                f"refused ({context.name}); the file is damaged or encrypted, or its pictures have more than "
-                f"max_source_pixels={source.max_source_pixels}"
-            )
-        is_guessed = container.format.name == "avi" and bool(context.has_b_frames)  # AVI has no pts
-        needs_decode = counter.doubtful or not table.exact or is_guessed
-        if not needs_decode:
-            table = table.starting_with(marked(first.picture))
-        info = _info(container, stream, table, first.picture)
-    if needs_decode:
-        table = table.counted(count_pictures(source, info.stream_index))
+        table, info, needs_decode = first_look(
+            container, stream, demux_packets(container, stream), source.label, source.max_source_pixels
+        )
+    return corrected(table, info, source.label, count_pictures(source, info.stream_index) if needs_decode else None)
+
+
+def first_look(
+    container: InputContainer, stream: AVStream, packets: Iterable[AnyPacket], label: str, max_source_pixels: int
+) -> tuple[PacketTable, StreamInfo, bool]:
+    """What packets, time stamps and the first picture say of a stream, and whether a decode of all of it is needed.
+
+    Args:
+        container: of the stream.
+        stream: whose decoder is prepared, and has decoded nothing yet.
+        packets: all of them, as `demux_packets` gives them.
+        label: name of the input for messages.
+        max_source_pixels: of its decoder, for messages.
+
+    Raises:
+        VideoError: as `scan`.
+    """
+    context = stream.codec_context
+    first = _FirstPicture(context, label)
+    counter = PictureCounter(context.codec.canonical_name, context.extradata)
+    starts = starts_at(context.codec.canonical_name, context.extradata)
+    try:
+        table = read_packets(packets, stream, starts, counter, first)
+    except OPEN_ERRORS as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"{label}: reading stopped ({reason(error)})") from error
+    if len(table) == 0:
+        raise VideoError(f"{label}: the video stream holds no packets")
+    if first.picture is None:
+        raise VideoError(
+            f"{label}: no picture could be decoded from {len(table)} packet(s), {first.failed} of them "
+            f"refused ({context.name}); the file is damaged or encrypted, or its pictures have more than "
+            f"max_source_pixels={max_source_pixels}"
+        )
+    is_guessed = container.format.name == "avi" and bool(context.has_b_frames)  # AVI has no pts
+    needs_decode = counter.doubtful or not table.exact or is_guessed
+    if not needs_decode:
+        table = table.starting_with(marked(first.picture))
+    return table, stream_info(container, stream, table, first.picture), needs_decode
+
+
+def corrected(
+    table: PacketTable, info: StreamInfo, label: str, given: Sequence[int] | None
+) -> tuple[PacketTable, StreamInfo]:
+    """Table and info as a decode of the whole stream corrects them.
+
+    Args:
+        given: the pictures it gave, see `pictures_of`; None where none was needed.
+
+    Raises:
+        VideoError: there is no picture.
+    """
+    if given is not None:
+        table = table.counted(given)
         start = _start_seconds(table)
         delay = info.delay_seconds + start - info.start_seconds if table.times_from == "pts" else 0.0
         info = replace(info, start_seconds=start, delay_seconds=max(0.0, delay))
     if table.num_frames == 0:
-        raise VideoError(f"{source.label}: none of {len(table)} packet(s) shows a picture; the file is damaged")
+        raise VideoError(f"{label}: none of {len(table)} packet(s) shows a picture; the file is damaged")
     return table, info
 
 
@@ -91,7 +127,8 @@ class _FirstPicture:
         return self.picture is not None
 
 
-def _info(container: InputContainer, stream: AVStream, table: PacketTable, frame: Any) -> StreamInfo:
+def stream_info(container: InputContainer, stream: AVStream, table: PacketTable, frame: Any) -> StreamInfo:
+    """What the header, the packets and the first picture say of a stream."""
     orientation = Orientation.from_frame(frame)
     ratio = float(stream.sample_aspect_ratio or 0) or 1.0
     ratio = ratio if 0.1 <= ratio <= 10 else 1.0
