@@ -5,21 +5,17 @@ group, so that memory follows the budget and not the length of the video.
 Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), C(V) = (X, U, G).
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec.grouping.energy import Cost
-from ov2kit.codec.provenance.provenance import BitCostRecord, GroupRecord, Provenance
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
 from ov2kit.codec.scoring.external_maps import ExternalMapScorer, MapKind, ScoreMaps
 from ov2kit.codec.scoring.saliency_scorer import Saliency, scorer_of
-from ov2kit.codec.scoring.scorer import Motion, Scorer, describe_signal
+from ov2kit.codec.scoring.scorer import Motion, Scorer
 from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
 from ov2kit.codec.selection.candidates import Anchor, Candidates
 from ov2kit.codec.selection.packing import CanvasPacker
@@ -27,9 +23,10 @@ from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.chosen import Chosen, choose
 from ov2kit.codec.tokenizers.groups import Clip, Groups
 from ov2kit.codec.tokenizers.interface import Progress
+from ov2kit.codec.tokenizers.join import join_groups
 from ov2kit.codec.tokenizers.options import CodecOptions, Setting
 from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset, Scores, Selection
-from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds, describe
+from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
 from ov2kit.codec.tokenizers.scored import scored_groups
 from ov2kit.codec.tokenizers.threads import in_one_torch_thread
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
@@ -200,7 +197,7 @@ class CodecTokenizer(nn.Module):
         clip, opened = self._open(video, score_maps)
         steps = list(in_one_torch_thread(self._steps(clip, progress)))
         groups = steps[0][0]
-        return _canvases(clip, groups, [chosen for _, chosen in steps], add_seconds(opened, groups.seconds))
+        return join_groups(clip, groups, [chosen for _, chosen in steps], add_seconds(opened, groups.seconds))
 
     def stream(
         self, video: VideoSource | VideoStream, score_maps: ScoreMaps | None = None, *, progress: Progress | None = None
@@ -229,7 +226,7 @@ class CodecTokenizer(nn.Module):
         clip, seconds = self._open(video, score_maps)
         for number, (groups, chosen) in enumerate(in_one_torch_thread(self._steps(clip, progress))):
             before = add_seconds(seconds, groups.seconds) if number == 0 else {}
-            yield _canvases(clip, groups, [chosen], before, first_group=number)
+            yield join_groups(clip, groups, [chosen], before, first_group=number)
 
     def _open(self, video: VideoSource | VideoStream, score_maps: ScoreMaps | None) -> tuple[Clip, Mapping[str, float]]:
         clock, settings = StageClock(), self.settings
@@ -248,69 +245,3 @@ class CodecTokenizer(nn.Module):
     def options(self) -> dict[str, Any]:
         """Constructor arguments as they took effect, for provenance."""
         return self.settings.described()
-
-
-def _canvases(
-    clip: Clip, groups: Groups, chosen: Sequence[Chosen], before: Mapping[str, float], *, first_group: int = 0
-) -> Canvases:
-    """Groups one after the other; `before` are the seconds of what came before any of them."""
-    clock, numbers = StageClock(), range(first_group, first_group + len(chosen))
-    with clock("pack"):
-        images, positions, is_anchor = (
-            torch.cat([getattr(each, name) for each in chosen]) for name in ("images", "positions", "is_anchor")
-        )
-        ids = [torch.full((len(each.images),), g, dtype=torch.int32) for g, each in zip(numbers, chosen, strict=True)]
-    signals: Counter[str] = Counter()
-    for each in chosen:
-        signals[each.signal] += each.frames
-    seconds = add_seconds(before, *(each.seconds for each in chosen), clock.seconds)
-    return Canvases(
-        images=images,
-        positions=positions,
-        groups=torch.cat(ids),
-        is_anchor=is_anchor,
-        frame_times={frame: time for each in chosen for frame, time in each.frame_times.items()},
-        patch=clip.options.patch,
-        merge=clip.options.merge,
-        signal=max(signals, key=lambda name: signals[name]),
-        fps=clip.stream.fps,
-        provenance=_provenance(clip, groups, chosen, signals, seconds).to_dict(),
-    )
-
-
-def _provenance(
-    clip: Clip, groups: Groups, chosen: Sequence[Chosen], signals: Counter[str], seconds: Mapping[str, float]
-) -> Provenance:
-    exports_motion, trace = clip.stream.info.exports_motion, groups.trace
-    return describe(
-        clip.stream,
-        preset=clip.options.preset,
-        signal=describe_signal(signals, clip.options.motion, exports_motion, chosen[-1].bits_from),
-        options=clip.options.described(),
-        losses=chosen[-1].losses,
-        seconds=seconds,
-        groups=tuple(_record(each, clip.stream.packets.frame_seconds) for each in chosen),
-        bit_cost=None
-        if trace is None
-        else BitCostRecord(
-            bin_seconds=trace.bin_seconds,
-            start_seconds=trace.start_seconds,
-            stretch=trace.stretch,
-            threshold=trace.threshold,
-            energy=tuple(round(e, 1) for e in trace.energy.tolist()),
-            triggers=tuple(trace.triggers),
-            cuts=tuple(trace.cuts),
-        ),
-    )
-
-
-def _record(chosen: Chosen, seconds: np.ndarray) -> GroupRecord:
-    """A group in provenance."""
-    start, stop = chosen.plan.start, chosen.plan.stop
-    return GroupRecord(
-        frames=(start, stop),
-        seconds=(float(seconds[start]), float(seconds[stop - 1])),
-        canvases=len(chosen.images),
-        anchor=chosen.anchor,
-        candidates=chosen.frames,
-    )

@@ -10,8 +10,8 @@ from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGroup
 from ov2kit.codec.scoring.scorer import Scorer
 from ov2kit.codec.selection.candidates import choose_anchor, uniform_off_keyframes
 from ov2kit.codec.selection.plan import GroupPlan, frame_spans, packet_columns, plan_groups, share_canvases
-from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.budget import CanvasBudget
+from ov2kit.codec.tokenizers.interface import Video
 from ov2kit.codec.tokenizers.options import CodecOptions
 from ov2kit.codec.tokenizers.provenance import StageClock
 from ov2kit.codec.video.frame import Frame
@@ -29,7 +29,7 @@ class Clip:
         scorer: of blocks.
     """
 
-    stream: VideoStream
+    stream: Video
     options: CodecOptions
     budget: CanvasBudget
     scorer: Scorer

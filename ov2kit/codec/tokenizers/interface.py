@@ -1,13 +1,55 @@
 """What every visual tokenizer offers: a video or a picture in, canvases within a budget out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from ov2kit.canvases import Canvases
+from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
+from ov2kit.codec.video.packets import PacketTable
 
 #: called with the number of frames decoded so far and the number to decode
 Progress = Callable[[int, int], None]
 _Source_contra = TypeVar("_Source_contra", contravariant=True)
+
+
+class FrameIterator(Protocol):
+    """Frames in display order, and what was lost, known once all of them have been given."""
+
+    @property
+    def losses(self) -> StreamLosses | None: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def __next__(self) -> Frame: ...
+
+
+class Video(Protocol):
+    """A video as the stages take it: packets, and frames by display index. See `VideoStream`."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def info(self) -> StreamInfo: ...
+
+    @property
+    def packets(self) -> PacketTable: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    def frames(
+        self,
+        indices: Iterable[int] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        rgb: bool = True,
+        luma_size: tuple[int, int] | None = None,
+        reference: bool = False,
+        motion: bool = False,
+        quantizer: bool = False,
+        as_coded: bool = False,
+    ) -> FrameIterator: ...
 
 
 class Tokenizer(Protocol[_Source_contra]):

@@ -12,7 +12,7 @@ import torch
 
 import ov2kit
 from ov2kit.codec.provenance.provenance import Provenance, SignalRecord, SourceRecord
-from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.tokenizers.interface import Video
 from ov2kit.codec.video.frame import StreamLosses
 
 
@@ -54,7 +54,7 @@ def versions() -> dict[str, str]:
 
 
 def describe(
-    stream: VideoStream,
+    stream: Video,
     *,
     preset: str,
     signal: dict[str, Any],

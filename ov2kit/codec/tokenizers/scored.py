@@ -74,7 +74,7 @@ def scored_groups(clip: Clip, progress: Progress | None) -> tuple[Groups, Iterat
         return _after(groups, scored), _cut(scored, groups.plans, sizes)
     groups = groups_of_packets(clip, grouping)
     if not clip.scorer.needs_whole_clip:
-        return groups, _scored_in_turn(clip, groups, progress)
+        return groups, scored_in_turn(clip, groups, progress)
     parts = list(_decoded(clip, groups.plans, progress))
     frames = [frame for part in parts for frame in part.frames]
     decoded = Decoded(parts[0].plan, frames, parts[-1].losses, add_seconds(*(part.seconds for part in parts)))
@@ -82,8 +82,10 @@ def scored_groups(clip: Clip, progress: Progress | None) -> tuple[Groups, Iterat
     return _after(groups, scored), _cut(scored, [part.plan for part in parts], [len(part.frames) for part in parts])
 
 
-def _scored_in_turn(clip: Clip, groups: Groups, progress: Progress | None) -> Iterator[Scored]:
-    before: Frame | None = None
+def scored_in_turn(
+    clip: Clip, groups: Groups, progress: Progress | None, before: Frame | None = None
+) -> Iterator[Scored]:
+    """Each group scored as soon as its frames are decoded; `before` is the last frame of what came before."""
     for decoded in _decoded(clip, groups.plans, progress):
         yield _score(clip, decoded, before)
         before = decoded.frames[-1]
@@ -106,7 +108,7 @@ def _after(groups: Groups, whole: Scored) -> Groups:
 
 def _whole(clip: Clip, candidates: np.ndarray) -> GroupPlan:
     """The clip as one group."""
-    return GroupPlan(0, clip.stream.num_frames, clip.budget.canvases, candidates, int(candidates[0]))
+    return GroupPlan(0, clip.stream.packets.num_frames, clip.budget.canvases, candidates, int(candidates[0]))
 
 
 def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) -> Iterator[Decoded]:
