@@ -29,6 +29,7 @@ ROOMS = {
         "selection": {"video"},
         "provenance": {"video"},
         "tokenizers": {"video", "signals", "stream", "scoring", "grouping", "selection", "provenance"},
+        "live": {"video", "scoring", "grouping", "selection", "provenance", "tokenizers", "signals"},
         "assets": {"video", "provenance"},
         "report": {"video", "stream", "provenance"},
         "commands": {"provenance", "tokenizers", "assets", "report"},

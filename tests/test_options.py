@@ -52,7 +52,8 @@ ALSO = {
 }
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
-    "Backend", "Choice", "EventShown", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "PacketTable",
+    "Backend", "Choice", "EventShown", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "LiveGroup",
+    "PacketTable",
     "PointTrackScore", "Provenance", "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
 #: protocols, and functions of data alone, without options
@@ -127,6 +128,8 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "Canvases": one_canvas,
     "Segments": lambda: {"lengths": (2,), "cu_seqlens": torch.tensor([0, 2], dtype=torch.int32)},
     "BitCostGrouping": lambda: {"target_groups": 2},
+    "RunningGrouping": lambda: {"seconds_per_group": 8.0},
+    "TokenRate": lambda: {"tokens_per_second": 90.0, "burst_tokens": 900.0},
     "SaliencyScorer": lambda: {"saliency": MotionResidualSaliency()},
     "RandomScorer": lambda: {"saliency": RandomSaliency()},
     "ExternalMapScorer": lambda: {"score_maps": {}},

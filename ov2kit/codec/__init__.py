@@ -3,6 +3,10 @@
 from ov2kit.codec.assets.loading import load_assets
 from ov2kit.codec.assets.saving import save_assets
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
+from ov2kit.codec.live.group import LiveGroup
+from ov2kit.codec.live.grouping import RunningGrouping
+from ov2kit.codec.live.rate import TokenRate
+from ov2kit.codec.live.tokenizer import LiveTokenizer
 from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.codec.scoring.block_scorer import BlockScorer as BlockScorer  # deprecated, so not in __all__
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
@@ -37,15 +41,19 @@ __all__ = [
     "Frame",
     "FrameTokenizer",
     "ImageTokenizer",
+    "LiveGroup",
+    "LiveTokenizer",
     "MotionResidualSaliency",
     "PacketTable",
     "Provenance",
     "RandomSaliency",
     "RandomScorer",
     "ReadinessGrouping",
+    "RunningGrouping",
     "SaliencyBlockSelector",
     "SaliencyScorer",
     "Scorer",
+    "TokenRate",
     "Tokenizer",
     "TopKBlockSelector",
     "VideoStream",

@@ -7,6 +7,7 @@ Frames are known by their index in display order; times come from the time stamp
 import os
 import weakref
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ov2kit.codec.signals.bit_cost import BitCostMap
 from ov2kit.codec.signals.macroblock_inputs import macroblock_luma_size
+from ov2kit.codec.video.decode import Decoding
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.frame_loop import FrameLoop, FramePass
 from ov2kit.codec.video.frame_request import FrameRequest
@@ -167,8 +169,9 @@ class VideoStream:
         """
         request = FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded, picture)
         one_pass = FramePass(
-            self._source, self._packets, self._info, self._wanted(indices), request,
+            self._source.label, self._packets, self._info, self._wanted(indices), request,
             threads=self._threads, on_losses=self._keep_losses,
+            decoding=partial(Decoding, self._source, self._info.stream_index),
         )  # fmt: skip
         loop = FrameLoop(one_pass)
         self._loops.add(loop)

@@ -49,6 +49,7 @@ class Video(Protocol):
         motion: bool = False,
         quantizer: bool = False,
         as_coded: bool = False,
+        picture: bool = False,
     ) -> FrameIterator: ...
 
 

@@ -111,11 +111,17 @@ def _whole(clip: Clip, candidates: np.ndarray) -> GroupPlan:
     return GroupPlan(0, clip.stream.packets.num_frames, clip.budget.canvases, candidates, int(candidates[0]))
 
 
-def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) -> Iterator[Decoded]:
-    """Each group as soon as its last candidate is decoded; one that is lost to damage is left out."""
+def frame_request(clip: Clip, plans: Sequence[GroupPlan]) -> FrameRequest:
+    """What the frames of these groups must carry to be scored and shown."""
     request = _with_pictures(clip, clip.scorer.request(clip.stream.info, clip.size, clip.grid), plans)
     if clip.options.anchor == "sharpest" and request.luma_size is None:
         request = replace(request, luma_size=luma_size(clip.size, clip.grid))
+    return request
+
+
+def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) -> Iterator[Decoded]:
+    """Each group as soon as its last candidate is decoded; one that is lost to damage is left out."""
+    request = frame_request(clip, plans)
     indices = np.concatenate([plan.candidates for plan in plans])
     frames = clip.stream.frames(indices.tolist(), **asdict(request))
     todo = iter(plans)

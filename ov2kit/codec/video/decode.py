@@ -60,7 +60,6 @@ class Decoding(Generic[T]):
         stream_index: int,
         plan: DecodePlan,
         emit: Callable[[DecodedFrame], "Future[T] | T"],
-        *,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._source, self._stream_index, self._plan = source, stream_index, plan
@@ -120,7 +119,7 @@ class Decoding(Generic[T]):
         if item is _DAMAGED:
             if self._again is None:
                 container, stream = self._open(opened)
-                prepare_decoder(stream.codec_context, self._plan, frame_threads=1)
+                prepare_decoder(stream.codec_context, motion=self._plan.motion, quantizers=self._plan.quantizers)
                 packets = demux_packets(container, stream)
                 self._again = FromStart(packets, stream.codec_context, self._plan, self._emit, self.losses)
             for index, result in self._again.job(job.plan):
@@ -142,7 +141,8 @@ class Decoding(Generic[T]):
 
     def _work(self, decoder: VideoCodecContext) -> None:
         """A thread that decodes one job after the other."""
-        prepare_decoder(decoder, self._plan, frame_threads=self._plan.frame_threads)
+        plan = self._plan
+        prepare_decoder(decoder, motion=plan.motion, quantizers=plan.quantizers, frame_threads=plan.frame_threads)
         known = -1  # the last packet whose headers this decoder was given
         while not self._room.stopped:
             try:
@@ -188,10 +188,10 @@ class _Job:
         self.results: queue.Queue[Any] = queue.Queue(ahead)
 
 
-def prepare_decoder(context: VideoCodecContext, plan: DecodePlan, *, frame_threads: int) -> None:
+def prepare_decoder(context: VideoCodecContext, *, motion: bool, quantizers: bool, frame_threads: int = 1) -> None:
     """Options that count only before the first decode: vectors, quantizers, threads, packet identity."""
-    options = {"flags2": "+export_mvs"} if plan.motion else {}
-    if plan.quantizers:
+    options = {"flags2": "+export_mvs"} if motion else {}
+    if quantizers:
         options["export_side_data"] = "venc_params"
     context.options = {**context.options, **options}
     context.thread_type = "NONE" if frame_threads == 1 else "FRAME"

@@ -2,41 +2,55 @@
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from ov2kit.codec.video.decode import Decoding
-from ov2kit.codec.video.decode_plan import plan_decode
+from ov2kit.codec.video.decode_plan import DecodePlan, plan_decode
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
 from ov2kit.codec.video.frame_maker import FrameMaker
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.losses import DecodeLosses
 from ov2kit.codec.video.packets import PacketTable
-from ov2kit.codec.video.source import OPEN_ERRORS, Source, reason
+from ov2kit.codec.video.references import DecodedFrame
+from ov2kit.codec.video.source import OPEN_ERRORS, reason
 from ov2kit.codec.video.spare_threads import SpareThreads
 from ov2kit.errors import DamagedVideoWarning, VideoError
 
 _MAX_FAILED_SHARE = 0.5
 
 
+Emit: TypeAlias = "Callable[[DecodedFrame], Future[Frame] | Frame]"
+
+
+class FrameDecoding(Protocol):
+    """One run of a plan, such as `ov2kit.codec.video.decode.Decoding`."""
+
+    losses: DecodeLosses
+
+    def results(self) -> Generator[Frame, None, None]: ...
+
+
 class FramePass:
     """Plan, decode, account.
 
     Args:
-        source: where the packets come from.
+        label: name of the input for messages.
         table: of the stream.
         info: of the stream.
         wanted: (F,) bool over frames.
         request: what the frames carry.
         threads: decoders at work at the same time.
         on_losses: called with the losses once all frames have been given.
+        decoding: of a plan: what to make of each picture, and what to call once a thread has no job left, are given.
     """
 
     def __init__(
         self,
-        source: Source,
+        label: str,
         table: PacketTable,
         info: StreamInfo,
         wanted: np.ndarray,
@@ -44,10 +58,10 @@ class FramePass:
         *,
         threads: int,
         on_losses: Callable[[StreamLosses], None],
-        decoding: "type[Decoding[Frame]] | Callable[..., Decoding[Frame]]" = Decoding,
+        decoding: "Callable[[DecodePlan, Emit, Callable[[], None]], FrameDecoding]",
     ) -> None:
         self._decoding = decoding
-        self._source, self._table, self._info = source, table, info
+        self._label, self._table, self._info = label, table, info
         self._wanted, self._request, self._threads = wanted, request, threads
         self._on_losses = on_losses
         self.losses: StreamLosses | None = None
@@ -65,7 +79,7 @@ class FramePass:
             spare = closes.enter_context(closing(SpareThreads(maker.frame, self._threads, len(plan.jobs))))
             # To scale a whole picture is worth waking a thread for; luma at scoring size is not.
             emit = spare if self._request.rgb else maker.frame
-            decoding = self._decoding(self._source, self._info.stream_index, plan, emit, on_idle=spare.add)
+            decoding = self._decoding(plan, emit, spare.add)
             try:
                 for frame in closes.enter_context(closing(decoding.results())):
                     seen += 1
@@ -73,11 +87,11 @@ class FramePass:
             except OPEN_ERRORS as error:
                 if isinstance(error, VideoError):
                     raise
-                raise VideoError(f"{self._source.label}: reading stopped ({reason(error)})") from error
+                raise VideoError(f"{self._label}: reading stopped ({reason(error)})") from error
         self._account(decoding.losses, seen)
 
     def _account(self, lost: DecodeLosses, seen: int) -> None:
-        asked, label = int(self._wanted.sum()), self._source.label
+        asked, label = int(self._wanted.sum()), self._label
         losses = self.losses = replace(
             _losses_of_file(self._table, self._info),
             failed_packets=lost.failed_packets,

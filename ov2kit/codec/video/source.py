@@ -9,7 +9,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeAlias
 
@@ -173,14 +173,17 @@ def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPa
     DivX and Xvid pack two pictures of MPEG-4 part 2 into one packet and leave the next one empty;
     FFmpeg's filter takes them apart.
     """
-    is_mpeg4 = stream.codec_context is not None and stream.codec_context.name == "mpeg4"
-    split = BitStreamFilterContext("mpeg4_unpack_bframes", stream) if is_mpeg4 else None
+    split = packets_of_pictures(stream)
     for packet in container.demux(stream):
         flush = packet.size == 0 and packet.pts is None and packet.dts is None
-        if split is not None:
-            yield from split.filter(None if flush else packet)
-        elif not flush:
-            yield packet
+        yield from split(None if flush else packet)
+
+
+def packets_of_pictures(stream: AVStream) -> "Callable[[AnyPacket | None], Iterable[AnyPacket]]":
+    """What makes packets of one coded picture of the next packet; None, after the last, gives what is held back."""
+    if stream.codec_context is None or stream.codec_context.name != "mpeg4":
+        return lambda packet: () if packet is None else (packet,)
+    return BitStreamFilterContext("mpeg4_unpack_bframes", stream).filter
 
 
 def reason(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Canvases from a stream that has not ended."""
