@@ -223,6 +223,8 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
 ZERO = {
     "Canvases": "fps",
     "BitCostGrouping": "target_groups bin_seconds min_seconds max_seconds smooth_bins",
+    "LiveTokenizer": "delay_seconds",
+    "RunningGrouping": "delay_seconds smooth_bins threshold",
     "CodecTokenizer": "min_pixels rank_damping peak_weight smooth_bins",
     "FrameTokenizer": "min_pixels",
     "ImageTokenizer": "min_pixels",

@@ -54,6 +54,7 @@ def running_grouping(modules: Modules, tokens_per_canvas: int) -> RunningGroupin
     """The grouping of a stream; both span limits stretch until the longest group has tokens for two canvases."""
     options, live = modules.options, modules.live
     stretch = max(1.0, 2 * tokens_per_canvas / (live.tokens_per_second * options.max_seconds))
+    assert live.delay_seconds is not None
     return RunningGrouping(
         modules.seconds_per_group(tokens_per_canvas),
         delay_seconds=live.delay_seconds,

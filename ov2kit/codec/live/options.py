@@ -1,8 +1,6 @@
 """Options of `LiveTokenizer` beyond those of the tokenizer it is built on."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 from ov2kit.codec.tokenizers.options import CodecOptions
 from ov2kit.errors import OptionError, check_number
@@ -16,7 +14,7 @@ class LiveOptions:
         OptionError: a number is out of range.
     """
 
-    delay_seconds: float
+    delay_seconds: float | None
     tokens_per_second: float
     burst_tokens: float | None
     silence_seconds: float
@@ -24,9 +22,7 @@ class LiveOptions:
     half_life_seconds: float
 
     def __post_init__(self) -> None:
-        delay: Any = self.delay_seconds
-        if not (isinstance(delay, float) and delay == math.inf):
-            check_number("delay_seconds", delay, low=0)
+        check_number("delay_seconds", self.delay_seconds, low=0, optional=True)
         for name in ("tokens_per_second", "silence_seconds", "max_gap_seconds", "half_life_seconds"):
             check_number(name, getattr(self, name), above=0)
         check_number("burst_tokens", self.burst_tokens, above=0, optional=True)
@@ -34,7 +30,7 @@ class LiveOptions:
     @property
     def is_bounded(self) -> bool:
         """Whether groups come before the stream has ended."""
-        return self.delay_seconds != math.inf
+        return self.delay_seconds is not None
 
     def burst(self, group_tokens: int) -> float:
         """Tokens of the bucket; by default those of two ordinary groups, or of 16 seconds if they are more."""
@@ -50,5 +46,5 @@ def check_causal(options: CodecOptions) -> None:
     if options.grouping != "bitcost":
         raise OptionError(
             f"grouping={options.described()['grouping']!r} looks at a whole clip; a stream with a bounded delay takes "
-            "grouping='bitcost', or use delay_seconds=math.inf"
+            "grouping='bitcost', or use delay_seconds=None"
         )

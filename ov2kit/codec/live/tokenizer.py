@@ -31,7 +31,7 @@ class LiveTokenizer:
     Args:
         tokenizer: whose options, saliency and selection are used; ``grouping="bitcost"`` unless the delay is
             unbounded. Its number of canvases counts only then.
-        delay_seconds: how much of what comes after a group may be waited for. With `math.inf` the stream is
+        delay_seconds: how much of what comes after a group may be waited for. With None the stream is
             kept until it ends, and the canvases are those that `tokenizer` makes of the whole clip.
         tokens_per_second: mean rate of merged tokens, padding included; never exceeded but for the burst.
         burst_tokens: what may be saved up for busy times; by default two ordinary groups, or 16 seconds.
@@ -53,7 +53,7 @@ class LiveTokenizer:
         self,
         tokenizer: CodecTokenizer | None = None,
         *,
-        delay_seconds: float = 2.0,
+        delay_seconds: float | None = 2.0,
         tokens_per_second: float = 90.0,
         burst_tokens: float | None = None,
         silence_seconds: float = 5.0,

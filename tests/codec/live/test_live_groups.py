@@ -57,8 +57,8 @@ def test_pixels_frames_and_times_are_those_of_the_file(way):
 @pytest.mark.parametrize(
     "name",
     ["nasa_hevc10.mp4", "bbb_vp9.webm", "bbb_mpeg4.mp4", "bbb_bframes.mp4", "odd/vp8_hidden.webm",
-     "odd/vp9_hidden.webm", "odd/field_pictures.ts", "odd/field_pictures_joined.ts", "odd/picture_late.mkv", "odd/rate_changes.mp4",
-     "camera_mjpeg.avi", "pattern_av1.mkv"],
+     "odd/vp9_hidden.webm", "odd/field_pictures.ts", "odd/field_pictures_joined.ts", "odd/picture_late.mkv",
+     "odd/rate_changes.mp4", "camera_mjpeg.avi", "pattern_av1.mkv"],
 )  # fmt: skip
 def test_other_codecs_and_odd_files(name):
     path = shared_clip(name)
