@@ -45,7 +45,8 @@ class LiveTokenizer:
     Example:
         >>> live = LiveTokenizer(CodecTokenizer(max_pixels=50_000), delay_seconds=1.0)
         >>> groups = live.push(open("clip.mp4", "rb").read()) + live.finish()
-        >>> [(group.number, group.reason) for group in groups][-1][1]
+        >>> last = groups[-1]
+        >>> last.reason
         'end'
     """
 
