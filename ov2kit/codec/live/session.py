@@ -1,6 +1,6 @@
 """LiveSession: a stream from its first packet to its end, over however many containers it comes in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
@@ -21,10 +21,12 @@ class LiveSession:
 
     Args:
         modules: of the tokenizer.
+        on_leave: called with each container once its stream is no longer needed.
     """
 
-    def __init__(self, modules: Modules) -> None:
-        self._modules = modules
+    def __init__(self, modules: Modules, on_leave: Callable[[InputContainer], None] = lambda container: None) -> None:
+        self._modules, self.on_leave = modules, on_leave
+        self._container: InputContainer | None = None
         self._run: LiveRun | WholeRun | None = None
         self._stream: AVStream | None = None
         self.progress = LiveProgress()
@@ -69,7 +71,7 @@ class LiveSession:
         kind = LiveRun if self._modules.live.is_bounded else WholeRun
         begin = self.progress.seconds + (gap_seconds if self.progress.frames else 0.0)
         self._run = kind(container, stream, label, self._modules, self.progress, begin)
-        self._stream = stream
+        self._container, self._stream = container, stream
 
     def expire(self) -> Iterator[LiveGroup]:
         """Nothing came in for as long as the delay is."""
@@ -81,4 +83,10 @@ class LiveSession:
         if self._run is not None:
             yield from self._run.pause(reason)
         if reason != "silence":
-            self._run = self._stream = None
+            self.leave()
+
+    def leave(self) -> None:
+        """Forget the stretch that is open."""
+        container, self._run, self._stream, self._container = self._container, None, None, None
+        if container is not None:
+            self.on_leave(container)

@@ -1,7 +1,7 @@
 """LiveTokenizer: a stream that has not ended -> the canvases of each group as soon as it closes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from av.container import InputContainer
@@ -9,12 +9,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.live.group import LiveGroup
+from ov2kit.codec.live.inputs import LiveSource
 from ov2kit.codec.live.modules import Modules
 from ov2kit.codec.live.options import LiveOptions, check_causal
 from ov2kit.codec.live.progress import LiveProgress
 from ov2kit.codec.live.pushed_bytes import PushedBytes
 from ov2kit.codec.live.scales import causal_scorer
 from ov2kit.codec.live.session import LiveSession
+from ov2kit.codec.live.watch import LiveWatch
 from ov2kit.codec.tokenizers.codec import CodecTokenizer
 from ov2kit.codec.video.source import AnyPacket, packets_of_pictures
 from ov2kit.errors import OptionError, VideoError, check_type
@@ -80,12 +82,47 @@ class LiveTokenizer:
         """How far the stream of `push` has come."""
         return LiveProgress() if self._session is None else self._session.progress
 
-    def session(self) -> LiveSession:
-        """A stream of its own, with these options."""
+    def _new_session(self) -> LiveSession:
         tokenizer = self.tokenizer
         bounded = self.settings.is_bounded
         scorer = causal_scorer(tokenizer.scorer) if bounded else tokenizer.scorer
-        return LiveSession(Modules(tokenizer.settings, self.settings, scorer, tokenizer.selector, tokenizer.packer))
+        modules = Modules(tokenizer.settings, self.settings, scorer, tokenizer.selector, tokenizer.packer)
+        return LiveSession(modules)
+
+    def watch(
+        self,
+        source: LiveSource,
+        *,
+        reconnect: bool = True,
+        give_up_seconds: float = 30.0,
+        on_fault: Callable[[str], None] | None = None,
+    ) -> LiveWatch:
+        """Groups of a source as it comes; a stream of its own, beside the one of `push`.
+
+        Args:
+            source: an address (``rtsp://``, ``udp://``, ``tcp://``, ``http://`` and others that FFmpeg knows), the
+                path of a named pipe, of a file that may still grow, "-" for standard input, or an object with `read`.
+            reconnect: open a network address or a named pipe again when it has died; what is missing between is a gap
+                of that many seconds.
+            give_up_seconds: the stream has ended when nothing has come for so long, of the network or of a file.
+            on_fault: called with what happened to the source, in words: it ended, cannot be opened, sent nothing.
+
+        Returns:
+            An iterator. It ends with the stream, or with its `stop`; `VideoError` if not a single packet came.
+
+        Raises:
+            VideoError: the source is of no kind that can be read.
+            OptionError: an option is of a wrong type or out of range.
+
+        Example:
+            >>> with LiveTokenizer(delay_seconds=0.5).watch("clip.mp4", give_up_seconds=0.1) as groups:
+            ...     print(sum(len(group.canvases) for group in groups) > 0)
+            True
+        """
+        return LiveWatch(
+            self._new_session(), self.settings, source, reconnect=reconnect, give_up_seconds=give_up_seconds,
+            max_source_pixels=self.tokenizer.settings.max_source_pixels, on_fault=on_fault,
+        )  # fmt: skip
 
     def push(self, data: "bytes | Packet[Any]") -> list[LiveGroup]:
         """The next part of the stream.
@@ -166,7 +203,7 @@ class LiveTokenizer:
         for packet in packets:
             arrived = time.monotonic()
             if self._session is None:
-                self._session = self.session()
+                self._session = self._new_session()
             if self._bytes is not None:
                 container, stream, label = self._bytes.container, self._bytes.stream, self._bytes.label
             else:
