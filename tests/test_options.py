@@ -52,7 +52,7 @@ ALSO = {
 }
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
-    "Backend", "Choice", "EventShown", "Frame", "GroupTrace", "HotaCounts", "JumpScoreRow", "LiveGroup",
+    "Backend", "Choice", "EventShown", "Frame", "Gated", "GroupTrace", "HotaCounts", "JumpScoreRow", "LiveGroup",
     "PacketTable",
     "PointTrackScore", "Provenance", "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
@@ -224,6 +224,7 @@ ZERO = {
     "Canvases": "fps",
     "BitCostGrouping": "target_groups bin_seconds min_seconds max_seconds smooth_bins",
     "LiveTokenizer": "delay_seconds",
+    "BitCostGate": "quantile cooldown_seconds",
     "RunningGrouping": "delay_seconds smooth_bins threshold",
     "CodecTokenizer": "min_pixels rank_damping peak_weight smooth_bins",
     "FrameTokenizer": "min_pixels",

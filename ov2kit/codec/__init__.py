@@ -3,6 +3,7 @@
 from ov2kit.codec.assets.loading import load_assets
 from ov2kit.codec.assets.saving import save_assets
 from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGrouping, ReadinessGrouping
+from ov2kit.codec.live.gate import BitCostGate, Gated
 from ov2kit.codec.live.group import LiveGroup
 from ov2kit.codec.live.grouping import RunningGrouping
 from ov2kit.codec.live.rate import TokenRate
@@ -29,6 +30,7 @@ from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.packets import PacketTable
 
 __all__ = [
+    "BitCostGate",
     "BitCostGrouping",
     "BitCostMap",
     "ByteShareSaliency",
@@ -40,6 +42,7 @@ __all__ = [
     "FixedGrouping",
     "Frame",
     "FrameTokenizer",
+    "Gated",
     "ImageTokenizer",
     "LiveGroup",
     "LiveTokenizer",
