@@ -100,7 +100,7 @@ def answer(
         **visual_inputs(batch, visibility),
         max_new_tokens=max_new_tokens,
         pad_token_id=processor.pad_id,
-        eos_token_id=_stops(model, tokenizer),
+        eos_token_id=stop_tokens(model, tokenizer),
         streamer=streamer,
         **({"do_sample": False} | options),
     )
@@ -153,7 +153,7 @@ def answerer(
     return ask
 
 
-def _stops(model: "LlavaOneVision2", tokenizer: Any) -> list[int]:
+def stop_tokens(model: "LlavaOneVision2", tokenizer: Any) -> list[int]:
     """Tokens that end an answer: the end of a turn, and what the model's own generation config says."""
     said = cast(Any, model.language_model).generation_config.eos_token_id
     known = said if isinstance(said, list) else [said]

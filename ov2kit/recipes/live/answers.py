@@ -1,0 +1,161 @@
+"""LiveAnswers: one question, answered again and again while the context rolls on."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from ov2kit.errors import check_choice, check_flag, check_number
+from ov2kit.recipes.generate import stop_tokens
+from ov2kit.recipes.live.context import KeptGroup
+from ov2kit.recipes.prompt.layout import Visibility
+from ov2kit.recipes.prompt.sample import Sample, collate
+from ov2kit.recipes.prompt.visual_inputs import visual_inputs
+
+if TYPE_CHECKING:
+    from ov2kit.recipes.model.model import LlavaOneVision2
+    from ov2kit.recipes.prompt.processor import Processor
+
+
+@dataclass(frozen=True)
+class LiveAnswer:
+    """One answer.
+
+    Args:
+        text: without special tokens.
+        prompt_tokens: length of the prompt.
+        reused_tokens: of them were in the key-value cache.
+        encoded_groups: that had to be encoded; the others had been before.
+        seconds: it took on the clock.
+    """
+
+    text: str
+    prompt_tokens: int
+    reused_tokens: int
+    encoded_groups: int
+    seconds: float
+
+
+def why_no_reuse(model: "LlavaOneVision2") -> str | None:
+    """Why keys and values of one prompt cannot be used for the next; None where they can.
+
+    A prompt that begins as the last one needs its keys and values up to there. Full attention has them. Sliding
+    windows have forgotten some, and states of recurrent layers cannot be taken back.
+    """
+    language_model = cast(Any, model.language_model)
+    if getattr(language_model, "_is_stateful", False):
+        return "its layers keep a state that cannot be taken back"
+    config = language_model.config.get_text_config()
+    kinds = sorted(set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"})
+    if kinds:
+        return f"it has layers of {', '.join(kinds)}"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return f"its attention sees {config.sliding_window} tokens"
+    return None
+
+
+class LiveAnswers:
+    """Answer a question about the groups of a context.
+
+    Each group is encoded once. Where the language model allows it, keys and values of the part of the prompt that is as
+    it was are used again: all but the question while groups are only added, nothing beyond the system text once one has
+    left, because what comes after it saw it. The answers are those to a fresh prompt of the same groups.
+
+    Args:
+        model: in eval mode.
+        processor: of the model.
+        question: what to ask.
+        max_new_tokens: most tokens of an answer.
+        visibility: which canvases see each other; the one the model was trained with. Never beyond a group.
+        reuse: use keys and values again where the model allows it.
+
+    Raises:
+        OptionError: an option is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        model: "LlavaOneVision2",
+        processor: "Processor",
+        question: str,
+        *,
+        max_new_tokens: int = 128,
+        visibility: Visibility = "group",
+        reuse: bool = True,
+    ) -> None:
+        check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
+        check_choice("visibility", visibility, ("group", "window", "canvas", "full"))
+        self.model, self.processor, self.question = model, processor, question
+        self.max_new_tokens, self.visibility = max_new_tokens, visibility
+        self.reuse = check_flag("reuse", reuse) and why_no_reuse(model) is None
+        self._tokens: dict[int, Tensor] = {}  # visual tokens by the number of the group
+        self._cache: Any = None
+        self._cached = torch.zeros(2, 0, dtype=torch.int64)  # of each position: its id, and the group of a pad
+
+    def sample(self, groups: Iterable[KeptGroup]) -> Sample:
+        """The prompt about these groups: their canvases in order, each under its times, then the question."""
+        shown = [{"type": "video", "video": group.canvases, "source": "codec"} for group in groups]
+        content = [*shown, {"type": "text", "text": self.question}]
+        return self.processor([{"role": "user", "content": content}], generate=True)
+
+    @torch.no_grad()
+    def __call__(self, groups: Iterable[KeptGroup]) -> LiveAnswer:
+        """The answer about these groups, the oldest first.
+
+        Raises:
+            DataError: a group has no canvas, or canvases of another patch size than the model's.
+        """
+        begin, groups, model = time.monotonic(), list(groups), self.model
+        sample = self.sample(groups)
+        encoded = self._encode(groups)
+        ids = sample.input_ids.to(model.device)[None]
+        tokens = torch.cat([self._tokens[group.number] for group in groups]) if groups else None
+        embeds = model.embed(ids, tokens)
+        key = self._key(ids[0].cpu(), groups)
+        reused = self._prepare(key)
+        language_model = cast(Any, model.language_model)
+        found = language_model.generate(
+            input_ids=ids, inputs_embeds=embeds, attention_mask=torch.ones_like(ids), past_key_values=self._cache,
+            max_new_tokens=self.max_new_tokens, do_sample=False, pad_token_id=self.processor.pad_id,
+            eos_token_id=stop_tokens(model, self.processor.tokenizer),
+        )  # fmt: skip
+        self._cached = key
+        text = self.processor.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        return LiveAnswer(text, ids.shape[1], reused, encoded, time.monotonic() - begin)
+
+    def _encode(self, groups: list[KeptGroup]) -> int:
+        """Visual tokens of groups that are new; those of groups that left are forgotten."""
+        kept = {group.number for group in groups}
+        self._tokens = {number: tokens for number, tokens in self._tokens.items() if number in kept}
+        new = [group for group in groups if group.number not in self._tokens]
+        for group in new:
+            batch = collate([self.sample([group])], self.processor.pad_id).to(self.model.device)
+            self._tokens[group.number] = self.model.visual_tokens(**visual_inputs(batch, self.visibility))
+        return len(new)
+
+    def _key(self, ids: Tensor, groups: list[KeptGroup]) -> Tensor:
+        """(2, S) id and number of the group of each pad, 0 for text: what has to agree for keys and values to."""
+        pads = ids == self.model.image_token_id
+        numbers = [torch.full((len(self._tokens[group.number]),), group.number + 1) for group in groups]
+        owner = torch.zeros_like(ids)
+        if numbers:
+            owner[pads] = torch.cat(numbers)
+        return torch.stack([ids, owner])
+
+    def _prepare(self, key: Tensor) -> int:
+        """Cut the cache to what this prompt has in common with the last; how many tokens that is."""
+        if not self.reuse:
+            return 0
+        from transformers import DynamicCache
+
+        length = min(key.shape[1] - 1, self._cached.shape[1])
+        same = (key[:, :length] == self._cached[:, :length]).all(0)
+        common = length if bool(same.all()) else int(same.long().argmin())
+        if self._cache is None or common == 0:
+            self._cache = DynamicCache(config=cast(Any, self.model.language_model).config)
+            return 0
+        self._cache.crop(common - self._cache.get_seq_length())
+        return common
