@@ -27,6 +27,7 @@ COMMANDS = {
     "test": ("ov2kit.recipes.commands.test", "the same on the test data"),
     "predict": ("ov2kit.recipes.commands.predict", "answers as JSON lines"),
     "generate": ("ov2kit.recipes.commands.generate", "a question about a video -> an answer"),
+    "watch": ("ov2kit.recipes.commands.watch", "a stream that has not ended -> answers as it goes on"),
     "convert": ("ov2kit.recipes.commands.convert", "checkpoints from one format into another"),
     "evaluate": ("ov2kit.recipes.commands.evaluate", "a model and a folder of questions -> scores"),
     "compare": ("ov2kit.recipes.commands.compare", "two prediction files -> a paired test"),

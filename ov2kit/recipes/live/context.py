@@ -36,10 +36,10 @@ class KeptGroup:
 class RollingContext:
     """Keep the last groups; the oldest leave as a whole.
 
-    Frames of a group count from its own first frame: attention of the encoder does not go beyond a group and
-    looks at differences of positions alone, so a group is encoded once and stays what it is when others
-    leave, and angles stay small after weeks. When it was is said by the times in the prompt, which
-    are those of the stream.
+    Frames of a group count from its own first frame: attention of the encoder does not go beyond a group, so a
+    group is encoded once and stays what it is when others leave, and after weeks positions are still such as the model
+    was trained with. When it was is said by the times in the prompt, which are those of the stream. An encoder with
+    exact rotations gives the same wherever counting begins; the pairing of released weights does not quite.
 
     Args:
         keep_seconds: groups that ended longer ago leave; None for no limit.

@@ -54,18 +54,27 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 def tcp_server(*turns: Callable[[socket.socket], None]) -> Iterator[str]:
     """An address; what is done with the first, second, ... connection to it. Later ones are refused."""
     server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(5)
+    server.settimeout(0.1)
+    left = threading.Event()
+
+    def accepted() -> socket.socket:
+        while not left.is_set():
+            with contextlib.suppress(TimeoutError):
+                return server.accept()[0]
+        raise ConnectionAbortedError
 
     def work() -> None:
-        for turn in turns:
-            peer, _ = server.accept()
-            with peer, contextlib.suppress(OSError):
-                turn(peer)
-        server.close()
+        with server:
+            for turn in turns:
+                with accepted() as peer, contextlib.suppress(OSError):
+                    peer.settimeout(30)
+                    turn(peer)
 
     with running(work):
-        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        server.close()
+        try:
+            yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            left.set()
 
 
 @contextlib.contextmanager

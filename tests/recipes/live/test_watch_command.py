@@ -1,0 +1,194 @@
+"""`ov2kit watch`: answers as they come, in a terminal and on a page."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import torch
+
+from ov2kit.cli import run
+from ov2kit.codec import BitCostGate, CodecTokenizer, LiveTokenizer
+from ov2kit.errors import OutputError
+from ov2kit.recipes import Processor
+from ov2kit.recipes.architecture.sizes import release_config
+from ov2kit.recipes.generate import answer, load
+from ov2kit.recipes.live.answers import LiveAnswers
+from ov2kit.recipes.live.context import RollingContext
+from ov2kit.recipes.live.page import LivePage
+from ov2kit.recipes.live.watching import watch
+from ov2kit.recipes.model.build import build
+from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer
+from tests.codec.live.senders import paced, tcp_server
+from tests.codec.live.streams import packets_of, pushed, ts_clip
+from tests.paths import ROOT
+
+SMALL = ("--codec.max_pixels", "10000", "--live.tokens_per_second", "20")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    tokenizer = small_tokenizer()
+    torch.manual_seed(3)
+    model = build(release_config("tiny", tokenizer=tokenizer, text={"tie_word_embeddings": False}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    model.save_pretrained(folder, tokenizer)
+    Processor(tokenizer, codec=CodecTokenizer(max_pixels=10_000)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.ts"
+    path.write_bytes(ts_clip(frames=400))
+    return path
+
+
+def watched_clip(answers=None):
+    live = LiveTokenizer(CodecTokenizer(max_pixels=10_000), tokens_per_second=20)
+    groups = pushed(live, packets_of(ts_clip(frames=400)))
+    return list(watch(groups, RollingContext(keep_seconds=8.0), BitCostGate(quantile=0.5, warmup_groups=2), answers))
+
+
+def test_answers_are_those_to_the_context_of_their_time(directory, clip, capsys):
+    arguments = ["watch", str(clip), "--model", str(directory), "--prompt", "What now?", "--json", *SMALL]
+    arguments += ["--give_up_seconds", "0.1", "--max_new_tokens", "6", "--keep_seconds", "8", "--device", "cpu"]
+    assert run([*arguments, "--gate.quantile", "0.5", "--gate.warmup_groups", "2"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.split("\n") if line]
+    assert len(lines) > 4
+    model, processor = load(directory, device="cpu")
+    fresh = LiveAnswers(model, processor, "What now?", max_new_tokens=6, reuse=False)
+    context = RollingContext(keep_seconds=8.0)
+    live = LiveTokenizer(CodecTokenizer(max_pixels=10_000), tokens_per_second=20)
+    groups = pushed(live, packets_of(ts_clip(frames=400)))
+    assert len(groups) == len(lines)
+    for group, line in zip(groups, lines, strict=True):
+        context.add(group)
+        assert line["start_seconds"] == pytest.approx(group.start_seconds, abs=1e-3)
+        assert line["kept_groups"] == len(context)
+        assert (line["answer"] is not None) == (line["gate"] in ("event", "heartbeat"))
+        if line["answer"] is not None:
+            assert line["answer"] == answer(model, processor, [fresh.sample(context)], max_new_tokens=6)[0]
+    assert {line["gate"] for line in lines} >= {"event", "quiet"}
+    assert any(line["reused_tokens"] for line in lines)
+
+
+def test_without_a_model_groups_are_shown(clip, capsys):
+    assert run(["watch", str(clip), "--give_up_seconds", "0.1", *SMALL]) == 0
+    out = capsys.readouterr()
+    assert re.match(r"\[0\.00 to \d+\.\d\d s\] \d+ canvases, \w+, event, latency \d+\.\d\d s", out.out)
+    assert "clip.ts: the stream ended" in out.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothere.ts"], "nothere.ts: No such file or directory"),
+        (["x", "--model", "m"], "--model and --prompt go together"),
+        (["ftp://x/y"], "unknown scheme 'ftp'"),
+        (["x", "--gate.quantile", "2"], "quantile must be from 0 to 1, got 2"),
+        (["x", "--keep_seconds", "null"], "a stream has no end: give keep_seconds, keep_tokens or both"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys):
+    assert run(["watch", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().split("\n")
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_ctrl_c_ends_it_at_once_with_what_was_seen():
+    data = ts_clip(frames=400)
+    half = len(data) // 2 // 188 * 188
+    done = threading.Event()
+
+    def hangs(peer):
+        paced(data[:half], 0.5, peer.sendall)
+        done.wait(30)
+
+    with tcp_server(hangs) as address:
+        command = [sys.executable, "-m", "ov2kit", "watch", address, "--json", *SMALL, "--live.silence_seconds", "60"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        first = process.stdout.readline()
+        assert json.loads(first)["reason"] == "quota"
+        time.sleep(0.5)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        done.set()
+    assert process.returncode == 130
+    assert time.monotonic() - begin < 8
+    assert json.loads(out.strip().split("\n")[-1])["reason"] == "end"
+
+
+def get(url, host=None):
+    request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return answer.read()
+
+
+def test_the_page_gives_each_group_once_and_only_here():
+    page = LivePage("a <b>camera</b>")
+    try:
+        watched = watched_clip()
+        for each in watched[:3]:
+            page.add(each)
+        state = json.loads(get(page.url + "groups.json"))
+        assert [group["group"] for group in state["groups"]] == [0, 1, 2]
+        assert state["groups"][1]["latency_seconds"] == round(watched[1].group.latency_seconds, 3)
+        assert all(len(group["pictures"]) == min(8, group["canvases"]) for group in state["groups"])
+        page.add(watched[3])
+        assert [group["group"] for group in json.loads(get(page.url + "groups.json?after=2"))["groups"]] == [3]
+        page.end()
+        assert json.loads(get(page.url + "groups.json?after=3"))["ended"] is True
+        for target, host in (("groups.json", "evil.example:80"), ("nothing", None)):
+            with pytest.raises(urllib.error.HTTPError):
+                get(page.url + target, host)
+        port = int(page.url.rsplit(":", 1)[1].strip("/"))
+        with pytest.raises(OutputError, match=f"127.0.0.1:{port}: the page cannot be served there"):
+            LivePage("x", port=port)
+    finally:
+        page.close()
+    with pytest.raises(urllib.error.URLError):
+        get(page.url)
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium (chromium, chromium-browser, google-chrome) on the path")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_in_a_browser(tmp_path, width):
+    page = LivePage("a <b>camera</b>")
+    try:
+        watched = watched_clip()
+        for each in watched:
+            page.add(each)
+        page.end()
+        quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--window-size={width},900"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom", page.url]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    finally:
+        page.close()
+    assert "a &lt;b&gt;camera&lt;/b&gt;" in dom  # as text
+    shown = re.findall(r'<article(?: class="(\w*)")? data-group="(\d+)">', dom)
+    assert [int(number) for _, number in shown] == list(range(len(watched)))[::-1]  # the newest first
+    assert [name == "open" for name, _ in shown] == [each.gated.is_open for each in watched][::-1]
+    for each in watched:
+        assert f"latency {each.group.latency_seconds:.2f} s" in dom
+    assert dom.count('<img src="data:image/') == sum(min(8, len(each.group.canvases)) for each in watched)
+    assert "the stream has ended" in dom
