@@ -26,7 +26,7 @@ from torch import nn
 
 import ov2kit
 from ov2kit import Canvases, Segments
-from ov2kit.codec import MotionResidualSaliency, RandomSaliency, save_assets
+from ov2kit.codec import EventSaliency, MotionResidualSaliency, RandomSaliency, save_assets
 from ov2kit.errors import Ov2kitError
 from ov2kit.positional.pairing import mark
 from ov2kit.recipes import VisualLayout, build, small_tokenizer
@@ -131,6 +131,7 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "RunningGrouping": lambda: {"seconds_per_group": 8.0},
     "TokenRate": lambda: {"tokens_per_second": 90.0, "burst_tokens": 900.0},
     "SaliencyScorer": lambda: {"saliency": MotionResidualSaliency()},
+    "EventScorer": lambda: {"saliency": EventSaliency()},
     "RandomScorer": lambda: {"saliency": RandomSaliency()},
     "ExternalMapScorer": lambda: {"score_maps": {}},
     "FixedGrouping": lambda: {"groups": 2},
@@ -273,6 +274,7 @@ ZERO = {
     "Crop": "left top",
     "TrackingScene": "pace travel hops pillars drift noise texture",
     "event_shown": "start",
+    "EventSaliency": "tolerance habit lasting echo",
     "EventScene": "noise contrast camouflage",
     "cosine_with_warmup": "warmup_share min_lr",
 }

@@ -12,6 +12,8 @@ from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.codec.scoring.block_scorer import BlockScorer as BlockScorer  # deprecated, so not in __all__
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
+from ov2kit.codec.scoring.event_saliency import EventSaliency
+from ov2kit.codec.scoring.event_scorer import EventScorer
 from ov2kit.codec.scoring.external_maps import ExternalMapScorer
 from ov2kit.codec.scoring.random_saliency import RandomSaliency, RandomScorer
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
@@ -38,6 +40,8 @@ __all__ = [
     "CodecTokenizer",
     "ContainerGrouping",
     "EstimatedBitsScorer",
+    "EventSaliency",
+    "EventScorer",
     "ExternalMapScorer",
     "FixedGrouping",
     "Frame",

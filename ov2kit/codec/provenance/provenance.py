@@ -148,7 +148,7 @@ class Provenance(Record):
     """How canvases of one clip were made.
 
     Args:
-        preset: "paper" or "release"; "frames", "image" or "external" without one.
+        preset: "paper", "release" or "event"; "frames", "image" or "external" without one.
         signal: what blocks were scored by.
         codec: FFmpeg's name of the codec.
         source: the video or picture.

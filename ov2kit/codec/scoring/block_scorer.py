@@ -6,6 +6,7 @@ from typing import get_args
 from torch import Tensor, nn
 
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
+from ov2kit.codec.scoring.event_scorer import EventScorer
 from ov2kit.codec.scoring.external_maps import ExternalMapScorer, MapKind, ScoreMaps
 from ov2kit.codec.scoring.random_saliency import RandomScorer
 from ov2kit.codec.scoring.saliency_scorer import Saliency, scorer_of
@@ -55,5 +56,7 @@ class BlockScorer(nn.Module):
         signals = collect_signals(frames, orientation, before)
         if isinstance(self.scorer, RandomScorer):
             return self.scorer.saliency(signals.luma, grid, signals.valid), "random"
+        if isinstance(self.scorer, EventScorer):
+            return self.scorer.saliency(signals.luma, grid, None if before is None else before.luma), "luma, events"
         found = self.scorer.of_signals(signals, grid)
         return found.values, found.signal

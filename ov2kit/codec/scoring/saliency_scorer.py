@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
+from ov2kit.codec.scoring.event_saliency import EventSaliency
+from ov2kit.codec.scoring.event_scorer import EventScorer
 from ov2kit.codec.scoring.random_saliency import RandomSaliency, RandomScorer
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.scorer import BlockScores, Motion, luma_size
@@ -19,7 +21,7 @@ from ov2kit.codec.video.frame import Frame, StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.errors import check_choice, check_type
 
-Saliency = MotionResidualSaliency | ByteShareSaliency | RandomSaliency
+Saliency = MotionResidualSaliency | ByteShareSaliency | EventSaliency | RandomSaliency
 
 
 class _Saliency(Protocol):
@@ -87,8 +89,10 @@ class SaliencyScorer(nn.Module):
         return BlockScores(self.saliency.of_signals(signals, motion, grid), signal)
 
 
-def scorer_of(saliency: Saliency, motion: Motion) -> SaliencyScorer | RandomScorer:
+def scorer_of(saliency: Saliency, motion: Motion) -> SaliencyScorer | EventScorer | RandomScorer:
     """The scorer of any saliency module."""
+    if isinstance(saliency, EventSaliency):
+        return EventScorer(saliency)
     if isinstance(saliency, RandomSaliency):
         return RandomScorer(saliency)
     return SaliencyScorer(saliency, motion)

@@ -39,7 +39,7 @@ class CodecTokenizer(nn.Module):
     Args:
         budget_canvases: most canvases; 32 when no budget is given.
         budget_tokens: most merged tokens instead; the canvas shrinks so that the budget is used.
-        preset: ``"paper"`` or ``"release"``; decides whatever option below is None.
+        preset: ``"paper"``, ``"release"`` or ``"event"``; decides whatever option below is None.
         grouping: "bitcost", "readiness", "fixed", "container", or a module with their interface.
         selection: "stratified" (damped, by quantiles of time) or "topk".
         candidates: which frames are decoded: "bitcost", "uniform" or "all" (slow, and the whole
@@ -57,9 +57,10 @@ class CodecTokenizer(nn.Module):
             (FFmpeg's motion search where the stream gives no vectors) or "none" (luma only).
         scores: "saliency" (motion and residual) or "bit-cost" (the bits of each macroblock, estimated
             by `BitCostMap`).
-        saliency: module that scores blocks: a `MotionResidualSaliency`, a `ByteShareSaliency`, or a
-            `RandomSaliency`, which chooses blocks at random, to compare with; by default the one of
-            the preset. Passing one implies ``scores="saliency"``.
+        saliency: module that scores blocks: a `MotionResidualSaliency`, a `ByteShareSaliency`, an
+            `EventSaliency` (which uses no vectors, whatever `motion` says), or a `RandomSaliency`, which
+            chooses blocks at random, to compare with; by default the one of the preset. Passing one implies
+            ``scores="saliency"``.
         map_kind: what external score maps hold, "bits" or "scores"; see `ExternalMapScorer`.
         rank_damping: lambda of the stratified selection.
         peak_weight: alpha of the stratified selection.

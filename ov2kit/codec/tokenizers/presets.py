@@ -1,18 +1,20 @@
-"""The two public algorithms, as choices of the tokenizer's options.
+"""The two public algorithms, and one of our own, as choices of the tokenizer's options.
 
 `"paper"` is what LLaVA-OneVision-2 describes (arXiv 2605.25979, section 2.2); `"release"` is what its
-public front end (codec-video-prep 0.2.5) runs; see docs/paper_and_release.md for the differences.
+public front end (codec-video-prep 0.2.5) runs; see docs/paper_and_release.md for the differences. `"event"`
+chooses what happens rather than what is hard to encode; see docs/events.md.
 """
 
 from functools import partial
 from typing import Literal, TypedDict
 
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
+from ov2kit.codec.scoring.event_saliency import EventSaliency
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.selection.candidates import Candidates
 from ov2kit.geometry import ResizeRule
 
-Preset = Literal["paper", "release"]
+Preset = Literal["paper", "release", "event"]
 GroupingName = Literal["bitcost", "readiness", "fixed", "container"]
 Selection = Literal["stratified", "topk"]
 Scores = Literal["saliency", "bit-cost"]
@@ -29,7 +31,7 @@ class PresetChoices(TypedDict):
     """
 
     scores: Scores
-    saliency: partial[MotionResidualSaliency] | partial[ByteShareSaliency]
+    saliency: partial[MotionResidualSaliency] | partial[ByteShareSaliency] | partial[EventSaliency]
     grouping: GroupingName
     selection: Selection
     candidates: Candidates
@@ -54,5 +56,13 @@ PRESETS: dict[Preset, PresetChoices] = {
         "selection": "topk",
         "candidates": "uniform",
         "resize_rule": "codec",
+    },
+    "event": {
+        "scores": "saliency",
+        "saliency": partial(EventSaliency),
+        "grouping": "bitcost",
+        "selection": "stratified",
+        "candidates": "uniform",
+        "resize_rule": "image",
     },
 }

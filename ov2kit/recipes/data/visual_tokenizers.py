@@ -33,7 +33,7 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
     choices = PRESETS[preset]["saliency"]
     if choices.func is not MotionResidualSaliency:
         raise OptionError(
-            f"saliency {name!r}: preset {preset!r} shares out bytes by the residual and weighs no signals; "
+            f"saliency {name!r}: preset {preset!r} does not weigh motion and residual against each other; "
             "use preset 'paper'"
         )
     weights = (1.0, 0.0) if name == "motion" else (0.0, 1.0)

@@ -268,7 +268,7 @@ def test_noise_keeps_the_page_light(tmp_path, stream, canvases):
     assert write_report(tmp_path / "page.html", stream, frames).stat().st_size < 3_000_000
 
 
-@pytest.mark.parametrize("preset", ["paper", "release"])
+@pytest.mark.parametrize("preset", ["paper", "release", "event"])
 def test_page_of_the_tokenizer_itself(tmp_path, stream, preset):
     """What the tokenizer records is what the page shows, also after a trip through a directory of assets."""
     made = CodecTokenizer(8, preset=preset)(stream)

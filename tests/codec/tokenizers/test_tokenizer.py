@@ -35,7 +35,7 @@ def assert_every_block_is_its_source(canvases: Canvases, pictures: list[np.ndarr
     assert np.array_equal(got.reshape(-1, p, p, 3), patches[t, h, w])
 
 
-@pytest.mark.parametrize("preset", ["paper", "release"])
+@pytest.mark.parametrize("preset", ["paper", "release", "event"])
 @pytest.mark.parametrize("name", REAL)
 def test_every_canvas_block_equals_its_source_frame(name, preset):
     path = SAMPLE if name == "bbb_360p.mp4" else shared_clip(name)
@@ -53,7 +53,7 @@ def test_every_canvas_block_equals_its_source_frame(name, preset):
 
 
 class TestBudget:
-    @pytest.mark.parametrize("preset", ["paper", "release"])
+    @pytest.mark.parametrize("preset", ["paper", "release", "event"])
     @pytest.mark.parametrize("budget", [1, 2, 3, 4, 5, 7, 8, 13, 16, 32, 40])
     def test_canvases_are_never_more_and_at_least_nine_tenths(self, budget, preset):
         canvases = CodecTokenizer(budget_canvases=budget, preset=preset, max_pixels=20_000)(SAMPLE)
@@ -117,7 +117,7 @@ def same(a: Canvases, b: Canvases) -> bool:
     return all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("images", "positions", "groups", "is_anchor"))
 
 
-@pytest.mark.parametrize("preset", ["paper", "release"])
+@pytest.mark.parametrize("preset", ["paper", "release", "event"])
 def test_same_input_same_bits_whatever_the_threads(preset):
     results = [CodecTokenizer(16, preset=preset, threads=n)(SAMPLE) for n in (1, 2, 3, 2)]
     results.append(CodecTokenizer(16, preset=preset)(SAMPLE.read_bytes()))

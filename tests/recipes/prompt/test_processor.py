@@ -716,7 +716,7 @@ def test_modules_of_ones_own_are_asked_for_when_read(tmp_path):
     given = {"grouping": own, "saliency": MotionResidualSaliency(q=90.0)}
     assert Processor.from_pretrained(tmp_path, codec=given).codec.options() == p.codec.options()
     for name in ("bitcost", "fixed", "readiness", "container"):
-        for preset in ("paper", "release"):
+        for preset in ("paper", "release", "event"):
             codec = CodecTokenizer(8, grouping=name, preset=preset, canvases_per_group=3)
             Processor(TOKENIZER, codec=codec).save_pretrained(tmp_path)
             assert Processor.from_pretrained(tmp_path).codec.options() == codec.options()

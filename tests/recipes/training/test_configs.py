@@ -178,7 +178,7 @@ def test_every_axis_is_one_flag(flag):
         "data.tokens.source": ["codec", "frames", "mix"],
         "data.tokens.grouping": ["bitcost", "readiness", "fixed", "container"],
         "data.tokens.saliency": ["motion+residual", "motion", "residual", "luma", "random"],
-        "data.tokens.preset": ["paper", "release"],
+        "data.tokens.preset": ["paper", "release", "event"],
     }.items(),
 )
 def test_every_value_of_an_axis_builds(flag, values):

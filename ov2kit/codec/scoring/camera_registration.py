@@ -1,0 +1,136 @@
+"""The motion of the camera between two pictures, from luma alone: for streams of any codec, with vectors or without.
+
+A correlation of spectra finds the shift to a whole pixel, and a robust Gauss-Newton fit makes an affine motion of it:
+what does not follow the camera loses its weight. Letters: N pairs of pictures, h x w pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_COARSE_STEPS, _FINE_STEPS = 3, 1
+_FARTHEST = 0.3  # of the edge, that a shift may go
+_SAMPLED = 5  # every n-th pixel decides a median
+_WHITENED = 0.25  # exponent: 1, phase correlation, follows noise where pictures are smooth; 0 the largest object
+_SAME = 0.75  # gray levels
+
+
+def camera_motion(luma: Tensor, reference: Tensor) -> Tensor:
+    """Affine motion that brings a reference over each picture.
+
+    Args:
+        luma: (N, h, w) float32 gray levels, h and w at least 4.
+        reference: (N, h, w).
+
+    Returns:
+        (N, 2, 3) float32 pixels: with x and y from -1 to 1 across the picture, its place (x, y) is found in the
+        reference at motion @ (1, x, y) pixels (to the right, down) from there. 0 where half of a picture is as it
+        was to within 0.75 gray levels, and where no motion explains more of it than none does.
+    """
+    luma = luma - luma.mean((1, 2), keepdim=True)
+    reference = reference - reference.mean((1, 2), keepdim=True)
+    found = luma.new_zeros(len(luma), 2, 3)
+    moving = _typical_error(luma, reference, None) > _SAME
+    if bool(moving.any()):
+        found[moving] = _fitted(luma[moving], reference[moving])
+    return found
+
+
+def _fitted(luma: Tensor, reference: Tensor) -> Tensor:
+    """The motion of pairs without a mean that may have one."""
+    small, small_reference = (F.avg_pool2d(x[:, None], 2)[:, 0] for x in (luma, reference))
+    none = luma.new_zeros(len(luma), 2, 3)
+    shift = none.clone()
+    shift[:, :, 0] = _phase_shift(luma, reference) / 2
+    better = _mean_error(small, small_reference, shift) < _mean_error(small, small_reference, none)
+    motion = torch.where(better[:, None, None], shift, none)
+    motion = 2 * _gauss_newton(small, small_reference, motion, _COARSE_STEPS)
+    motion = _gauss_newton(luma, reference, motion, _FINE_STEPS)
+    better = _typical_error(luma, reference, motion) < _typical_error(luma, reference, None)
+    return torch.where(better[:, None, None], motion, none)
+
+
+def moved(reference: Tensor, motion: Tensor, outside: Tensor | None = None) -> Tensor:
+    """References as the camera of the pictures sees them, bilinear.
+
+    Args:
+        reference: (N, h, w) float32.
+        motion: (N, 2, 3) pixels, see `camera_motion`; negated, it takes pictures to their references but for
+            terms of second order.
+        outside: (N, h, w) what stands where the reference ends; its border is repeated when omitted.
+
+    Returns:
+        (N, h, w) float32.
+    """
+    seen = reference.clone()
+    moves = motion.flatten(1).any(1)
+    if bool(moves.any()):
+        pictures, inside = _sampled(reference[moves], motion[moves])
+        seen[moves] = pictures if outside is None else torch.where(inside, pictures, outside[moves])
+    return seen
+
+
+def _basis(h: int, w: int, like: Tensor) -> Tensor:
+    """(3, h * w) of 1, x and y."""
+    y = torch.linspace(-1, 1, h, dtype=like.dtype, device=like.device)[:, None].expand(h, w)
+    x = torch.linspace(-1, 1, w, dtype=like.dtype, device=like.device)[None].expand(h, w)
+    return torch.stack([torch.ones_like(x), x, y]).flatten(1)
+
+
+def _sampled(reference: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, h, w) pictures, and (N, h, w) bool of what lies inside the reference."""
+    count, h, w = reference.shape
+    basis = _basis(h, w, reference)
+    per_pixel = motion.new_tensor([2 / (w - 1), 2 / (h - 1)])[:, None]
+    at = basis[1:] + (motion @ basis) * per_pixel  # (N, 2, h * w)
+    grid = at.transpose(1, 2).reshape(count, h, w, 2)
+    seen = F.grid_sample(reference[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return seen[:, 0], (at.abs() <= 1).all(1).view(count, h, w)
+
+
+def _phase_shift(luma: Tensor, reference: Tensor) -> Tensor:
+    """(N, 2) whole pixels (to the right, down) at which the reference matches best; 0 where that is too far."""
+    h, w = luma.shape[1:]
+    rows, columns = (torch.hann_window(n + 2, periodic=False, device=luma.device)[1:-1].sqrt() for n in (h, w))
+    window = rows[:, None] * columns
+    cross = torch.fft.rfft2(luma * window).conj() * torch.fft.rfft2(reference * window)
+    match = torch.fft.irfft2(cross / (cross.abs() ** _WHITENED + 1e-9), s=(h, w))
+    best = match.flatten(1).argmax(1)
+    y, x = best.div(w, rounding_mode="floor"), best % w
+    shift = torch.stack([torch.where(x > w // 2, x - w, x), torch.where(y > h // 2, y - h, y)], dim=1).to(luma)
+    near = (shift.abs() < shift.new_tensor([w, h]) * _FARTHEST).all(1, keepdim=True)
+    return torch.where(near, shift, 0.0)
+
+
+def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int) -> Tensor:
+    """Better motions, by least squares in which pixels with large errors count little."""
+    count, h, w = luma.shape
+    gradient = torch.zeros(count, 2, 1, h, w, dtype=luma.dtype, device=luma.device)
+    gradient[:, 0, 0, :, 1:-1] = (luma[:, :, 2:] - luma[:, :, :-2]) / 2
+    gradient[:, 1, 0, 1:-1] = (luma[:, 2:] - luma[:, :-2]) / 2
+    jacobian = (gradient.flatten(3) * _basis(h, w, luma)).flatten(1, 2)  # (N, 6, h * w)
+    eye = torch.eye(6, dtype=luma.dtype, device=luma.device)
+    for _ in range(steps):
+        seen, inside = _sampled(reference, motion)
+        error = (luma - seen).flatten(1)[:, None]
+        error = error - error[:, :, ::_SAMPLED].median(2, keepdim=True).values
+        away = error.abs()
+        typical = away[:, :, ::_SAMPLED].median(2, keepdim=True).values
+        weight = inside.flatten(1)[:, None] / (1 + (away / (2 * typical + 1)) ** 2) ** 2
+        weighed = jacobian * weight
+        normal = weighed @ jacobian.transpose(1, 2)
+        ridge = 1e-3 * (1 + normal.diagonal(dim1=1, dim2=2).mean(1))[:, None, None]
+        step = torch.linalg.solve(normal + ridge * eye, weighed @ error.transpose(1, 2))
+        motion = motion + step.clamp(-3, 3).view(count, 2, 3)
+    return motion
+
+
+def _mean_error(luma: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
+    return (luma - moved(reference, motion)).abs().mean((1, 2))
+
+
+def _typical_error(luma: Tensor, reference: Tensor, motion: Tensor | None) -> Tensor:
+    """(N,) gray levels that half of the pixels stay within."""
+    seen = reference if motion is None else moved(reference, motion)
+    error = (luma - seen).flatten(1)[:, ::_SAMPLED]
+    return (error - error.median(1, keepdim=True).values).abs().median(1).values

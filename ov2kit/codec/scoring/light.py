@@ -1,0 +1,39 @@
+"""The difference of two pictures, less what the light does: fades, exposure, the hum of lamps in bands of rows.
+
+Letters: N pairs of pictures, h x w pixels, b bands.
+"""
+
+import torch
+from torch import Tensor
+
+_STIFF = 20.0  # variance of gray levels below which a band says little about the gain
+_GAIN = (0.5, 2.0)
+_SAMPLED = 5  # every n-th pixel decides a median
+
+
+def difference_but_light(luma: Tensor, reference: Tensor, bands: int = 1) -> Tensor:
+    """luma - (gain * reference + offset), gain and offset fitted per band of rows.
+
+    The fit is least squares, once more with pixels of large errors counting little: what changes in a small part of a
+    band does not pull it.
+
+    Args:
+        luma: (N, h, w) float32 gray levels.
+        reference: (N, h, w).
+        bands: b, a divisor of h.
+
+    Returns:
+        (N, h, w) float32 gray levels with sign.
+    """
+    mine, other = (x.reshape(len(luma), bands, -1) for x in (luma, reference))
+    weight = torch.ones_like(mine)
+    for last in (False, True):
+        total = weight.sum(2, keepdim=True)
+        x, y = (each - (weight * each).sum(2, keepdim=True) / total for each in (other, mine))
+        stiff = _STIFF * total
+        gain = ((weight * x * y).sum(2, keepdim=True) + stiff) / ((weight * x * x).sum(2, keepdim=True) + stiff)
+        error = y - gain.clamp(*_GAIN) * x
+        if not last:
+            typical = error[:, :, ::_SAMPLED].abs().median(2, keepdim=True).values
+            weight = 1 / (1 + (error / (2 * typical + 1)) ** 2) ** 2
+    return error.view_as(luma)
