@@ -277,7 +277,7 @@ def test_page_of_the_tokenizer_itself(tmp_path, stream, preset):
     assert found.texts["h2"] == SECTIONS
     facts = Facts(made, stream.packets)
     assert len(facts.group_spans) == len(made.provenance["groups"])
-    assert bool(facts.bit_cost.triggers) == (preset == "paper")
+    assert bool(facts.bit_cost.triggers) == (preset != "release")
     assert f"preset {preset}" in path.read_text()
     loaded = load_assets(save_assets(made, tmp_path / "assets"))
     assert write_report(tmp_path / "again.html", stream, loaded).read_text() == path.read_text()
