@@ -7,7 +7,6 @@ In a YAML file three lines are enough:
         path: conversations.jsonl
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Processes
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
+from ov2kit.recipes.data.fingerprints import batch_facts, check_same_options, digest, sample_settings
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.lengths import KnownLengths, has_intact_lengths, measured_lengths, write_lengths
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
@@ -40,11 +40,6 @@ from ov2kit.recipes.prompt.sample import Batch
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
 
 _log = logging.getLogger("ov2kit")
-#: options that decide how a record becomes a sample, as checkpoints hold them
-_SETTINGS = (
-    "source", "preset", "saliency", "rank_damping", "peak_weight", "block", "budget_canvases", "budget_tokens",
-    "min_pixels", "max_pixels", "patch", "merge", "decimals", "max_length", "oversize",
-)  # fmt: skip
 
 
 @runtime_checkable
@@ -159,7 +154,9 @@ class ConversationData(LightningDataModule):
         if self.sources.shares is not None:
             records = replace(records, shares=self.tokens.video_shares, file_shares=tuple(self.sources.shares))
         log = self.train_faults = self.train_faults or self._log(index)
-        facts = self._facts(records)
+        facts = batch_facts(
+            self.sources, self.tokens, self.order, max_length=self.max_length, records=records, stored=self._stored
+        )
         samples = ConversationDataset(
             index, processor, CanvasCache(self.loading.cache), max_length=self.max_length, oversize=self.tokens.oversize
         )
@@ -242,14 +239,7 @@ class ConversationData(LightningDataModule):
         What decides which batches come is not among it: that is compared by `load_state_dict`.
         """
         tokenizer = self.processor.tokenizer if self.processor else load_tokenizer(self.tokens.tokenizer)
-        values = {name: getattr(self.tokens, name) for name in _SETTINGS} | {
-            "budget_canvases": self.codec.budget_canvases,
-            "grouping": self.codec.options()["grouping"],
-            "tokenizer": _digest(sorted(tokenizer.get_vocab().items())),
-        }
-        if self.tokens.mirror:  # unknown to older checkpoints
-            values["mirror"] = self.tokens.mirror
-        return {f"data.tokens.{name}": value for name, value in values.items()}
+        return sample_settings(self.tokens, self.codec, tokenizer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let `train_dataloader` continue there.
@@ -307,11 +297,7 @@ class ConversationData(LightningDataModule):
         """The dataset that `shards` names, made with the options that stand here."""
         if self._stored is None and self.sources.shards is not None:
             stored = StoredVideos(self.sources.shards)
-            ours = json.loads(json.dumps(self.codec.options(), default=str))
-            named = [name for name in _SETTINGS if name in ours and ours[name] != stored.options.get(name)]
-            if named:
-                told = "; ".join(f"tokens.{name} is {ours[name]}, there {stored.options.get(name)}" for name in named)
-                raise DataError(f"{self.sources.shards}: made with other options ({told}); set these as they are there")
+            check_same_options(stored, self.codec, self.sources.shards)
             self._stored = stored
         return self._stored
 
@@ -359,26 +345,6 @@ class ConversationData(LightningDataModule):
         self._feeds.append(feed)
         return feed
 
-    def _facts(self, records: Records) -> dict[str, Any]:
-        """What decides which batches come, by the names of the options."""
-        names = ["batch_size", "pack", "seed", "shuffle", "group_by_length"]
-        if self.order.pack:
-            names += ["pack_length", "pack_samples"]
-        if self.order.pack == "stream":
-            names += ["pack_buffer", "rows_per_epoch"]
-        facts: dict[str, Any] = {name: getattr(self.order, name) for name in names}
-        facts |= {"max_length": self.max_length, "oversize": self.tokens.oversize, "val_share": self.sources.val_share}
-        if self.order.lengths is not None:
-            facts["lengths"] = _digest(sorted(records.lengths.counts.items()) if records.lengths else None)
-        if records.file_shares is not None:
-            facts["shares"] = list(records.file_shares)
-        return facts | {
-            "source and mix": dict(sorted(records.shares.items())),
-            "world_size": records.world_size,
-            "records": records.index.fingerprint(),
-            **({} if self._stored is None else {"shards": self._stored.fingerprint()}),
-        }
-
     def _lengths_file(self) -> Path:
         assert self.loading.cache is not None
         tokens_out = self._tokens_out
@@ -388,7 +354,7 @@ class ConversationData(LightningDataModule):
             self.codec.options(), repr(self.codec), self.frames.options(), self.image.options(),
             None if tokens_out is None else [tokens_out(n) for n in (4, 64, 1024)],
         ]  # fmt: skip
-        return Path(self.loading.cache) / f"lengths-{_digest(key)}.txt"
+        return Path(self.loading.cache) / f"lengths-{digest(key)}.txt"
 
     def _measure(self, place: Path) -> None:
         """Make every sample once and write its length down."""
@@ -396,10 +362,6 @@ class ConversationData(LightningDataModule):
         feed = self._feed(ConversationDataset(index, self._processor(), CanvasCache(self.loading.cache)))
         write_lengths(place, measured_lengths(index, self.tokens.shares, feed))
         feed.close()
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _unfinished_batches(trainer: Any) -> int:
