@@ -96,6 +96,8 @@ def test_unknown_needs_are_refused():
         ("tensors are on cpu, the kernel needs cuda", "cuda"),
         ("no Chromium (chromium, chromium-browser, google-chrome) on the path", "browser"),
         ("needs transformers: pip install 'ov2kit[recipes]'", "extras"),
+        ("needs vllm: make clients", "vllm"),
+        ("needs lmms-eval and lmms-video-utils: make clients", "lmms_eval"),
         ("lmms-eval is not installed; the stored numbers are its own", "references"),
         ("no make on the path", "system"),
         ("it rains", "other"),

@@ -2,7 +2,7 @@
 
 import torch
 
-from ov2kit.codec import CodecTokenizer
+from ov2kit.codec import CodecTokenizer, FrameTokenizer
 from ov2kit.recipes import Processor, build, release_config, small_tokenizer
 from ov2kit.recipes.generate import answer, load
 
@@ -10,7 +10,7 @@ NEW = 12  # tokens of an answer
 BUDGET, PIXELS = 4, 16_000  # canvases of a video, and their area
 
 
-def write_model(folder, seed=3, config=None, **options):
+def write_model(folder, seed=3, config=None, budget=BUDGET, pixels=PIXELS, **options):
     """Sharp random weights, so that greedy answers differ from input to input."""
     tokenizer = small_tokenizer()
     torch.manual_seed(seed)
@@ -19,7 +19,8 @@ def write_model(folder, seed=3, config=None, **options):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
-    model.save_pretrained(folder, Processor(tokenizer, codec=CodecTokenizer(BUDGET, max_pixels=PIXELS)))
+    frames = FrameTokenizer(max_pixels=pixels)
+    model.save_pretrained(folder, Processor(tokenizer, codec=CodecTokenizer(budget, max_pixels=pixels), frames=frames))
     return folder
 
 

@@ -17,7 +17,7 @@ FLAGS = (
     "--enforce-eager", "--dtype", "float32", "--max-model-len", "8192", "--max-num-seqs", "4",
     "--kv-cache-memory-bytes", str(64 * 2**20), "--gpu-memory-utilization", "0.2", "--trust-request-mm-kwargs",
 )  # fmt: skip
-_SECONDS = 300  # until a server is up on a busy machine
+_SECONDS = 600  # until a server is up on a busy machine, and for an answer
 
 
 class Server:
