@@ -1,12 +1,12 @@
-"""What a stream costs: bounded delays against events shown, a gate against events missed, a day of stream, two sources at once.
+"""What a stream costs: a bounded delay, a gate, a day at full speed, two sources at once.
 
     python -m benchmarks.live delays --work DIR      # events shown, tokens and waits, over the delay
     python -m benchmarks.live gate --work DIR        # calls saved against events missed, over the quantile
     python -m benchmarks.live day --hours 24         # memory, drift of times and handles of a loop at full speed
     python -m benchmarks.live sources --clip FILE    # CPU seconds of two sources, with head room
 
-The first two make a set of rendered clips with known jumps in DIR, and follow them as one stream. Each prints a table and
-writes it as JSON under benchmarks/results/live.
+The first two make a set of rendered clips with known jumps in DIR, and follow them as one stream. Each prints its rows
+and writes them as JSON under benchmarks/results/live.
 """
 
 import argparse
@@ -139,18 +139,34 @@ def endless(clip: bytes, seconds: float) -> Iterator[Any]:
             turn += 1
 
 
+def made_clip() -> bytes:
+    """Ten seconds in a transport stream: a square that wanders over noise, with B-frames."""
+    import io
+
+    target, rng = io.BytesIO(), np.random.default_rng(0)
+    back = rng.integers(60, 120, (64, 96, 3), dtype=np.uint8)
+    with av.open(target, "w", format="mpegts") as out:
+        stream: Any = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = 50, 2
+        for index in range(250):
+            picture = back.copy()
+            left, top = index * 3 % 80, index % 48
+            picture[top : top + 16, left : left + 16] = 240
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return target.getvalue()
+
+
 def day(hours: float) -> list[dict[str, Any]]:
     """A loop at full speed: one row per tenth of it."""
-    from tests.codec.live.streams import ts_clip
-
     seconds, rows = hours * 3600, []
     live = LiveTokenizer(CodecTokenizer(max_pixels=10_000))
-    begin, count, groups, tokens = time.process_time(), 0, 0, 0
-    last_end = 0.0
-    for packet in endless(ts_clip(frames=250, gop=50, bframes=2, size=(64, 96)), seconds):
+    begin, groups, tokens, last_end = time.process_time(), 0, 0, 0.0
+    clip = made_clip()
+    for count, packet in enumerate(endless(clip, seconds), 1):
         for group in live.push(packet):
             groups, tokens, last_end = groups + 1, tokens + group.tokens, group.end_seconds
-        count += 1
         if live.progress.seconds >= (len(rows) + 1) * seconds / 10:
             rows.append(
                 {

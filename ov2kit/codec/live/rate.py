@@ -40,11 +40,13 @@ class TokenRate:
         self._level, self._at = level - tokens, max(self._at, seconds)
 
 
-def canvases_of_group(level: float, rate: TokenRate, per_canvas: int, ordinary: int, share: float) -> int:
+def canvases_of_group(
+    level: float, rate: TokenRate, per_canvas: int, ordinary: int, share: float, seconds: float
+) -> int:
     """Canvases of a group that closes now.
 
     As many more or fewer than an ordinary group has as it spent more or less than its quota, at least an
-    I and a P canvas; and what the bucket would spill before an ordinary group comes next.
+    I and a P canvas; and what the bucket would spill before a group as long as this one comes next.
 
     Args:
         level: tokens in the bucket.
@@ -52,11 +54,12 @@ def canvases_of_group(level: float, rate: TokenRate, per_canvas: int, ordinary: 
         per_canvas: tokens of a canvas.
         ordinary: canvases of an ordinary group.
         share: what the group spent over its quota.
+        seconds: length of the group.
 
     Returns:
         At least 1, never more than the level allows but for that 1.
     """
     wanted = min(_MOST_SHARE * ordinary, max(2, round(ordinary * share)))
-    spilled = level - (rate.burst_tokens - ordinary * per_canvas)
-    wanted = max(wanted, min(2 * ordinary, int(spilled // per_canvas)))
+    spilled = level + rate.tokens_per_second * seconds - rate.burst_tokens
+    wanted = max(wanted, min(_MOST_SHARE * ordinary, int(spilled // per_canvas)))
     return max(1, min(wanted, int((level + 1e-6) // per_canvas)))

@@ -226,7 +226,9 @@ class LiveRun:
             progress.skipped_groups += 1
             self._forget(table, stop)
             return True
-        share = canvases_of_group(level, self._rate, size.tokens_per_canvas, options.canvases_per_group, closing.share)
+        share = canvases_of_group(
+            level, self._rate, size.tokens_per_canvas, options.canvases_per_group, closing.share, end - begin
+        )
         (plan,) = plan_groups(
             table, [(0, stop)], share, share, options.candidates_per_canvas, options.candidates, options.anchor,
             allowed=self._modules.scorer.covered,

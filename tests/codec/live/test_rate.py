@@ -34,9 +34,10 @@ def test_more_than_there_is_is_refused():
 
 def test_a_group_takes_by_what_it_spent_and_what_would_spill():
     rate = TokenRate(90, 1440)
-    assert canvases_of_group(720, rate, 180, 4, 1.0) == 4
-    assert canvases_of_group(720, rate, 180, 4, 0.2) == 2  # an I and a P canvas
-    assert canvases_of_group(1440, rate, 180, 4, 0.2) == 4  # full: the bucket would spill them
-    assert canvases_of_group(1080, rate, 180, 4, 2.0) == 6  # 8 wanted, 6 there
-    assert canvases_of_group(100_000, TokenRate(90, 200_000), 180, 4, 50.0) == 16
-    assert canvases_of_group(10, rate, 180, 4, 1.0) == 1
+    assert canvases_of_group(720, rate, 180, 4, 1.0, 4.0) == 4
+    assert canvases_of_group(720, rate, 180, 4, 0.2, 4.0) == 2  # an I and a P canvas
+    assert canvases_of_group(1440, rate, 180, 4, 0.2, 8.0) == 4  # full: the bucket would spill 8 s of tokens
+    assert canvases_of_group(1440, rate, 180, 4, 0.2, 12.0) == 6
+    assert canvases_of_group(1080, rate, 180, 4, 2.0, 4.0) == 6  # 8 wanted, 6 there
+    assert canvases_of_group(100_000, TokenRate(90, 200_000), 180, 4, 50.0, 4.0) == 16
+    assert canvases_of_group(10, rate, 180, 4, 1.0, 4.0) == 1
