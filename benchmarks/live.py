@@ -15,6 +15,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,16 @@ _JUMP_SECONDS = 0.4
 _WRAP = 1 << 33
 
 
-def clips_of(work: Path, count: int) -> list[tuple[Path, list[float]]]:
-    """Rendered clips and the seconds at which something jumps in each."""
+def clips_of(work: Path, count: int, *, rare: bool = False) -> list[tuple[Path, list[float]]]:
+    """Rendered clips and the seconds at which something jumps in each: every second or two, or seldom."""
     from ov2kit.recipes.evidence.films.difficulty import Difficulty
     from ov2kit.recipes.evidence.films.jumpset import make_jumpset, read_split
 
-    folder = work / f"jumps-{count}"
+    folder = work / f"{'rare' if rare else 'often'}-{count}"
     if not folder.exists():
         calm = Difficulty(distractors=(0, 1), rest=6.0, lighting=0.05, switches=0.0)
+        if rare:
+            calm = replace(calm, seconds=(20.0, 24.0), pause=(5.0, 5.0), jumpers=(1, 1), feints=0.0)
         make_jumpset(folder, (count, 1, 1), difficulty=calm, encoding="h264-mix")
     rows = read_split(folder, "train")
     return [(folder / row["video"], json.loads(row["answer"])) for row in rows]
@@ -99,7 +102,7 @@ def delays(work: Path, count: int) -> list[dict[str, Any]]:
 
 def gate(work: Path, count: int) -> list[dict[str, Any]]:
     """One row per quantile: share of calls saved, and of events whose groups led to no call."""
-    groups, events = followed(clips_of(work, count), delay_seconds=1.0)
+    groups, events = followed(clips_of(work, count, rare=True), delay_seconds=1.0)
     rows = []
     for quantile in QUANTILES:
         decide = BitCostGate(quantile=quantile, heartbeat_seconds=None)
