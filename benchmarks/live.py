@@ -23,6 +23,7 @@ from typing import Any
 import av
 import numpy as np
 
+from ov2kit.canvases import Canvases
 from ov2kit.codec import BitCostGate, CodecTokenizer, LiveGroup, LiveTokenizer
 
 RESULTS = Path(__file__).parent / "results" / "live"
@@ -69,6 +70,26 @@ def shown_twice(groups: list[LiveGroup], events: list[float]) -> float:
     return float(np.mean([count >= 2 for count in inside]))
 
 
+def tokens_on_events(parts: list[tuple[Canvases, float]], events: list[float]) -> float:
+    """Share of the tokens that come from frames in which something jumps.
+
+    Args:
+        parts: canvases, and where their times begin.
+        events: when jumps start.
+    """
+    inside = total = 0
+    starts = np.array(events)
+    for canvases, offset in parts:
+        times = canvases.clip_times()[0]
+        frames, counts = np.unique(canvases.positions[..., 0].numpy(), return_counts=True)
+        for frame, count in zip(frames.tolist(), counts.tolist(), strict=True):
+            if frame >= 0:
+                since = times[frame] + offset - starts
+                inside += count * bool(((since >= 0) & (since <= _JUMP_SECONDS)).any())
+                total += count
+    return inside / total
+
+
 def delays(work: Path, count: int) -> list[dict[str, Any]]:
     """One row per delay, and one for whole clips at as many tokens."""
     clips, rows = clips_of(work, count), []
@@ -79,23 +100,26 @@ def delays(work: Path, count: int) -> list[dict[str, Any]]:
             {
                 "delay_seconds": delay, "groups": len(groups), "events": len(events), "tokens": tokens,
                 "events_shown": round(shown_twice(groups, events), 4),
+                "tokens_on_events": round(tokens_on_events([(g.canvases, 0.0) for g in groups], events), 4),
                 "worst_wait_seconds": round(max(group.waited_seconds for group in groups), 3),
                 "mean_wait_seconds": round(float(np.mean([group.waited_seconds for group in groups])), 3),
             }
         )  # fmt: skip
     per_canvas = groups[0].tokens // len(groups[0].canvases)
     budget = max(4, round(tokens / per_canvas / len(clips)))
-    whole, offset, events = [], 0.0, []
+    whole, parts, offset, events = [], [], 0.0, []
     for path, starts in clips:
         canvases = CodecTokenizer(budget)(path)
         whole += [offset + t for t in canvases.clip_times()[0].values()]
         events += [offset + start for start in starts]
+        parts.append((canvases, offset))
         offset += 1000.0
     times = np.array(whole)
     inside = [((times >= start) & (times <= start + _JUMP_SECONDS)).sum() >= 2 for start in events]
     rows.append(
         {"delay_seconds": None, "events": len(events), "tokens": budget * per_canvas * len(clips),
-         "events_shown": round(float(np.mean(inside)), 4)}
+         "events_shown": round(float(np.mean(inside)), 4),
+         "tokens_on_events": round(tokens_on_events(parts, events), 4)}
     )  # fmt: skip
     return rows
 
