@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ov2kit.errors import DataError, check_choice
-from ov2kit.recipes.spatial.json_text import json_objects, numbers
+from ov2kit.recipes.spatial.json_text import each_list, json_objects, label_of, numbers
 from ov2kit.recipes.spatial.space import THOUSANDTHS, Space
 from ov2kit.recipes.spatial.track_text import spoken
 
@@ -17,7 +17,9 @@ _CORNERS = re.compile(
     rf"(?:<\|object_ref_start\|>([^<]*)<\|object_ref_end\|>|<ref>([^<]*)</ref>)?\s*(?:<\|box_start\|>|<box>)?\s*"
     rf"\(\s*{_N}\s*,\s*{_N}\s*\)\s*,\s*\(\s*{_N}\s*,\s*{_N}\s*\)"
 )
-_FOUR = re.compile(rf"\[\s*{_N}\s*,\s*{_N}\s*,\s*{_N}\s*,\s*{_N}\s*\]")
+_FOUR = re.compile(rf"[\[(]\s*{_N}\s*,\s*{_N}\s*,\s*{_N}\s*,\s*{_N}\s*[\])]")
+_NOT_A_BOX = "a bbox_2d that is not [left, top, right, bottom]"
+_Y_FIRST = "a JSON 'box_2d', which has y first; expected 'bbox_2d': [left, top, right, bottom]"
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ class Boxes:
 def parse_boxes(text: str, space: Space = THOUSANDTHS, *, strict: bool = False) -> Boxes:
     """Read the boxes of an answer.
 
-    The first of these that occurs is read: JSON objects with "bbox_2d" (or "bbox"), corners `(x, y),(x, y)` with or
-    without the tags of Qwen-VL and Qwen2-VL, lists `[x, y, x, y]`. Qwen2-VL and Qwen3-VL count from 0 to 1000;
-    Qwen2.5-VL counts pixels of the picture after its resizing, which is then the `space`.
+    The first of these that occurs is read: JSON objects with "bbox_2d" or "bbox" (four numbers, or a list of such),
+    corners `(x, y),(x, y)` with or without the tags of Qwen-VL and Qwen2-VL, lists `[x, y, x, y]`. Qwen2-VL and
+    Qwen3-VL count from 0 to 1000; Qwen2.5-VL counts pixels of the picture after its resizing, which is then the
+    `space`.
 
     A box whose corners are the wrong way round is left out: it may hold a width and a height instead.
 
@@ -72,20 +75,22 @@ def parse_boxes(text: str, space: Space = THOUSANDTHS, *, strict: bool = False) 
         DataError: with `strict`, the first problem.
     """
     text = spoken(text)
-    found = list(_json(text)) or list(_corners(text))
-    boxes, problems = [], []
+    problems: list[str] = []
+    found = list(_json(text, problems))
+    if not found and not problems:
+        found = list(_corners(text))
+    boxes = []
     for four, label in found:
-        first = None if four is None else space.share(four[0], four[1])
-        second = None if four is None else space.share(four[2], four[3])
-        if four is None:
-            problems.append("a bbox_2d that is not [left, top, right, bottom]")
+        first, second = space.share(four[0], four[1]), space.share(four[2], four[3])
+        if space.is_in_shares(*four):
+            problems.append(f"{_shown(four)} looks like shares from 0 to 1, expected whole numbers")
         elif first is None or second is None:
             problems.append(f"{_shown(four)} is not within {space.width:g} x {space.height:g}")
         elif not (first[0] < second[0] and first[1] < second[1]):
             problems.append(f"{_shown(four)} has its corners the wrong way round, or no area")
         else:
             boxes.append(Box(*first, *second, label))
-    if strict and not found:
+    if strict and not boxes and not problems:
         problems.append("no boxes in the answer")
     if strict and problems:
         raise DataError(
@@ -99,14 +104,21 @@ def _shown(four: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:g}" for value in four) + "]"
 
 
-_Found = Iterator[tuple[tuple[float, ...] | None, str]]
+_Found = Iterator[tuple[tuple[float, ...], str]]
 
 
-def _json(text: str) -> _Found:
+def _json(text: str, problems: list[str]) -> _Found:
     for entry in json_objects(text):
         key = next((key for key in ("bbox_2d", "bbox") if key in entry), None)
-        if key is not None:
-            yield numbers(entry[key], 4), str(entry.get("label", ""))
+        if key is None:
+            if numbers(entry.get("box_2d"), 4) is not None:
+                problems.append(_Y_FIRST)
+            continue
+        for four in each_list(entry[key]):
+            if (read := numbers(four, 4)) is None:
+                problems.append(_NOT_A_BOX)
+            else:
+                yield read, label_of(entry)
 
 
 def _corners(text: str) -> _Found:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ov2kit.errors import DataError, check_choice, check_number
-from ov2kit.recipes.spatial.json_text import json_objects, numbers
+from ov2kit.recipes.spatial.json_text import each_list, json_objects, label_of, numbers
 from ov2kit.recipes.spatial.space import PERCENT, THOUSANDTHS, Space
-from ov2kit.recipes.spatial.track_text import spoken
+from ov2kit.recipes.spatial.track_text import read_tags, spoken
 
 PointDialect = Literal["pairs", "json", "tag"]
 _N = r"(-?\d{1,9}(?:\.\d*)?)"
 _PAIR = re.compile(rf"[(\[]\s*{_N}\s*,\s*{_N}\s*[)\]]")
-_TAG = re.compile(r"<points?\b([^>]*)>([^<]*)", re.DOTALL)
-_ATTRIBUTE = re.compile(rf"""\b([xy])(\d*)\s*=\s*["']?\s*{_N}""")
+_TAG = re.compile(r"<points?\b([^<>]*)>([^<]*)", re.DOTALL)
+_ATTRIBUTE = re.compile(rf"""\b([xy])(\d{{0,9}})\s*=\s*["']?\s*{_N}""")
+_NOT_A_POINT = "a point_2d that is not [x, y]"
+_Y_FIRST = "a JSON 'point', which has y first in some dialects and x in others; expected 'point_2d': [x, y]"
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class Points:
 def parse_points(text: str, space: Space = THOUSANDTHS, *, strict: bool = False) -> Points:
     """Read the points of an answer.
 
-    The first of these that occurs is read: JSON objects with "point_2d", tags `<point x= y=>` or
-    `<points x1= y1= x2= ...>` (always in percent, as Molmo writes them), pairs `(x, y)` or `[x, y]`.
+    The first of these that occurs is read: JSON objects with "point_2d" (one pair, or a list of them), tags
+    `<point x= y=>` or `<points x1= y1= x2= ...>` (always in percent, as Molmo writes them), tags
+    `<points coords="n id x y id x y ...">` (always whole numbers from 0 to 1000, as its successor writes them, whose n
+    is the picture), pairs `(x, y)` or `[x, y]`.
 
     Args:
         text: the answer, with anything around the points.
@@ -60,22 +64,27 @@ def parse_points(text: str, space: Space = THOUSANDTHS, *, strict: bool = False)
         DataError: with `strict`, the first problem.
     """
     text = spoken(text)
-    found = list(_json(text))
-    if not found:
+    problems: list[str] = []
+    found = list(_json(text, problems))
+    if not found and not problems:
         found = list(_tags(text))
         space = PERCENT if found else space
-    if not found:
+    if not found and not problems:
+        found, of_coords = _coords(text)
+        space = THOUSANDTHS if found or of_coords else space
+        problems += of_coords
+    if not found and not problems:
         found = [((float(pair[1]), float(pair[2])), "") for pair in _PAIR.finditer(text)]
-    points, problems = [], []
-    for pair, label in found:
-        share = None if pair is None else space.share(pair[0], pair[1])
-        if pair is None:
-            problems.append("a point_2d that is not [x, y]")
+    points = []
+    for (x, y), label in found:
+        share = space.share(x, y)
+        if space.is_in_shares(x, y):
+            problems.append(f"({x:g}, {y:g}) looks like shares from 0 to 1, expected whole numbers")
         elif share is None:
-            problems.append(f"({pair[0]:g}, {pair[1]:g}) is outside {space.width:g} x {space.height:g}")
+            problems.append(f"({x:g}, {y:g}) is outside {space.width:g} x {space.height:g}")
         else:
             points.append(Point(*share, label))
-    if strict and not found:
+    if strict and not points and not problems:
         problems.append("no points in the answer")
     if strict and problems:
         raise DataError(
@@ -84,16 +93,29 @@ def parse_points(text: str, space: Space = THOUSANDTHS, *, strict: bool = False)
     return Points(tuple(points), tuple(problems))
 
 
-_Found = Iterator[tuple[tuple[float, ...] | None, str]]
+_Found = tuple[tuple[float, ...], str]
 
 
-def _json(text: str) -> _Found:
+def _json(text: str, problems: list[str]) -> Iterator[_Found]:
     for entry in json_objects(text):
-        if "point_2d" in entry:
-            yield numbers(entry["point_2d"], 2), str(entry.get("label", ""))
+        for pair in each_list(entry["point_2d"]) if "point_2d" in entry else []:
+            if (read := numbers(pair, 2)) is None:
+                problems.append(_NOT_A_POINT)
+            else:
+                yield read, label_of(entry)
+        if "point_2d" not in entry and numbers(entry.get("point"), 2) is not None:
+            problems.append(_Y_FIRST)
 
 
-def _tags(text: str) -> _Found:
+def _coords(text: str) -> tuple[list[_Found], list[str]]:
+    """Points of `coords` attributes of points, and what could not be read."""
+    tags = [tag for tag in _TAG.finditer(text) if "coords" in tag[1]]
+    read = [(read_tags(tag[0]), tag[2].strip()) for tag in tags]
+    points: list[_Found] = [((x, y), label) for (raw, _), label in read for _, _, x, y, _ in raw]
+    return points, [problem for (_, problems), _ in read for problem in problems]
+
+
+def _tags(text: str) -> Iterator[_Found]:
     for tag in _TAG.finditer(text):
         read: dict[str, dict[str, float]] = {}
         for axis, number, value in _ATTRIBUTE.findall(tag[1]):

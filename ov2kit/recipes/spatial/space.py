@@ -35,6 +35,11 @@ class Space:
         inside = 0 <= x <= self.width and 0 <= y <= self.height
         return (x / self.width, y / self.height) if inside else None
 
+    def is_in_shares(self, *values: float) -> bool:
+        """Whether numbers are of another unit: all from 0 to 1 and some with decimals, where whole ones belong."""
+        whole = self.whole and min(self.width, self.height) > 1
+        return whole and all(0 <= value <= 1 for value in values) and any(value % 1 for value in values)
+
     def write(self, x: float, y: float) -> tuple[str, str]:
         """Shares as they are written, rounded to whole numbers or to one decimal.
 

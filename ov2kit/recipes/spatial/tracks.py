@@ -90,8 +90,9 @@ def parse_tracks(text: str, *, strict: bool = False) -> Tracks:
     """Read the tracks of an answer, in the dialect that it is written in.
 
     Around the tracks there may be anything: reasoning, code fences, other tags. An answer that breaks off keeps what
-    was complete. Decimals of coordinates from 0 to 1000 are cut off, and of two points of one object at one time the
-    first one counts, both as in the public evaluation.
+    was complete. Times may be written as on a clock (1:05 is 65 s), and numbers may be parted by commas or brackets.
+    Decimals of coordinates from 0 to 1000 are cut off, and of two points of one object at one time the first one
+    counts, both as in the public evaluation.
 
     Args:
         text: the answer.
@@ -108,8 +109,7 @@ def parse_tracks(text: str, *, strict: bool = False) -> Tracks:
     space = THOUSANDTHS
     if not raw:
         older, of_older = read_time_dicts(text)
-        if older:
-            raw, problems, space = older, of_older, PERCENT
+        raw, problems, space = older, problems + of_older, PERCENT
     points = _unique(raw, space.width, problems)
     if strict and not points:
         problems.append("no tracks in the answer")

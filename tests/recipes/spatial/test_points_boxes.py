@@ -67,6 +67,9 @@ def test_no_text_breaks_the_readers(text):
         ('<point x="10.0" y="20.0" alt="cup">cup</point>', [(100, 200, "cup")]),
         ('<points x1="10" y1="20" x2="30.5" y2="40" alt="cups">cups</points>',
          [(100, 200, "cups"), (305, 400, "cups")]),
+        ("[{'point_2d': [100, 200], 'label': 'cup'},]", [(100, 200, "cup")]),
+        ('{"point_2d": [[100, 200], [3, 4]], "label": null}', [(100, 200, ""), (3, 4, "")]),
+        ('<points coords="1 1 100 200 2 3 4">cups</points>', [(100, 200, "cups"), (3, 4, "cups")]),
         ("none", []),
     ],
 )  # fmt: skip
@@ -87,6 +90,9 @@ def test_points_that_models_write_are_read(text, points):
          [(1, 2, 3, 4, "the bus")]),
         ("<ref>bus</ref><box>(1,2),(3,4)</box>", [(1, 2, 3, 4, "bus")]),
         ("It is at [1, 2, 3, 4].", [(1, 2, 3, 4, "")]),
+        ("[{'bbox_2d': [1, 2, 3, 4], 'label': 'a'}]", [(1, 2, 3, 4, "a")]),
+        ('{"bbox_2d": [[1, 2, 3, 4], [5, 6, 7, 8]], "label": "a"}', [(1, 2, 3, 4, "a"), (5, 6, 7, 8, "a")]),
+        ("(1, 2, 3, 4)", [(1, 2, 3, 4, "")]),
         ('{"objects": 2}', []),
     ],
 )  # fmt: skip
@@ -103,6 +109,8 @@ def test_boxes_that_models_write_are_read(text, boxes):
         ('[{"bbox_2d": [30, 2, 3, 4]}]', "[30, 2, 3, 4] has its corners the wrong way round"),
         ('[{"bbox_2d": [1, 2, 1, 4]}]', "no area"),
         ('[{"bbox_2d": [1, 2, 1001, 4]}]', "not within 1000 x 1000"),
+        ("[0.1, 0.2, 0.3, 0.4]", "[0.1, 0.2, 0.3, 0.4] looks like shares from 0 to 1"),
+        ('{"box_2d": [1, 2, 3, 4]}', "which has y first"),
         ('[{"bbox_2d": [true, 2, 3, 4]}]', "not [left, top, right, bottom]"),
         ("nothing", "no boxes in the answer"),
     ],
@@ -121,6 +129,27 @@ def test_points_outside_what_the_numbers_refer_to_are_refused():
         parse_points(text, strict=True)
     with pytest.raises(DataError, match="no points"):
         parse_points("none", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("(0.5, 0.3)", "(0.5, 0.3) looks like shares from 0 to 1"),
+        ('{"point_2d": [0.5, 1]}', "looks like shares from 0 to 1"),
+        ('{"point": [100, 200]}', "which has y first in some dialects"),
+        ('<points coords="1 1 0.51 0.3">cup</points>', "look like shares from 0 to 1"),
+    ],
+)
+def test_points_of_another_unit_or_order_are_refused(text, problem):
+    assert parse_points(text).points == ()
+    assert problem in parse_points(text).problems[0]
+    with pytest.raises(DataError, match=re.escape(problem)):
+        parse_points(text, strict=True)
+
+
+def test_shares_are_read_where_they_are_given_as_the_unit():
+    assert parse_points("(0.5, 0.3)", Space(1, 1)).points == (Point(0.5, 0.3),)
+    assert parse_boxes("[0.1, 0.2, 0.3, 0.4]", Space(1, 1, whole=False)).boxes == (Box(0.1, 0.2, 0.3, 0.4),)
 
 
 def test_a_box_too_small_to_be_written_is_refused():
