@@ -13,6 +13,8 @@ from ov2kit.files import fill_folder, refuse_overwriting_inputs, write_text
 from ov2kit.recipes.spatial.prompts import MAX_NEW_TOKENS, PROMPT_FPS
 
 REGIONS = "regions"
+_OF_A_VIDEO = ("prompt", "answer")
+_OF_A_SET = ("split", "true_points", "rank", "world_size", "limit", "attributes")
 
 
 def parser() -> ArgumentParser:
@@ -59,6 +61,11 @@ def run(parsed: Namespace) -> int:
         check_number(f"--{name}", parsed[name], low=1, integer=True, optional=True)
     if (parsed.video is None) == (parsed.data is None):
         raise ValueError("give --video with --prompt, or --data; one of the two")
+    form, other = ("--data", _OF_A_VIDEO) if parsed.data else ("--video", _OF_A_SET)
+    if odd := [name for name in other if parsed[name] not in (None, False)]:
+        raise ValueError(f"--{odd[0]} has no meaning with {form}; leave it out")
+    if parsed.true_points and parsed.model is not None:
+        raise ValueError("--true_points asks no model: leave out one of --model and --true_points")
     return _folder(parsed) if parsed.data else _video(parsed)
 
 
@@ -114,6 +121,8 @@ def _video(parsed: Namespace) -> int:
             "problems": list(tracked.tracks.problems), "masks": tracked.masks.plain(), "seconds": seconds,
         }  # fmt: skip
         write_text(out / "tracks.json", json.dumps(result) + "\n")
+    if not tracked.tracks.points:
+        print("warning: the answer has no tracks: nothing is marked", file=sys.stderr)
     for problem in tracked.tracks.problems:
         print(f"warning: {problem}", file=sys.stderr)
     if parsed.json:
@@ -138,13 +147,15 @@ def _folder(parsed: Namespace) -> int:
     from ov2kit.recipes.evaluation.predictions import read_folder
     from ov2kit.recipes.evaluation.processes import processes
     from ov2kit.recipes.spatial.evaluate import evaluate_referring
-    from ov2kit.recipes.spatial.layouts import read_referring
+    from ov2kit.recipes.spatial.layouts import digest_of, read_referring
     from ov2kit.recipes.spatial.page import write_page
 
-    items = read_referring(parsed.data, parsed.split, fps=parsed.fps)[: parsed.limit]
+    everything = read_referring(parsed.data, parsed.split, fps=parsed.fps)
+    items = everything[: parsed.limit]
     answer = None if parsed.true_points else _answerer(parsed)
     names = ("source", "budget_canvases", "max_new_tokens", "segmenter", "fps", "true_points")
     settings = {"model": parsed.model and str(Path(parsed.model).resolve()), **{name: parsed[name] for name in names}}
+    settings["expressions_sha256"] = digest_of(everything)
     rank, world_size = processes(parsed.rank, parsed.world_size)
     with tqdm(
         total=len(items[rank::world_size]), unit=" expressions", disable=parsed.quiet or None, file=sys.stderr

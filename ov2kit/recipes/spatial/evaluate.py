@@ -37,6 +37,7 @@ from ov2kit.recipes.spatial.track import Answerer, ask_tracks, follow
 from ov2kit.recipes.spatial.tracks import write_tracks
 
 SCORES = "scores.json"
+_SHAPE = 0.05  # of the ratio of sides: sizes are rounded, to multiples of 16 for example
 #: means of scores.json; the others of a line are counts and lists
 MEANS = (
     "j", "f", "j&f", "hota", "public_hota", "point_precision", "point_recall", "point_f1", "point_hota",
@@ -99,9 +100,11 @@ def evaluate_referring(
     if any(item.id not in known for item in items):
         return None
     lines = [known[item.id] for item in items]
+    asked = {item.id for item in items}
+    merged = [*lines, *(line for name, line in known.items() if name not in asked)]  # of a run over more of them
     kept = target / PREDICTIONS
-    if not kept.exists() or read_lines(kept) != lines:
-        write_lines(kept, lines)
+    if not kept.exists() or read_lines(kept) != merged:
+        write_lines(kept, merged)
     scores = summarize(lines)
     write_text(target / SCORES, json.dumps({**scores, "settings": dict(settings or {})}, indent=2) + "\n")
     return scores
@@ -128,7 +131,8 @@ def _evaluate(
         line |= score(item, truth, tracked.masks, text)
         if ceiling_every:
             best = true_tracks(truth, fps=item.fps, every=ceiling_every)
-            line["ceiling_j&f"] = mask_scores(segment_tracks(segmenter, frames, best, fps=item.fps), truth)["j&f"]
+            reached = segment_tracks(segmenter, frames, best, fps=item.fps)
+            line["ceiling_j&f"] = mask_scores(reached, truth.resized(frames.size))["j&f"]
         write_text(out / "masks" / f"{safe_name(item.id)}.json", json.dumps(tracked.masks.plain()) + "\n")
         line["seconds"] = {"read": ready, **tracked.seconds, "score": time.perf_counter() - scored}
         line["problems"] = list(tracked.tracks.problems)
@@ -147,10 +151,11 @@ def _files(item: ReferringItem) -> Sequence[Path]:
 
 
 def fitting(item: ReferringItem) -> tuple[MaskTracks, Frames]:
-    """Truth and pictures of one length and size."""
+    """Truth and pictures of one length, and of one shape; either may be the larger one."""
     truth, frames = item.read_masks(), item.frames()
-    if frames.size != truth.size:
-        raise DataError(f"{item.id}: pictures are {frames.size}, masks {truth.size}")
+    (height, width), (tall, wide) = truth.size, frames.size
+    if abs(height * wide / (width * tall) - 1) > _SHAPE:
+        raise DataError(f"{item.id}: pictures are {frames.size}, masks {truth.size}; expected one shape")
     if abs(len(frames) - truth.frames) > 1:
         raise DataError(f"{item.id}: {len(frames)} pictures, {truth.frames} masks")
     if len(frames) != truth.frames:  # a filter at a constant rate may give one more or less at the end
@@ -180,10 +185,11 @@ def score(item: ReferringItem, truth: MaskTracks, masks: MaskTracks, text: str) 
     from ov2kit.recipes.spatial.tracks import parse_tracks
 
     points = point_scores(parse_tracks(text), truth, fps=item.fps, places=item.places)
+    shown = truth.resized(masks.size)  # the pictures', as in the public evaluation
     return {
-        **mask_scores(masks, truth),
+        **mask_scores(masks, shown),
         **points,
-        "id_switches": id_switches(masks, truth),
+        "id_switches": id_switches(masks, shown),
         "attributes": list(attributes_of(truth)),
     }
 

@@ -11,8 +11,10 @@
 Pictures are JPEGImages/VIDEO/FRAME.jpg, or a video file in videos/.
 """  # noqa: E501 # a table
 
+import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +83,20 @@ def read_referring(folder: str | Path, split: str | None = None, *, fps: float =
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of referring segmentation")
+    items = _read(root, split, fps)
+    twice = next((name for name, count in Counter(item.id for item in items).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{root}: two expressions have the id {twice!r}; results are kept by id, make them differ")
+    return items
+
+
+def digest_of(items: Sequence[ReferringItem]) -> str:
+    """Changes with any id, video or expression, and with their order."""
+    plain = json.dumps([[item.id, item.video, item.expression] for item in items])
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _read(root: Path, split: str | None, fps: float) -> list[ReferringItem]:
     if (packed := root / f"{split or 'annotations'}.json").is_file():
         return list(_packed(root, packed))
     patterns = ("meta_expressions.json", "meta_expressions_*_.json", "*/meta_expressions.json")
@@ -114,7 +130,7 @@ def _packed(root: Path, path: Path) -> Iterator[ReferringItem]:
     documents = load_json(path)
     if not isinstance(documents, list):
         raise DataError(f"{path}: expected a list of expressions, got {type(documents).__name__}")
-    for document in documents:
+    for number, document in enumerate(documents):
         try:
             video, expression, fps = str(document["video"]), str(document["expression"]), float(document["fps"] or 1)
             ids, size = [str(i) for i in document["mask_ids"]], (int(document["height"]), int(document["width"]))
@@ -124,7 +140,9 @@ def _packed(root: Path, path: Path) -> Iterator[ReferringItem]:
             raise DataError(f"{path}: an expression without {error}: {str(document)[:60]}") from error
         reader = PackedMasks(root / "masks" / video, tuple(ids), count, size)
         source = _video_file(root / "videos", video)
-        yield ReferringItem(str(document.get("id", video)), video, expression, source, fps, "referring", reader, places)
+        yield ReferringItem(
+            str(document.get("id", f"{video}_{number}")), video, expression, source, fps, "referring", reader, places
+        )
 
 
 def _trajectories(given: Any) -> PointsByFrame | None:

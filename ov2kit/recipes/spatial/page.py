@@ -104,7 +104,8 @@ def _case(line: Mapping[str, Any], item: ReferringItem, masks: Path) -> str:
 
 def _strips(line: Mapping[str, Any], item: ReferringItem, path: Path) -> Image.Image:
     """Six frames: found above true; the worst frame is always among them."""
-    frames, truth = item.frames(), item.read_masks()
+    frames = item.frames()
+    truth = item.read_masks().resized(frames.size)
     count = min(len(frames), truth.frames)
     stored = json.loads(path.read_text(encoding="utf-8"))
     found = MaskTracks(count, truth.size, {int(i): track for i, track in stored.items()})

@@ -91,6 +91,18 @@ class MaskTracks:
             whole |= self.mask(object_id, number)
         return whole
 
+    def resized(self, size: tuple[int, int]) -> "MaskTracks":
+        """The same objects at another size (H, W): every pixel is the one of the old picture that it begins in."""
+        if size == self.size:
+            return self
+        rows, columns = (np.arange(new) * old // new for new, old in zip(size, self.size, strict=True))
+        found = MaskTracks(self.frames, size, {object_id: [None] * self.frames for object_id in self.objects})
+        for object_id, track in self.objects.items():
+            for number, coded in enumerate(track):
+                if coded is not None:
+                    found.put(number, {object_id: decode_mask(coded)[rows[:, None], columns]})
+        return found
+
     def plain(self) -> dict[str, list[Rle | None]]:
         """What JSON can hold."""
         return {str(object_id): track for object_id, track in sorted(self.objects.items())}

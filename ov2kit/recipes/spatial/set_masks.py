@@ -71,7 +71,7 @@ class LazyJson:
 
 @dataclass(frozen=True)
 class AnnotationMasks:
-    """Run lengths by annotation id, all in one file."""
+    """Run lengths by annotation id, all in one file; of the size of the pictures where there is no mask."""
 
     masks: LazyJson
     ids: tuple[str, ...]
@@ -79,10 +79,11 @@ class AnnotationMasks:
     size: Callable[[], tuple[int, int]]
 
     def __call__(self) -> MaskTracks:
-        found = MaskTracks(self.frames, self.size())
-        for number, key in enumerate(self.ids):
-            found.objects[number] = _track(self.masks[key], self.frames, found.size, self.masks.path)
-        return found
+        given = [self.masks[key] for key in self.ids]
+        first = next((mask for track in given for mask in track if mask), None)
+        height, width = self.size() if first is None else decode_mask(first).shape
+        tracks = (_track(track, self.frames, (height, width), self.masks.path) for track in given)
+        return MaskTracks(self.frames, (height, width), dict(enumerate(tracks)))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Every public layout gives the same objects; what does not belong together is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from ov2kit.errors import DataError, OptionError
 from ov2kit.recipes.data.conversations import read_conversation
 from ov2kit.recipes.spatial.boxes import parse_boxes
 from ov2kit.recipes.spatial.frames import VideoFrames
-from ov2kit.recipes.spatial.layouts import read_referring
+from ov2kit.recipes.spatial.layouts import digest_of, read_referring
 from ov2kit.recipes.spatial.points import parse_points
 from ov2kit.recipes.spatial.set_masks import read_labels
 from ov2kit.recipes.spatial.set_records import write_picture_records, write_track_records
 from ov2kit.recipes.spatial.tracks import parse_tracks
+from tests.paths import SAMPLE
 from tests.recipes.spatial import set_folders
 
 BOTH = [("the red one", [0]), ("the blue one", [1])]
@@ -140,3 +142,20 @@ def test_a_set_becomes_records_of_single_pictures(task, tmp_path):
             assert (inside == masks[k, number]).all()  # the objects are rectangles
     with pytest.raises(OptionError, match="known: points, boxes"):
         write_picture_records(items, path, "masks")
+
+
+def test_expressions_of_one_id_are_refused_and_of_none_numbered(tmp_path):
+    facts = {"video": "clip", "fps": 6, "mask_ids": ["0"], "height": 24, "width": 32, "n_frames": 4}
+    documents = [{**facts, "id": name, "expression": name} for name in ("the red one", "the blue one")]
+    (tmp_path / "videos").mkdir()
+    shutil.copyfile(SAMPLE, tmp_path / "videos" / "clip.mp4")
+    root, path = tmp_path, tmp_path / "annotations.json"
+    path.write_text(json.dumps([{name: v for name, v in document.items() if name != "id"} for document in documents]))
+    items = read_referring(root)
+    assert len({item.id for item in items}) == len(items) == len(documents)
+    digest = digest_of(items)
+    path.write_text(json.dumps([document | {"id": "same"} for document in documents]))
+    with pytest.raises(DataError, match="two expressions have the id 'same'"):
+        read_referring(root)
+    path.write_text(json.dumps(documents))
+    assert digest_of(read_referring(root)) != digest

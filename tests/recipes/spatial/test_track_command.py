@@ -11,13 +11,16 @@ from PIL import Image
 from ov2kit.cli import run
 from ov2kit.errors import DataError
 from ov2kit.recipes import Processor, build, release_config, small_tokenizer
+from ov2kit.recipes.evaluation.predictions import read_lines
 from ov2kit.recipes.evidence.films.tracking_scene import TrackingScene
 from ov2kit.recipes.evidence.films.tracking_set import make_tracking_set
 from ov2kit.recipes.spatial.evaluate import evaluate_referring
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.layouts import read_referring
+from ov2kit.recipes.spatial.page import write_page
 from ov2kit.recipes.spatial.region_growing import RegionGrowing
 from ov2kit.recipes.spatial.rle import decode_mask
+from ov2kit.recipes.spatial.segmenter import MaskTracks
 from tests.paths import SAMPLE
 from tests.recipes.spatial import set_folders, tiny_sam
 
@@ -110,6 +113,56 @@ def test_a_folder_of_pictures_is_shown_to_the_model_as_a_video(tmp_path):
     assert lines[0]["point_precision"] < lines[1]["point_precision"]
 
 
+def test_fewer_expressions_leave_the_answers_to_the_others(tracking_set, tmp_path):
+    items = read_referring(tracking_set)
+    asked = []
+
+    def answer(video, prompt):
+        asked.append(video)
+        return '<tracks coords="0 0 500 500">x</tracks>'
+
+    out = tmp_path / "out"
+    whole = evaluate_referring(answer, RegionGrowing(), items, out)
+    few = evaluate_referring(answer, RegionGrowing(), items[1:2], out)
+    assert few["expressions"] == 1
+    assert evaluate_referring(answer, RegionGrowing(), items, out) == whole
+    assert len(asked) == len(items)
+    ids = [json.loads(line)["id"] for line in (out / "predictions.jsonl").read_text().split("\n") if line]
+    assert ids == [item.id for item in items]
+
+
+def test_pictures_of_another_size_than_the_masks_are_scored_at_their_own(tmp_path):
+    root = set_folders.mevis(tmp_path / "set")
+    for path in (root / "valid_u" / "JPEGImages" / "clip").iterdir():
+        picture = Image.open(path)
+        picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(path, quality=95)
+    items = read_referring(root)
+    scores = evaluate_referring(None, RegionGrowing(), items, tmp_path / "out", ceiling_every=1)
+    assert scores["errors"] == 0
+    hidden = 2 / 3  # of two masks one is hidden in the last of 4 pictures: a recall of 1/2
+    assert scores["point_f1"] == pytest.approx((1 + (3 + hidden) / 4) / 2)
+    assert scores["j"] > 0.85
+    coded = json.loads((tmp_path / "out" / "masks" / f"{items[0].id}.json").read_text())["0"][0]
+    assert decode_mask(coded).shape == (2 * set_folders.SIZE[0], 2 * set_folders.SIZE[1])
+    lines = read_lines(tmp_path / "out" / "predictions.jsonl")
+    write_page(tmp_path / "page.html", scores, lines, items, tmp_path / "out" / "masks")
+    assert (tmp_path / "page.html").read_text().count("data:image/png") == 2
+    for path in (root / "valid_u" / "JPEGImages" / "clip").iterdir():
+        Image.open(path).resize((48, 64)).save(path)
+    scores = evaluate_referring(None, RegionGrowing(), read_referring(root), tmp_path / "turned")
+    assert scores["errors"] == 2
+    assert "expected one shape" in (tmp_path / "turned" / "predictions.jsonl").read_text()
+
+
+def test_masks_at_another_size_are_the_pixels_they_begin_in():
+    mask = np.array([[True, False], [False, True]])
+    tracks = MaskTracks(1, (2, 2))
+    tracks.put(0, {3: mask})
+    assert (tracks.resized((4, 6)).mask(3, 0) == np.kron(mask, np.ones((2, 3), dtype=bool))).all()
+    assert tracks.resized((3, 3)).mask(3, 0).astype(int).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert tracks.resized((1, 1)).mask(3, 0).tolist() == [[True]]
+
+
 def test_a_failure_counts_zero_and_is_named(tmp_path):
     root = set_folders.ref_youtube_vos(tmp_path / "set")
     (root / "valid" / "Annotations" / "clip" / "00000.png").unlink()
@@ -157,6 +210,12 @@ def test_what_is_no_fault_of_a_video_ends_the_run(error, tracking_set, tmp_path)
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x"], "--model is needed to ask"),
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--model", "nowhere"], "expected a model directory"),
         (["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--fps", "0"], "--fps must be from 0.01 to 1000"),
+        (
+            ["--out", "o", "--video", str(SAMPLE), "--prompt", "x", "--limit", "3"],
+            "--limit has no meaning with --video",
+        ),
+        (["--out", "o", "--data", "nowhere", "--prompt", "x"], "--prompt has no meaning with --data"),
+        (["--out", "o", "--data", "x", "--true_points", "--model", "y"], "--true_points asks no model"),
         (["--out", "o", "--data", "nowhere", "--true_points"], "expected a folder of referring segmentation"),
     ],
 )
