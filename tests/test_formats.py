@@ -77,25 +77,36 @@ def test_predictions_and_their_settings_of_version_1():
     assert all("id" in line for line in lines)
 
 
-def test_a_checkpoint_of_version_1_becomes_a_model():
+def test_checkpoints_of_both_versions_become_the_same_model():
     pytest.importorskip("lightning", reason="needs the recipes extra")
+    from ov2kit.recipes import LitLlavaOneVision2
     from ov2kit.recipes.model.convert import model_from_lightning
 
-    model = model_from_lightning(STORED / "v1" / "checkpoint" / "start.ckpt")
-    assert sum(p.numel() for p in model.parameters()) > 0
+    files = [STORED / version / "checkpoint" / "start.ckpt" for version in ("v1", "v2")]
+    old, new = (torch.load(file, weights_only=True) for file in files)
+    assert [content["ov2kit"].get("format") for content in (old, new)] == [None, "ov2kit.checkpoint.2"]
+    values = [
+        sorted(tensor.double().sum().item() for tensor in content["state_dict"].values()) for content in (old, new)
+    ]
+    assert values[0] == values[1]
+    for read in (model_from_lightning, lambda file: LitLlavaOneVision2.load_from_checkpoint(file).model):
+        one, other = (read(file).state_dict() for file in files)
+        assert {f"model.{name}" for name in one} == new["state_dict"].keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+        assert all(torch.equal(tensor, one[name.removeprefix("model.")]) for name, tensor in new["state_dict"].items())
 
 
 def test_a_module_refuses_a_newer_checkpoint(tmp_path):
     pytest.importorskip("lightning", reason="needs the recipes extra")
     from ov2kit.recipes import LitLlavaOneVision2
 
-    stored = STORED / "v1" / "checkpoint" / "start.ckpt"
+    stored = STORED / "v2" / "checkpoint" / "start.ckpt"
     content = torch.load(stored, weights_only=True)
     module = LitLlavaOneVision2.load_from_checkpoint(stored)
     assert all(torch.equal(value, content["state_dict"][name]) for name, value in module.state_dict().items())
     content["ov2kit"]["format"] = "ov2kit.checkpoint.9"
     torch.save(content, tmp_path / "newer.ckpt")
-    with pytest.raises(CheckpointError, match=r"'ov2kit.checkpoint.9' is newer than 'ov2kit.checkpoint.1'.*update"):
+    with pytest.raises(CheckpointError, match=r"'ov2kit.checkpoint.9' is newer than 'ov2kit.checkpoint.2'.*update"):
         LitLlavaOneVision2.load_from_checkpoint(tmp_path / "newer.ckpt")
 
 

@@ -116,7 +116,7 @@ def tokenizer() -> Any:
 def parts() -> dict[str, Any]:
     model = build("tiny")
     names = ("encoder", "connector", "language_model")
-    return {**{name: getattr(model, name) for name in names}, "image_token_id": 1}
+    return {"config": {"image_token_id": 1}, **{name: getattr(model, name) for name in names}}
 
 
 def heads() -> dict[str, Any]:
@@ -256,7 +256,6 @@ ZERO = {
     "Order": "seed",
     "Loading": "num_workers",
     "LitLlavaOneVision2": "answer_batches min_lr warmup_share weight_decay",
-    "LlavaOneVision2": "image_token_id",
     "Processor": "decimals",
     "build_tokenizers": "rank_damping peak_weight min_pixels seed",
     "Sample": "record",

@@ -69,7 +69,7 @@ def tiny(family: str = "qwen3", connector=None, **options):
     """LlavaOneVision2 of width 48 on an encoder of width 64."""
     text = language_model(family, **options)
     torch.manual_seed(3)
-    return LlavaOneVision2(encoder(), connector or PatchMerger(64, 48), text, image_token_id=IMAGE).eval()
+    return LlavaOneVision2({"image_token_id": IMAGE}, encoder(), connector or PatchMerger(64, 48), text).eval()
 
 
 def sample(seed: int, grids=(), *, groups=None, clips=None, text: int = 9, padding: int = 0, tokens=None) -> Sample:
@@ -103,6 +103,6 @@ def run(model, batch: Batch, visibility="group", **options):
         batch.labels,
         position_ids=batch.position_ids,
         items=layout.segments("group"),
-        grid_thw=layout.grid_thw(),
+        image_grid_thw=layout.grid_thw(),
         **options,
     )

@@ -38,6 +38,11 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     check_choice("hidden_act", config.get("hidden_act", "gelu"), _ACTIVATIONS)
     if dropout := config.get("attention_dropout", 0.0):
         raise ValueError(f"attention_dropout must be 0, got {dropout}")
+    if config.get("use_patch_position_encoding"):
+        raise ValueError(
+            "use_patch_position_encoding is not built: row and column embeddings in the merger; a model trained with "
+            "them gives other numbers without"
+        )
     has_head = bool(config.get("use_head", False))
     return arguments | {"post_norm": has_head, "pooling_head": has_head, "pairing": "release"}
 

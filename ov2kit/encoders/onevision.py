@@ -210,7 +210,7 @@ class OneVisionEncoder(nn.Module):
 
     def visibility(self, grid_thw: Grid) -> Segments:
         """Segments of `frame_window` canvases within each grid row, on the device of the weights."""
-        device = next((p.device for p in self.parameters()), None)
+        device = next((p.device for p in self.parameters() if not p.is_meta), None)
         return Segments.from_grid(grid_thw, self.frame_window, device)
 
     def forward(

@@ -15,7 +15,7 @@ from types import ModuleType
 #: module of transformers -> ours, which registers its class with it when it is imported
 _REGISTER = {
     "transformers.models.auto.configuration_auto": "ov2kit.recipes.architecture.released_config",
-    "transformers.models.auto.modeling_auto": "ov2kit.recipes.model.released",
+    "transformers.models.auto.modeling_auto": "ov2kit.recipes.model.model",
     "transformers.models.auto.processing_auto": "ov2kit.recipes.prompt.released_processor",
 }
 

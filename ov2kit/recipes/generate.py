@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
@@ -104,7 +104,9 @@ def answer(
         streamer=streamer,
         **({"do_sample": False} | options),
     )
-    return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
+    return [
+        text.strip() for text in tokenizer.batch_decode(found[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
+    ]
 
 
 def answerer(
@@ -155,7 +157,7 @@ def answerer(
 
 def stop_tokens(model: "LlavaOneVision2", tokenizer: Any) -> list[int]:
     """Tokens that end an answer: the end of a turn, and what the model's own generation config says."""
-    said = cast(Any, model.language_model).generation_config.eos_token_id
+    said = model.generation_config.eos_token_id
     known = said if isinstance(said, list) else [said]
     ends = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id, *known]
     return sorted({int(end) for end in ends if end is not None})

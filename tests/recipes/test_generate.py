@@ -71,7 +71,7 @@ def test_visibility_reaches_the_encoder(loaded):
         inputs = visual_inputs(batch, visibility)
         with torch.no_grad():
             found[visibility] = model.visual_tokens(
-                inputs["pixel_values"], inputs["positions"], inputs["segments"], grid_thw=inputs["grid_thw"]
+                inputs["pixel_values"], inputs["patch_positions"], inputs["segments"], grid_thw=inputs["image_grid_thw"]
             )
     assert not torch.allclose(found["group"], found["canvas"])
 
@@ -192,9 +192,8 @@ def test_a_connector_of_one_token_per_patch_gets_as_many_pads(loaded):
     model, processor = loaded
     width = model.language_model.config.hidden_size
     finer = LlavaOneVision2(
-        model.encoder, MLPConnector(model.encoder.width, width, merge=1), model.language_model,
-        image_token_id=model.image_token_id,
-    )  # fmt: skip
+        model.config, model.encoder, MLPConnector(model.encoder.width, width, merge=1), model.language_model
+    )
     wide = Processor(
         processor.tokenizer, codec=processor.codec, frames=processor.frames, image=processor.image,
         tokens_out=finer.tokens_out,

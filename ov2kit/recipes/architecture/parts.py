@@ -21,7 +21,7 @@ from ov2kit.positional import NoPositions, RoPE3D
 from ov2kit.recipes.architecture.sizes import release_config
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 PositionsName = Literal["release", "exact", "2d", "none"]
 
@@ -156,7 +156,9 @@ def build_connector(name: str, vision: Mapping[str, Any], out_width: int, **opti
     return known[name](vision["hidden_size"], out_width, **options)
 
 
-def build_language_model(text: Mapping[str, Any], attention: str | None = None) -> "PreTrainedModel":
+def build_language_model(
+    text: "Mapping[str, Any] | PreTrainedConfig", attention: str | None = None
+) -> "PreTrainedModel":
     """The causal language model of transformers for a `text_config`, with fresh weights.
 
     Raises:
@@ -165,9 +167,11 @@ def build_language_model(text: Mapping[str, Any], attention: str | None = None) 
     """
     with needs_extra("the language model"):
         from transformers import AutoConfig, AutoModelForCausalLM
-    fields = copy.deepcopy(dict(text))
-    kind = fields.pop("model_type", "qwen3")
-    config = AutoConfig.for_model(kind, **fields)
+    if isinstance(text, Mapping):
+        fields = copy.deepcopy(dict(text))
+        config = AutoConfig.for_model(fields.pop("model_type", "qwen3"), **fields)
+    else:
+        config = text
     dtype = config.dtype
     options = {} if attention is None else {"attn_implementation": attention}
     with _drawing:

@@ -3,6 +3,8 @@
 Importing this registers it with `AutoConfig`. Source: `LlavaOnevision2Config` of the LLaVA-OneVision-2 release.
 """
 
+import copy
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from transformers import AutoConfig
@@ -82,6 +84,22 @@ class LlavaOnevision2MoeConfig(LlavaOnevision2Config):  # type: ignore[no-untype
     """The same under the name that released mixtures of experts have."""
 
     model_type = "llava_onevision2_moe"
+
+
+def config_of(config: LlavaOnevision2Config | Mapping[str, Any], text: Any = None) -> LlavaOnevision2Config:
+    """A release config as an object, whose class its model type says.
+
+    Args:
+        config: one already, or the fields.
+        text: the config of a language model, in the place of what the fields say.
+    """
+    if isinstance(config, LlavaOnevision2Config):
+        return config
+    fields = {name: value for name, value in config.items() if name != "model_type"}
+    if text is not None:
+        fields["text_config"] = text
+    is_moe = config.get("model_type") == LlavaOnevision2MoeConfig.model_type
+    return (LlavaOnevision2MoeConfig if is_moe else LlavaOnevision2Config)(**copy.deepcopy(fields))
 
 
 MODEL_TYPES = (LlavaOnevision2Config.model_type, LlavaOnevision2MoeConfig.model_type)

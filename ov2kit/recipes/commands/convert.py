@@ -3,6 +3,7 @@
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
+from ov2kit.errors import OptionError
 from ov2kit.recipes.model.convert import convert
 
 _DTYPES = ("bfloat16", "float16", "float32")
@@ -23,6 +24,10 @@ def parser() -> ArgumentParser:
     command.add_argument("--max_shard_gb", type=float, default=5.0, help="begin another file at this size")
     command.add_argument("--merge", type=int, default=2, help="with --llm: patches per edge that become one token")
     command.add_argument("--seed", type=int, default=0, help="with --llm: of the new connector's weights")
+    command.add_argument("--adapter", metavar="DIR", help="merge these adapters of PEFT into SOURCE, a model directory")
+    command.add_argument(
+        "--adapters_only", action="store_true", help="write the adapters of SOURCE, a .ckpt, as a folder of PEFT"
+    )
     command.add_argument("--overwrite", action="store_true", help="replace what is at TARGET")
     return command
 
@@ -31,10 +36,19 @@ def run(parsed: Namespace) -> int:
     """`ov2kit convert`."""
     if parsed.max_shard_gb <= 0:
         raise ValueError(f"--max_shard_gb must be above 0, got {parsed.max_shard_gb}")
+    if parsed.adapters_only:
+        if parsed.adapter is not None or parsed.llm is not None:
+            raise OptionError("--adapters_only goes with neither --adapter nor --llm")
+        from ov2kit.recipes.model.adapter_folders import write_adapters
+
+        write_adapters(parsed.source, parsed.target)
+        print(f"{parsed.source} -> {parsed.target}: Lightning checkpoint -> adapters of PEFT")
+        return 0
     done = convert(
         parsed.source,
         parsed.target,
         llm=parsed.llm,
+        adapter=parsed.adapter,
         files_from=parsed.files_from,
         dtype=None if parsed.dtype is None else getattr(torch, parsed.dtype),
         max_shard_bytes=int(parsed.max_shard_gb * 10**9),

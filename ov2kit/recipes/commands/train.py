@@ -186,7 +186,8 @@ class RecipeCLI(LightningCLI):
 
     def before_fit(self) -> None:
         parts = []
-        for name, part in self.model.model.named_children():
+        for name in ("encoder", "connector", "language_model"):
+            part = getattr(self.model.model, name)
             count = sum(p.numel() for p in part.parameters())
             learning = sum(p.numel() for p in part.parameters() if p.requires_grad)
             how = "learns" if learning == count else "frozen" if not learning else f"{learning / count:.0%} learns"
@@ -295,14 +296,18 @@ def _several(given: Any) -> list[Any]:
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: Any, known: set[int] | None = None) -> list[str]:
     """Every text in settings, wherever it stands: any of them may be the path of an input."""
     if isinstance(value, str | os.PathLike):
         return [str(value)]
+    known = set() if known is None else known
+    if id(value) in known:  # objects may hold one another
+        return []
+    known.add(id(value))
     held = (
         value.values() if isinstance(value, Mapping) else vars(value).values() if hasattr(value, "__dict__") else value
     )
-    return [text for each in held for text in _texts(each)] if isinstance(held, Iterable) else []
+    return [text for each in held for text in _texts(each, known)] if isinstance(held, Iterable) else []
 
 
 def _beside_configs(paths: Any) -> Any:

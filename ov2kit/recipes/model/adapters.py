@@ -53,7 +53,7 @@ def add_adapters(model: nn.Module, lora: Mapping[str, Any]) -> None:
         MissingExtraError: PEFT is not installed.
     """
     with needs_extra("lora"):
-        from peft import LoraConfig, inject_adapter_in_model
+        from peft import inject_adapter_in_model
     target = lora["target"]
     names = [
         name
@@ -64,10 +64,27 @@ def add_adapters(model: nn.Module, lora: Mapping[str, Any]) -> None:
     ]
     if not names:
         raise OptionError(f"no linear layer that learns is meant by lora.target {target!r}")
-    config = LoraConfig(
-        r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=names, bias="none"
+    inject_adapter_in_model(lora_config(lora, names), model)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:  # beside weights in bfloat16 too: small steps would be rounded away
+            parameter.data = parameter.data.float()
+
+
+def lora_config(lora: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """PEFT's config of what `check_lora` gave, for the layers `names`.
+
+    Raises:
+        MissingExtraError: PEFT is not installed.
+    """
+    with needs_extra("lora"):
+        from peft import LoraConfig
+    return LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=list(names),
+        bias="none",
     )
-    inject_adapter_in_model(config, model)
 
 
 def _ends(name: str, ends: Sequence[str]) -> bool:

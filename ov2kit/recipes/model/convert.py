@@ -8,7 +8,7 @@ checkpoint to start training from.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ from ov2kit.recipes.release.directory import (
     save_pretrained,
 )
 from ov2kit.recipes.release.lightning_files import PREFIX, is_lightning, read_lightning
-from ov2kit.recipes.release.names import Place, places
+from ov2kit.recipes.release.names import Place, from_part_names, part_name, places
 from ov2kit.recipes.release.preprocessor import FILE, PreprocessorFacts, write_preprocessor
 from ov2kit.recipes.release.tensors import TensorStore
 
@@ -50,6 +50,7 @@ def convert(
     target: str | os.PathLike[str],
     *,
     llm: str | os.PathLike[str] | None = None,
+    adapter: str | os.PathLike[str] | None = None,
     files_from: str | os.PathLike[str] | None = None,
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 5 * 10**9,
@@ -63,6 +64,7 @@ def convert(
         source: a Lightning checkpoint (file or directory of shards), a directory in the released format,
             or with `llm` a directory of the stand-alone encoder.
         target: a directory; or a file ending in .ckpt for a Lightning checkpoint.
+        adapter: folder of adapters of PEFT, merged into a model directory.
         llm: directory of a causal language model of transformers, with its tokenizer.
         files_from: directory to take the files of tokenizer and processor from.
         dtype: of the weights written; those of the source when omitted.
@@ -79,7 +81,7 @@ def convert(
         OutputError: `target` cannot be written, or writing it would destroy what is read.
     """
     source, target = Path(source), Path(target)
-    refuse_overwriting_inputs(target, [source, llm, files_from])
+    refuse_overwriting_inputs(target, [source, llm, adapter, files_from])
 
     def write(model: LlavaOneVision2) -> None:
         save_pretrained(
@@ -105,6 +107,12 @@ def convert(
     else:
         model = from_pretrained(source, dtype, make=LlavaOneVision2.from_parts)
         kind = "released format -> " + ("Lightning checkpoint" if to_lightning else "released format")
+    if adapter is not None:
+        if is_lightning(source):
+            raise CheckpointError(f"{source}: adapters are merged into a model directory; convert the checkpoint first")
+        from ov2kit.recipes.model.adapter_folders import merge_adapters
+
+        model, kind = merge_adapters(model, adapter), f"{kind}, with the adapters merged"
     if to_lightning:
         write_lightning(model, target, overwrite=overwrite)
     else:
@@ -124,13 +132,14 @@ def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None
     if isinstance(config := (rest.get("ov2kit") or {}).get("config"), Mapping):
         check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))
     model = from_lightning_entry(rest.get("ov2kit") or {}, LlavaOneVision2.from_parts, fresh=False)
+    state = from_part_names(model, state)
     wanted = places(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     own = [Place(p.name, (p.name,), (shapes[p.name],), p.alias) for p in wanted]
-    tied = {p.alias[0] for p in wanted if p.alias is not None}
+    tied = {p.alias for p in wanted if p.alias is not None}
     check_tensors(own, set(state) - tied, lambda name: tuple(state[name].shape), str(path))
     fill(model, own, lambda place: _cast(state[place.name], dtype))
-    return model.eval()
+    return cast(LlavaOneVision2, cast(Any, model).eval())
 
 
 def write_lightning(model: LlavaOneVision2, target: Path, *, overwrite: bool = False) -> None:
@@ -184,14 +193,16 @@ def start_model(
     check_sizes(config, llm / CONFIG, TensorStore(encoder).numel + TensorStore(llm).numel)
     model = empty_model(config, llm, LlavaOneVision2.from_parts)
     wanted = places(model)
-    _fill_language_model(model, [p for p in wanted if p.name.startswith("language_model.")], llm, dtype)
+    _fill_language_model(
+        model, [p for p in wanted if part_name(model, p.name).startswith("language_model.")], llm, dtype
+    )
     main = next(model.language_model.parameters()).dtype
-    _fill_encoder(model, [p for p in wanted if p.name.startswith("encoder.")], encoder, main)
-    _draw_connector(model, [p for p in wanted if p.name.startswith("connector.")], seed, main)
+    _fill_encoder(model, [p for p in wanted if part_name(model, p.name).startswith("encoder.")], encoder, main)
+    _draw_connector(model, [p for p in wanted if part_name(model, p.name).startswith("connector.")], seed, main)
     if (llm / GENERATION).is_file():
-        model.language_model.generation_config = read_generation(llm)
+        model.generation_config = read_generation(llm)
     model.source = llm.absolute()
-    return model.eval()
+    return cast(LlavaOneVision2, cast(Any, model).eval())
 
 
 def _add_preprocessor(model: LlavaOneVision2, folder: Path) -> None:
@@ -235,7 +246,7 @@ def _fill_encoder(model: LlavaOneVision2, wanted: list[Place], encoder: Path, dt
 
     store = TensorStore(encoder, bare)
     state: Mapping[str, Tensor] = {
-        f"encoder.{k}": v for k, v in join_qkv({n: store.read(n) for n in store.names}).items()
+        f"model.visual.{k}": v for k, v in join_qkv({n: store.read(n) for n in store.names}).items()
     }
     own = [Place(p.name, (p.name,), p.shapes) for p in wanted]
     check_tensors(own, set(state), lambda name: tuple(state[name].shape), str(encoder))

@@ -18,6 +18,7 @@ from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.release.directory import check_lightning_entry
 from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain
+from ov2kit.recipes.release.names import from_part_names
 
 
 def fresh_model(
@@ -65,12 +66,12 @@ def started_model(start: str) -> LlavaOneVision2:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or directory; a start is a model directory or a checkpoint")
     if not is_lightning(path):
-        return LlavaOneVision2.from_pretrained(path)
+        return cast(LlavaOneVision2, LlavaOneVision2.from_pretrained(path))
     state, rest = read_lightning(path)
     settings = _settings(rest, path)
     parts: dict[str, Any] = {name: settings.get(name) for name in ("connector", "connector_options", "positions")}
     model = fresh_model(settings["size"], **parts)
-    model.load_state_dict(merged(state, settings.get("lora")))
+    model.load_state_dict(from_part_names(model, merged(state, settings.get("lora"))))
     return model
 
 
@@ -133,8 +134,8 @@ def swap(
     config["ov2kit"] = swapped
     if not swapped:
         del config["ov2kit"]
-    result = LlavaOneVision2(encoder, bridge, model.language_model, image_token_id=model.image_token_id)
-    result.release_config, result.source, result.files = config, model.source, model.files
+    result = LlavaOneVision2(config, encoder, bridge, model.language_model)
+    result.source, result.files = model.source, model.files
     return result
 
 

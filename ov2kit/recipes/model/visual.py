@@ -22,13 +22,16 @@ def visual_tokens(
     positions: Tensor,
     segments: Segments | Tensor | None = None,
     *,
-    items: Segments | None = None,
+    items: Segments | Tensor | None = None,
     grid_thw: Grid | None = None,
 ) -> Tensor:
     """Pixels to tokens of the language model's width, (M, C); see `LlavaOneVision2.visual_tokens`."""
+    if isinstance(items, Tensor):
+        items = Segments.from_cu_seqlens(items)
     if segments is None:
         if grid_thw is None:
             raise ValueError("pixel_values need segments (or grid_thw) to know which patches see each other")
+        items = items or Segments.from_grid(grid_thw, None, pixel_values.device)
         segments = cast(Segments, cast(Any, encoder).visibility(grid_thw))
     if isinstance(segments, Tensor):
         segments = Segments.from_cu_seqlens(segments)
@@ -69,4 +72,4 @@ def embed(embedding: nn.Module, image_token_id: int, input_ids: Tensor, tokens: 
         )
     if tokens is None or not given:
         return embeds
-    return embeds.masked_scatter(pads.unsqueeze(-1), tokens.to(embeds.dtype))
+    return embeds.masked_scatter(pads.unsqueeze(-1), tokens.to(embeds))

@@ -15,16 +15,16 @@ def visual_inputs(batch: Batch, visibility: Visibility = "group", window: int = 
         window: canvases per window, for visibility "window".
 
     Returns:
-        pixel_values (N, 3*p*p), positions (N, 3), segments, items (the groups, for connectors that work on
-        items) and grid_thw; nothing for a batch of text alone.
+        pixel_values (N, 3*p*p), patch_positions (N, 3), segments, items (the groups, for connectors that work on
+        items) and image_grid_thw; nothing for a batch of text alone.
     """
     layout, device = batch.layout, batch.pixel_values.device
     if not layout.num_patches:
         return {}
     return {
         "pixel_values": batch.pixel_values,
-        "positions": batch.positions,
+        "patch_positions": batch.positions,
         "segments": layout.segments(visibility, window, device),
         "items": layout.segments("group", device=device),
-        "grid_thw": layout.grid_thw(),
+        "image_grid_thw": layout.grid_thw(),
     }

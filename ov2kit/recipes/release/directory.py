@@ -19,12 +19,14 @@ from torch import Tensor, nn
 
 from ov2kit.encoders.shards import write_shards
 from ov2kit.errors import CheckpointError
-from ov2kit.files import check_file, check_format, format_name, kind_of, write_folder
+from ov2kit.files import check_file, check_format, fill_folder, format_name, kind_of, write_folder
 from ov2kit.recipes.architecture.describe import describe
 from ov2kit.recipes.architecture.parts import Parts, build_parts
 from ov2kit.recipes.architecture.weightless import build_weightless
 from ov2kit.recipes.release.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
 from ov2kit.recipes.release.config_sizes import check_sizes
+from ov2kit.recipes.release.model_card import FILE as CARD
+from ov2kit.recipes.release.model_card import add_card
 from ov2kit.recipes.release.names import Place, places, to_release
 from ov2kit.recipes.release.tensors import TensorStore
 
@@ -32,7 +34,7 @@ M = TypeVar("M", bound=nn.Module)  # the model, which lives above this room
 
 _MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
 _MANY = 6
-_ENTRY, _ENTRY_VERSION = "checkpoint", 1
+_ENTRY, _ENTRY_VERSION = "checkpoint", 2
 _LARGEST_JSON = 64 * 2**20  # bytes of a config
 
 
@@ -68,7 +70,7 @@ def from_pretrained(
     load(model, places(model), store, dtype, device)
     _to_device(model, device)
     if (folder / GENERATION).is_file():
-        model.language_model.generation_config = read_generation(folder)
+        model.generation_config = read_generation(folder)
     model.source = folder.absolute()
     return cast(M, model.eval())
 
@@ -83,6 +85,7 @@ def save_pretrained(
     also: Callable[[Path], None] | None = None,
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = False,
+    keep: bool = False,
 ) -> None:
     """Write a directory of the released format; it is there complete or not at all.
 
@@ -99,6 +102,7 @@ def save_pretrained(
         also: called with the directory before it is put in its place, to add more files.
         max_shard_bytes: size at which another file of weights is begun.
         overwrite: replace a model directory that is there. Anything else in its place stays.
+        keep: with `overwrite`, replace the files of the model alone and leave others, whatever is there.
 
     Raises:
         CheckpointError: the place is taken, `files_from` is gone, or the model has parts that a config
@@ -106,12 +110,14 @@ def save_pretrained(
         OutputError: it cannot be written there.
     """
     target = Path(path)
-    _check_place(target, overwrite)
+    if not keep:
+        _check_place(target, overwrite)
     config = describe(model)
     tensors = to_release(model, state)
     _name_dtype(config, tensors, always=model.source is None)
-    with write_folder(target, replace=True) as scratch:
-        _bring_files(model, None if files_from is None else Path(files_from), scratch)
+    fills = keep and target.is_dir() and any(target.iterdir())
+    with fill_folder(target) if fills else write_folder(target, replace=True) as scratch:
+        bring_files(model, None if files_from is None else Path(files_from), scratch)
         if tokenizer is not None:
             tokenizer.save_pretrained(scratch)
         (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -119,6 +125,13 @@ def save_pretrained(
         if also is not None:
             also(scratch)
         write_shards(tensors, scratch, max_shard_bytes)
+        if not (fills and (target / CARD).exists()):
+            add_card(scratch, config)
+        written = {file.name for file in scratch.iterdir()}
+    if fills:
+        for file in target.glob("model*.safetensors*"):  # of a model that had other shards
+            if file.name not in written:
+                file.unlink()
 
 
 def lightning_entry(model: Any, files: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def lightning_entry(model: Any, files: Mapping[str, str] | None = None) -> dict[
         config = describe(model)
     except CheckpointError:  # a part of the user's own, which only the settings of the run know
         config = copy.deepcopy(model.release_config)
-    generation = _plain(model.language_model.generation_config)
+    generation = _plain(model.generation_config)
     format = format_name(_ENTRY, _ENTRY_VERSION)
     return {"format": format, "config": config, "generation_config": generation, "files": dict(files)}
 
@@ -167,7 +180,7 @@ def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *
 
     model: Any = empty_model(entry["config"], Path("checkpoint"), make, fresh=fresh)
     if entry.get("generation_config"):
-        model.language_model.generation_config = GenerationConfig.from_dict(dict(entry["generation_config"]))
+        model.generation_config = GenerationConfig.from_dict(dict(entry["generation_config"]))
     model.files = dict(entry.get("files") or {})
     return cast(M, model)
 
@@ -229,9 +242,9 @@ def load(
     fill(model, wanted, read)
     for place in separate:
         assert place.alias is not None
-        owner, _, leaf = place.alias[0].rpartition(".")
-        setattr(model.get_submodule(owner), leaf, nn.Parameter(store.read(place.alias[1], dtype, device)))
-        model.language_model.config.tie_word_embeddings = False
+        owner, _, leaf = place.alias.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, nn.Parameter(store.read(place.alias, dtype, device)))
+        model.language_model.config.tie_word_embeddings = model.config.tie_word_embeddings = False
 
 
 def fill(model: nn.Module, wanted: Iterable[Place], read: Callable[[Place], Tensor]) -> None:
@@ -244,7 +257,7 @@ def fill(model: nn.Module, wanted: Iterable[Place], read: Callable[[Place], Tens
         new = nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else tensor
         setattr(owner, leaf, new)
         if place.alias is not None:
-            other, _, tail = place.alias[0].rpartition(".")
+            other, _, tail = place.alias.rpartition(".")
             setattr(model.get_submodule(other), tail, new)
 
 
@@ -257,7 +270,7 @@ def check_tensors(
         CheckpointError: tensors are missing, unexpected or of another shape.
     """
     shapes = {part: size for place in wanted for part, size in zip(place.parts, place.shapes, strict=True)}
-    allowed = {place.alias[1] for place in wanted if place.alias is not None}
+    allowed = {place.alias for place in wanted if place.alias is not None}
     missing = sorted(set(shapes) - names)
     unexpected = sorted(names - set(shapes) - allowed)
     wrong = [
@@ -276,12 +289,12 @@ def check_tensors(
 
 def _differs_from_twin(place: Place, store: TensorStore) -> bool:
     """Whether the tensor that this one is tied to is stored with values of its own."""
-    if place.alias is None or place.alias[1] not in store.names:
+    if place.alias is None or place.alias not in store.names:
         return False
-    if torch.equal(store.read(place.parts[0]), store.read(place.alias[1])):
+    if torch.equal(store.read(place.parts[0]), store.read(place.alias)):
         return False
     warnings.warn(
-        f"{store.path}: the config ties {place.alias[1]} to {place.parts[0]}, but both are stored and differ; "
+        f"{store.path}: the config ties {place.alias} to {place.parts[0]}, but both are stored and differ; "
         "they are kept apart",
         stacklevel=4,
     )
@@ -329,7 +342,7 @@ def _plain(generation: Any) -> dict[str, Any]:
 
 
 def _write_generation(model: Any, scratch: Path) -> None:
-    now = model.language_model.generation_config
+    now = model.generation_config
     source = model.source
     if source is not None and (source / GENERATION).is_file() and read_generation(source).to_dict() == now.to_dict():
         shutil.copyfile(source / GENERATION, scratch / GENERATION)
@@ -348,7 +361,7 @@ def _name_dtype(config: dict[str, Any], tensors: Mapping[str, Tensor], *, always
             level[field] = main
 
 
-def _bring_files(model: Any, files_from: Path | None, scratch: Path) -> None:
+def bring_files(model: Any, files_from: Path | None, scratch: Path) -> None:
     """Files of tokenizer and processor: from the directory named, else those that the model came with."""
     folder = files_from or (None if model.files else model.source)
     if folder is None:

@@ -9,11 +9,10 @@ Letters: E experts, F their hidden width, C width.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from ov2kit.connectors import PatchMerger
 
 _EXPERTS = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)$")
 _EXPERT_PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
@@ -27,13 +26,13 @@ class Place:
         name: of the tensor in the model's state dict.
         parts: names in the release: one, or per expert its projections.
         shapes: of the parts.
-        alias: name in the release of a tensor that is tied to this one and usually left out.
+        alias: name of a tensor that is tied to this one and usually left out.
     """
 
     name: str
     parts: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    alias: tuple[str, str] | None = None
+    alias: str | None = None
 
     def join(self, tensors: list[Tensor], shape: torch.Size) -> Tensor:
         """The model's tensor from its parts."""
@@ -56,38 +55,45 @@ def places(model: nn.Module) -> list[Place]:
     found: list[Place] = []
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) in seen:
-            first = seen[id(tensor)]
-            found[first] = Place(
-                found[first].name, found[first].parts, found[first].shapes, (name, release_name(model, name))
-            )
+            first = found[seen[id(tensor)]]
+            found[seen[id(tensor)]] = Place(first.name, first.parts, first.shapes, name)
             continue
         seen[id(tensor)] = len(found)
-        found.append(_place(name, release_name(model, name), tensor.shape))
+        found.append(_place(name, tensor.shape))
     return found
 
 
-def _place(name: str, released: str, shape: torch.Size) -> Place:
-    match = _EXPERTS.match(released)
+def _place(name: str, shape: torch.Size) -> Place:
+    match = _EXPERTS.match(name)
     if match is None or len(shape) != 3:
-        return Place(name, (released,), (tuple(shape),))
+        return Place(name, (name,), (tuple(shape),))
     layer, kind = match.groups()
     projections = _EXPERT_PARTS[kind]
     parts = tuple(f"{layer}.{expert}.{part}.weight" for expert in range(shape[0]) for part in projections)
     return Place(name, parts, ((shape[1] // len(projections), shape[2]),) * len(parts))
 
 
-def release_name(model: nn.Module, name: str) -> str:
-    """`encoder.x` -> `model.visual.x`, `language_model.model.x` -> `model.language_model.x`, and so on.
+def part_name(model: Any, name: str) -> str:
+    """A tensor's name by its part: `encoder.x`, `connector.x`, `language_model.x`.
 
-    A connector that the release does not have is put under `model.connector`.
+    Learning rates go by these, and checkpoints of `ov2kit fit` of version 1 have them.
     """
-    part, _, rest = name.partition(".")
-    if part == "encoder":
-        return f"model.visual.{rest}"
-    if part == "connector":
-        return f"model.visual.merger.{rest}" if isinstance(model.connector, PatchMerger) else f"model.connector.{rest}"
-    inner = f"{getattr(model.language_model, 'base_model_prefix', 'model')}."
-    return f"model.language_model.{rest.removeprefix(inner)}" if rest.startswith(inner) else rest
+    language = f"language_model.{model.language_model.base_model_prefix}."
+    for start, part in (
+        ("model.visual.merger.", "connector."),
+        ("model.visual.", "encoder."),
+        ("model.connector.", "connector."),
+        ("model.language_model.", language),
+    ):
+        if name.startswith(start):
+            return part + name.removeprefix(start)
+    return f"language_model.{name}"
+
+
+def from_part_names(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict under the model's own names, of one under these or under those of version 1."""
+    own = {part_name(model, name): name for name in model.state_dict()}
+    return {own.get(name, name): tensor for name, tensor in state.items()}
 
 
 def to_release(model: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ A part is a prefix of parameter names (`connector`, `encoder.blocks.3`); the lon
 wins, and what no part names is frozen. A stage's YAML gives its rates as `model.train`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -26,6 +26,13 @@ def learning_rates(train: Mapping[str, float] | None) -> dict[str, float]:
     return dict(_ALL if train is None else train)
 
 
+def named_by_part(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Parameters, each under the name that begins with its part."""
+    name_of = getattr(model, "part_name", str)
+    for name, parameter in model.named_parameters():
+        yield name_of(name), parameter
+
+
 def part_of(name: str, parts: Mapping[str, float]) -> str | None:
     """The longest part that `name` is in, whole words between dots; None when no part has it."""
     inside = [part for part in parts if name == part or name.startswith(f"{part}.")]
@@ -42,13 +49,13 @@ def freeze_all_but(model: nn.Module, parts: Mapping[str, float]) -> None:
     Raises:
         ValueError: a part that no parameter is in, a rate below 0, or nothing left to learn.
     """
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in named_by_part(model)]
     for part, rate in parts.items():
         if not any(part_of(name, {part: rate}) for name in names):
             known = ", ".join(sorted({name.split(".")[0] for name in names}))
             raise ValueError(f"no parameter is in the part {part!r}; expected the start of a name in {known}")
         check_number(f"the learning rate of {part!r}", rate, low=0)
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_by_part(model):
         place = part_of(name, parts)
         parameter.requires_grad_(place is not None and parts[place] > 0)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -66,7 +73,7 @@ def parameter_groups(model: nn.Module, parts: Mapping[str, float], weight_decay:
     Returns:
         Dicts of `params`, `lr`, `weight_decay`, `part`; in the order of `parts`, none of them empty.
     """
-    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    learning = [(name, p) for name, p in named_by_part(model) if p.requires_grad]
     groups = []
     for part, rate in parts.items():
         inside = [parameter for name, parameter in learning if part_of(name, parts) == part]

@@ -26,6 +26,8 @@ from ov2kit.recipes.prompt.turns import last_answers, prompts
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 from ov2kit.recipes.release.companions import companions_of
 from ov2kit.recipes.release.directory import check_lightning_entry, lightning_entry
+from ov2kit.recipes.release.lightning_files import PREFIX
+from ov2kit.recipes.release.names import from_part_names
 from ov2kit.recipes.training.learning_rates import freeze_all_but, learning_rates
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 from ov2kit.recipes.training.parallel import compile_blocks, shard
@@ -191,9 +193,9 @@ class LitLlavaOneVision2(pl.LightningModule):
     def train(self, mode: bool = True) -> "LitLlavaOneVision2":
         """As usual, except that parts in which nothing learns stay in eval mode."""
         super().train(mode)
-        for part in self.model.children():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
+        for name in ("encoder", "language_model", "connector"):  # which may be among the encoder's layers
+            part = getattr(self.model, name)
+            part.train(mode and any(parameter.requires_grad for parameter in part.parameters()))
         return self
 
     def configure_optimizers(self) -> Any:
@@ -334,7 +336,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             do_sample=False,
             pad_token_id=processor.pad_id,
             eos_token_id=tokenizer.eos_token_id,
-        )
+        )[:, asked.input_ids.shape[1] :]
         answers = []
         named = zip(batch.names, batch.records, written, last_answers(batch), strict=True)
         for name, record, new, wanted in named:
@@ -354,8 +356,14 @@ class LitLlavaOneVision2(pl.LightningModule):
         checkpoint["trainer_settings"] = trainer_settings(self._trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of a newer format before its weights are taken."""
+        """Refuses a checkpoint of a newer format before its weights are taken; those of version 1 have other names."""
         check_lightning_entry(checkpoint.get("ov2kit"), "checkpoint")
+        state = checkpoint.get("state_dict") or {}
+        inner = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+        if inner:
+            rest = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
+            renamed = from_part_names(self.model, inner)
+            checkpoint["state_dict"] = rest | {PREFIX + name: tensor for name, tensor in renamed.items()}
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> "LitLlavaOneVision2":

@@ -24,8 +24,8 @@ from tests.tiny_models import golden_files
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'ov2kit[recipes]'")
 
 
-def in_the_module(name):
-    """A golden name as the LightningModule has it, written out by hand."""
+def in_version_1(name):
+    """A golden name as the LightningModule had it in checkpoints of version 1, written out by hand."""
     for theirs, ours in (
         ("model.visual.merger.", "connector."),
         ("model.visual.", "encoder."),
@@ -37,8 +37,8 @@ def in_the_module(name):
     raise AssertionError(name)
 
 
-def lightning_state():
-    return {in_the_module(name): tensor for name, tensor in golden_files()[1].items()}
+def lightning_state(name_of=in_version_1):
+    return {name_of(name): tensor for name, tensor in golden_files()[1].items()}
 
 
 def lightning_content(**changes):
@@ -58,15 +58,16 @@ def lightning_content(**changes):
 
 
 class TestLightningToRelease:
-    def test_a_checkpoint_file(self, tmp_path):
-        torch.save(lightning_content(), tmp_path / "last.ckpt")
+    @pytest.mark.parametrize("names", [in_version_1, "model.{}".format], ids=["version 1", "version 2"])
+    def test_a_checkpoint_file(self, tmp_path, names):
+        torch.save(lightning_content(state_dict=lightning_state(names)), tmp_path / "last.ckpt")
         convert(tmp_path / "last.ckpt", tmp_path / "m")
         assert_same_tensors(stored(tmp_path / "m"), golden_files()[1])
         config = json.loads((tmp_path / "m" / "config.json").read_text())
         assert config == golden_config() | {"dtype": "float32"}
         model = LlavaOneVision2.from_pretrained(tmp_path / "m")
         torch.testing.assert_close(golden_logits(model), golden_files()[2]["single.logits"], atol=5e-5, rtol=1e-5)
-        assert model.language_model.generation_config.eos_token_id == [7, 9]
+        assert model.generation_config.eos_token_id == [7, 9]
 
     def test_names_of_compiled_and_recomputed_modules(self, tmp_path):
         state = {
@@ -136,7 +137,7 @@ class TestLightningToRelease:
         state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         torch.save(lightning_content(state_dict=state, ov2kit={"config": config}), tmp_path / "last.ckpt")
         convert(tmp_path / "last.ckpt", tmp_path / "m")
-        fused = model.state_dict()["language_model.model.layers.1.mlp.experts.gate_up_proj"]
+        fused = model.state_dict()["model.language_model.layers.1.mlp.experts.gate_up_proj"]
         found = stored(tmp_path / "m")
         for expert in range(2):
             for half, part in enumerate(("gate_proj", "up_proj")):
@@ -179,7 +180,7 @@ class TestRefused:
         state["model.encoder.surplus"] = torch.zeros(1)
         state["model.language_model.lm_head.weight"] = torch.zeros(3, 3)
         torch.save(lightning_content(state_dict=state), source)
-        self.refuse(source, "1 missing: connector.ln_q.bias", "1 unexpected: encoder.surplus", "is [3, 3]")
+        self.refuse(source, "1 missing: model.visual.merger.ln_q.bias", "1 unexpected: encoder.surplus", "is [3, 3]")
         torch.save(lightning_content(state_dict={"net.weight": torch.zeros(1)}), source)
         self.refuse(source, "model.")
         torch.save([1], source)
@@ -192,7 +193,7 @@ class TestReleaseToLightning:
     def test_names_values_and_description(self, tmp_path):
         convert(write_release(tmp_path / "m"), tmp_path / "out" / "start.ckpt")
         content = torch.load(tmp_path / "out" / "start.ckpt", weights_only=True)
-        assert_same_tensors(content["state_dict"], lightning_state())
+        assert_same_tensors(content["state_dict"], lightning_state("model.{}".format))
         assert content["ov2kit"]["config"] == golden_config()
         assert {"epoch", "global_step", "pytorch-lightning_version"} <= content.keys()
         assert (tmp_path / "out" / "start.ckpt").stat().st_size < 1.2 * (
@@ -285,7 +286,7 @@ class TestStartCheckpoint:
         assert (config["image_token_id"], config["vision_end_token_id"]) == (3, 6)
         assert config["vision_config"]["out_hidden_size"] == 48
         assert config["text_config"]["vocab_size"] == 16
-        assert model.language_model.generation_config.max_length == 55
+        assert model.generation_config.max_length == 55
         tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "start", trust_remote_code=False)
         assert tokenizer("a <|image_pad|>")["input_ids"] == [1, 3]
         pictures = transformers.AutoImageProcessor.from_pretrained(tmp_path / "start", trust_remote_code=False)
@@ -293,7 +294,7 @@ class TestStartCheckpoint:
         pixels = cases["pixel_pool"][:8]
         prompt = torch.tensor([[1, 3, 3, 2]])
         grid = [(1, 2, 4)]
-        assert model.generate(prompt, pixels, positions[:8], grid_thw=grid, max_new_tokens=2).shape == (1, 2)
+        assert model.generate(prompt, pixels, positions[:8], image_grid_thw=grid, max_new_tokens=2).shape == (1, 6)
 
     def test_the_connector_is_fresh_and_follows_the_seed(self, parts, tmp_path):
         encoder, llm = parts

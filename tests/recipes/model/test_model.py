@@ -1,5 +1,7 @@
 """LlavaOneVision2: the golden numbers, who sees whom in the text, and generation."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from ov2kit import Segments
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.connectors import AttentionPool, ConvAbstractor, MLPConnector, PatchMerger, PerceiverResampler
 from ov2kit.encoders import OneVisionEncoder
+from ov2kit.errors import OptionError
 from ov2kit.recipes import LlavaOneVision2, Sample, VisualLayout, collate, pack
 from tests.paths import SAMPLE
 from tests.tiny_models import IMAGE, PAD, encoder, golden_files, language_model, run, sample, tiny
@@ -28,7 +31,7 @@ def stored():
     assert merger.load_release_state_dict(weights) == ([], [])
     named = {k.replace("model.language_model.", "model."): v for k, v in weights.items() if "visual" not in k}
     assert not any(text.load_state_dict(named))
-    return LlavaOneVision2(vision, merger, text, image_token_id=facts["image_token_id"]).eval(), cases
+    return LlavaOneVision2({"image_token_id": facts["image_token_id"]}, vision, merger, text).eval(), cases
 
 
 def pictures(cases, case="single"):
@@ -43,7 +46,7 @@ class TestGolden:
         features = model.visual_tokens(*pictures(cases), grid_thw=grid)
         torch.testing.assert_close(features, cases["single.image_features"], atol=1e-5, rtol=1e-5)
         out = model(
-            cases["single.input_ids"][None], *pictures(cases), labels=cases["single.labels"][None], grid_thw=grid
+            cases["single.input_ids"][None], *pictures(cases), labels=cases["single.labels"][None], image_grid_thw=grid
         )
         torch.testing.assert_close(out.logits[0], cases["single.logits"], atol=5e-5, rtol=1e-5)
         torch.testing.assert_close(out.loss, cases["single.loss"], atol=1e-5, rtol=0)
@@ -77,12 +80,91 @@ class TestGolden:
         model, cases = stored
         prompt, new = cases["generate.prompt_ids"][None], cases["generate.new_ids"]
         grid = cases["single.image_grid_thw"]
-        given = model.generate(prompt, *pictures(cases), grid_thw=grid, max_new_tokens=8, do_sample=False)
-        assert given.tolist() == [new.tolist()]
+        given = model.generate(prompt, *pictures(cases), image_grid_thw=grid, max_new_tokens=8, do_sample=False)
+        assert given.tolist() == [prompt[0].tolist() + new.tolist()]
         with torch.no_grad():
-            whole = model(torch.cat([prompt[0], new])[None], *pictures(cases), grid_thw=grid).logits[0]
+            whole = model(torch.cat([prompt[0], new])[None], *pictures(cases), image_grid_thw=grid).logits[0]
         steps = whole[prompt.shape[1] - 1 : -1]
         torch.testing.assert_close(steps, cases["generate.step_logits"], atol=5e-5, rtol=1e-5)
+
+
+class TestParts:
+    @pytest.mark.parametrize("family", ["qwen3", "llama", "gpt2", "qwen3_moe"])
+    def test_tensors_have_the_released_names_whatever_the_family(self, family):
+        model = tiny(family)
+        alone = language_model(family).state_dict()
+        prefix = model.language_model.base_model_prefix + "."
+        renamed = {
+            "model.language_model." + name.removeprefix(prefix) if name.startswith(prefix) else name for name in alone
+        }
+        names = set(model.state_dict())
+        assert {name for name in names if not name.startswith("model.visual.")} == renamed
+        assert {name.removeprefix("model.visual.") for name in names} >= set(encoder().state_dict())
+        assert {name for name in names if ".merger." in name} == {
+            f"model.visual.merger.{name}" for name in model.connector.state_dict()
+        }
+        assert {model.part_name(name).split(".")[0] for name in names} == {"encoder", "connector", "language_model"}
+        assert set(model.encoder.state_dict()) == set(encoder().state_dict()), "the encoder stays as it was passed"
+
+    @torch.no_grad()
+    def test_a_part_is_swapped_by_setting_it(self):
+        model, other = tiny(), language_model("llama")
+        model.language_model = other
+        model.connector = MLPConnector(64, 48)
+        want = LlavaOneVision2({"image_token_id": IMAGE}, encoder(), model.connector, other).eval()
+        one = sample(1, [(2, 4)])
+        seen = (one.input_ids[None], one.pixel_values, one.positions, one.layout.segments())
+        assert torch.equal(model.eval()(*seen).logits, want(*seen).logits)
+        assert model.state_dict().keys() == want.state_dict().keys()
+        assert model.config.text_config.model_type == "llama"
+        with pytest.raises(ValueError, match="encoder gives 64 channels, the connector takes 32"):
+            model.connector = PatchMerger(32, 48)
+
+    @pytest.mark.parametrize("of", ["whole", "part"])
+    @torch.no_grad()
+    def test_a_layer_that_is_replaced_in_one_place_is_replaced_in_both(self, of):
+        model = tiny()
+        (model if of == "whole" else model.language_model).resize_token_embeddings(70, mean_resizing=False)
+        assert model.state_dict()["lm_head.weight"].shape == (70, 48)
+        assert model(torch.tensor([[1, 69]])).logits.shape[-1] == 70
+        assert model.lm_head is model.language_model.lm_head
+        assert model.get_output_embeddings() is model.lm_head
+
+    @pytest.mark.parametrize("mode", [True, False])
+    def test_modes_reach_parts_and_come_back_from_them(self, mode):
+        model = tiny().train(not mode)
+        model.train(mode)
+        assert {model.encoder.training, model.language_model.training, model.connector.training} == {mode}
+        model.encoder.train(not mode)
+        assert model.encoder.training is (not mode)
+        assert model.language_model.training is mode
+        assert model.train(mode).encoder.training is mode
+
+    @torch.no_grad()
+    def test_a_copy_shares_nothing(self):
+        model = tiny()
+        other = copy.deepcopy(model)
+        want = model(torch.tensor([[1, 2]])).logits
+        other.encoder.blocks[0].mlp.fc1.weight.zero_()
+        other.language_model.lm_head.weight.zero_()
+        assert not other.state_dict()["lm_head.weight"].any()
+        assert not other(torch.tensor([[1, 2]])).logits.any()
+        assert torch.equal(model(torch.tensor([[1, 2]])).logits, want)
+        assert model.encoder.blocks[0].mlp.fc1.weight.any()
+
+    def test_what_is_not_passed_must_be_described(self):
+        with pytest.raises(OptionError, match="language_model must be a module where the config has no 'text_config'"):
+            LlavaOneVision2({"image_token_id": IMAGE}, encoder(), PatchMerger(64, 48))
+        with pytest.raises(OptionError, match="config must be"):
+            LlavaOneVision2(encoder(), PatchMerger(64, 48), language_model())
+
+    @torch.no_grad()
+    def test_older_names_of_arguments_warn(self):
+        model, one = tiny(), sample(1, [(2, 4)])
+        seen = {"pixel_values": one.pixel_values, "segments": one.layout.segments()}
+        want = model(one.input_ids[None], patch_positions=one.positions, **seen).logits
+        with pytest.warns(DeprecationWarning, match=r"positions= is deprecated .* 0.2; use patch_positions="):
+            assert torch.equal(model(one.input_ids[None], positions=one.positions, **seen).logits, want)
 
 
 class TestVisualTokens:
@@ -99,9 +181,9 @@ class TestVisualTokens:
 
     def test_parts_that_do_not_fit_are_refused_when_put_together(self):
         with pytest.raises(ValueError, match="encoder gives 64 channels, the connector takes 32"):
-            LlavaOneVision2(encoder(), PatchMerger(32, 48), language_model(), image_token_id=IMAGE)
+            LlavaOneVision2({"image_token_id": IMAGE}, encoder(), PatchMerger(32, 48), language_model())
         with pytest.raises(ValueError, match="connector gives 40 channels, the language model takes 48"):
-            LlavaOneVision2(encoder(), PatchMerger(64, 40), language_model(), image_token_id=IMAGE)
+            LlavaOneVision2({"image_token_id": IMAGE}, encoder(), PatchMerger(64, 40), language_model())
 
     @torch.no_grad()
     def test_tokens_replace_the_pads_in_order_row_by_row(self):
@@ -153,7 +235,7 @@ class TestVisualTokens:
     def test_an_encoder_with_windows_gets_the_grid(self):
         torch.manual_seed(0)
         vision = OneVisionEncoder(64, 2, 2, 96, window=(4, 4))
-        model = LlavaOneVision2(vision, PatchMerger(64, 48), language_model(), image_token_id=IMAGE).eval()
+        model = LlavaOneVision2({"image_token_id": IMAGE}, vision, PatchMerger(64, 48), language_model()).eval()
         out = run(model, collate([sample(0, [(8, 8), (8, 4)], groups=(0, 0), clips=(0, 1))], PAD))
         assert out.visual_tokens == 24
         one = sample(0, [(8, 8)])
@@ -351,7 +433,7 @@ class TestTraining:
         model, batch = tiny().train(), collate([sample(2)], PAD)
         want = run(model, batch)
         assert not any(name.startswith(("encoder", "connector")) for name in gradients(model, want.loss))
-        monkeypatch.setattr("ov2kit.recipes.model.model.several_processes", lambda: True)
+        monkeypatch.setattr("ov2kit.recipes.model.inner.several_processes", lambda: True)
         got = run(model, batch)
         torch.testing.assert_close(got.logits, want.logits)
         found = gradients(model, got.loss)
@@ -360,7 +442,7 @@ class TestTraining:
 
     def test_compiled_it_gives_the_same_loss(self):
         text = language_model(num_hidden_layers=1)
-        model = LlavaOneVision2(OneVisionEncoder(64, 1, 2, 96), PatchMerger(64, 48), text, image_token_id=IMAGE)
+        model = LlavaOneVision2({"image_token_id": IMAGE}, OneVisionEncoder(64, 1, 2, 96), PatchMerger(64, 48), text)
         batch = collate(MIXED[:1], PAD)
         got = run(torch.compile(model, backend="eager"), batch).loss
         torch.testing.assert_close(got, run(model, batch).loss, atol=1e-5, rtol=1e-5)
@@ -396,7 +478,7 @@ def generate(model, samples, **options):
         batch.layout.segments(),
         batch.attention_mask,
         **options,
-    )
+    )[:, batch.input_ids.shape[1] :]
 
 
 class TestGenerate:
@@ -427,7 +509,7 @@ class TestGenerate:
         for row, want in zip(ended.tolist(), free.tolist(), strict=True):
             stop = want.index(end) + 1 if end in want else 6
             assert row == (want[:stop] + [63] * 6)[: ended.shape[1]]
-        model.language_model.generation_config.eos_token_id = [end]
+        model.generation_config.eos_token_id = [end]
         by_default = generate(model, prompts, max_new_tokens=6, do_sample=False)
         assert by_default[1].tolist()[:3] == free[1].tolist()[:3]
         assert set(by_default[1].tolist()[3:]) <= {end}
@@ -463,11 +545,18 @@ class TestGenerate:
         several = generate(model, prompts, max_new_tokens=3, do_sample=True, num_return_sequences=2, temperature=5.0)
         assert several.shape == (8, 3)
 
+    def test_beams_see_the_pictures_of_their_prompt(self, prompts):
+        model = tiny()
+        together = generate(model, prompts, max_new_tokens=4, do_sample=False, num_beams=3).tolist()
+        assert together == [
+            generate(model, [one], max_new_tokens=4, do_sample=False, num_beams=3)[0].tolist() for one in prompts
+        ]
+
     def test_a_penalty_on_repetition_knows_the_prompt(self):
         model, ids = tiny(), torch.arange(1, 40)[None]
-        free = model.generate(ids, max_new_tokens=12, do_sample=False)[0].tolist()
+        free = model.generate(ids, max_new_tokens=12, do_sample=False)[0, 39:].tolist()
         assert set(free) & set(range(1, 40))
-        other = model.generate(ids, max_new_tokens=12, do_sample=False, repetition_penalty=1e6)[0].tolist()
+        other = model.generate(ids, max_new_tokens=12, do_sample=False, repetition_penalty=1e6)[0, 39:].tolist()
         assert not set(other) & set(range(1, 40))
 
     def test_prompts_padded_on_the_right_are_refused(self, prompts):

@@ -45,7 +45,7 @@ def golden_logits(model):
         cases["single.input_ids"][None],
         cases["single.pixel_values"],
         cases["single.patch_positions"],
-        grid_thw=cases["single.image_grid_thw"],
+        image_grid_thw=cases["single.image_grid_thw"],
     ).logits[0]
 
 
@@ -56,7 +56,7 @@ class TestRead:
         torch.testing.assert_close(golden_logits(model), golden_files()[2]["single.logits"], atol=5e-5, rtol=1e-5)
         assert not model.training
         assert model.image_token_id == 500
-        assert model.language_model.generation_config.eos_token_id == [7, 9]
+        assert model.generation_config.eos_token_id == [7, 9]
 
     def test_dtype_and_device(self, tmp_path):
         folder = write_release(tmp_path / "m")
@@ -89,7 +89,7 @@ class TestRead:
         assert not (tmp_path / "executed").exists()
 
     def test_an_attention_implementation_can_be_asked_for(self, tmp_path):
-        model = LlavaOneVision2.from_pretrained(write_release(tmp_path / "m"), attention="eager")
+        model = LlavaOneVision2.from_pretrained(write_release(tmp_path / "m"), attn_implementation="eager")
         assert model.language_model.config._attn_implementation == "eager"
 
     def test_older_configs_with_rope_theta_beside_it(self, tmp_path):
@@ -114,13 +114,13 @@ class TestRoundTrip:
         assert json.loads((second / "config.json").read_text()) == config
         kept = {f.name for f in first.iterdir()} - {"config.json"}
         kept = {name for name in kept if "safetensors" not in name}
-        assert {f.name for f in second.iterdir()} == kept | {"config.json", "model.safetensors"}
+        assert {f.name for f in second.iterdir()} == kept | {"config.json", "model.safetensors", "README.md"}
         for name in kept:
             assert (second / name).read_bytes() == (first / name).read_bytes(), name
 
     def test_shards_and_index_have_the_form_that_transformers_writes(self, tmp_path):
         model = LlavaOneVision2.from_pretrained(write_release(tmp_path / "m"))
-        model.save_pretrained(tmp_path / "ours", max_shard_bytes=200_000)
+        model.save_pretrained(tmp_path / "ours", max_shard_size=200_000)
         model.language_model.save_pretrained(tmp_path / "theirs", max_shard_size=100_000)
         ours, theirs = (tmp_path / name / "model.safetensors.index.json" for name in ("ours", "theirs"))
         index, public = json.loads(ours.read_text()), json.loads(theirs.read_text())
@@ -153,9 +153,9 @@ class TestRoundTrip:
 
     def test_generation_settings_are_written_when_they_changed(self, tmp_path):
         model = LlavaOneVision2.from_pretrained(write_release(tmp_path / "m"))
-        model.language_model.generation_config.max_length = 99
+        model.generation_config.max_length = 99
         model.save_pretrained(tmp_path / "again")
-        found = LlavaOneVision2.from_pretrained(tmp_path / "again").language_model.generation_config
+        found = LlavaOneVision2.from_pretrained(tmp_path / "again").generation_config
         assert (found.max_length, found.eos_token_id, found.pad_token_id) == (99, [7, 9], 9)
 
     @pytest.mark.parametrize(
@@ -340,6 +340,11 @@ class TestRefused:
         config[part] = config[part] | {field: value}
         self.refuse(write_release(tmp_path / "m", config), said)
 
+    def test_a_position_encoding_that_is_not_built(self, tmp_path):
+        config = golden_config()
+        config["vision_config"] = config["vision_config"] | {"use_patch_position_encoding": True}
+        self.refuse(write_release(tmp_path / "m", config), "use_patch_position_encoding is not built")
+
     def test_pickles(self, tmp_path):
         folder = write_release(tmp_path / "m")
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
@@ -398,18 +403,23 @@ class TestNothingHalfWritten:
         model = build("tiny")
         model.save_pretrained(tmp_path / "m")
         with pytest.raises(CheckpointError, match="overwrite"):
-            model.save_pretrained(tmp_path / "m")
+            model.save_pretrained(tmp_path / "m", overwrite=False)
+        model.save_pretrained(tmp_path / "m", max_shard_size="200KB")
+        assert (tmp_path / "m" / "model.safetensors.index.json").is_file()
         other = build("tiny")
-        other.save_pretrained(tmp_path / "m", overwrite=True)
+        other.save_pretrained(tmp_path / "m")
+        assert [f.name for f in (tmp_path / "m").glob("model*")] == ["model.safetensors"]
         read = LlavaOneVision2.from_pretrained(tmp_path / "m")
         assert_same_tensors(read.state_dict(), other.state_dict())
-        read.save_pretrained(tmp_path / "m", overwrite=True)  # over the very files that it is a mapping of
+        read.save_pretrained(tmp_path / "m")  # over the very files that it is a mapping of
         assert_same_tensors(LlavaOneVision2.from_pretrained(tmp_path / "m").state_dict(), other.state_dict())
         (tmp_path / "notes").mkdir()
         (tmp_path / "notes" / "important.txt").write_text("keep")
         with pytest.raises(CheckpointError, match="no model directory"):
-            model.save_pretrained(tmp_path / "notes", overwrite=True)
+            model.save_pretrained(tmp_path / "notes", overwrite=False)
         assert [f.name for f in (tmp_path / "notes").iterdir()] == ["important.txt"]
+        model.save_pretrained(tmp_path / "notes")  # as trainers do, whose other files lie there
+        assert (tmp_path / "notes" / "important.txt").read_text() == "keep"
         assert sorted(f.name for f in tmp_path.iterdir()) == ["m", "notes"]
 
 
@@ -437,7 +447,7 @@ for dtype in (torch.float32, torch.bfloat16):
 def test_loading_takes_the_memory_of_about_one_model(tmp_path):
     text = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 20, "vocab_size": 8000}
     build("tiny").save_pretrained(tmp_path / "small")
-    build(release_config("tiny", text=text)).save_pretrained(tmp_path / "large", max_shard_bytes=10**8)
+    build(release_config("tiny", text=text)).save_pretrained(tmp_path / "large", max_shard_size=10**8)
     assert sum(file.stat().st_size for file in (tmp_path / "large").glob("*.safetensors")) > 250e6
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

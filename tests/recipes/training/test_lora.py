@@ -3,11 +3,22 @@
 import pytest
 import torch
 
+from ov2kit.cli import run as run_command
+from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import OptionError
-from ov2kit.recipes import LitLlavaOneVision2, LlavaOneVision2, Processor, collate, load_tokenizer
+from ov2kit.recipes import (
+    LitLlavaOneVision2,
+    LlavaOneVision2,
+    Processor,
+    build,
+    collate,
+    load_tokenizer,
+    release_config,
+)
 from ov2kit.recipes.model.adapters import check_lora, merged
 from ov2kit.recipes.model.convert import convert
 from ov2kit.recipes.model.starting import started_model
+from ov2kit.recipes.release.lightning_files import read_lightning
 from tests.paths import SAMPLE
 from tests.recipes.training.test_lit import trained
 
@@ -18,8 +29,6 @@ PARTS = {"encoder", "connector", "language_model"}
 
 @pytest.fixture(scope="module")
 def batch():
-    from ov2kit.codec import CodecTokenizer
-
     processor = Processor(load_tokenizer(None), codec=CodecTokenizer(budget_canvases=4, max_pixels=4000))
     chat = [
         {"role": "user", "content": [{"type": "video", "video": str(SAMPLE)}, {"type": "text", "text": "Who?"}]},
@@ -56,7 +65,7 @@ def test_every_adapter_learns_and_nothing_else(run):
         assert torch.equal(now[name], before) != (".lora_" in name), name
     linear = {n for n, m in lit(None).model.named_modules() if isinstance(m, torch.nn.Linear) and "lm_head" not in n}
     assert {name.partition(".lora_")[0] for name in adapters(module.model)} == linear
-    assert {name.split(".")[0] for name in linear} == PARTS
+    assert {module.model.part_name(name).split(".")[0] for name in linear} == PARTS
     steps = list(losses.values())
     assert steps[-1] < steps[0]
 
@@ -111,11 +120,35 @@ def _merged_by_peft(model):
     return found
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_recipe_for_one_gpu_learns_beside_bfloat16_weights(tmp_path, capsys):
+    tokenizer = load_tokenizer(None)
+    processor = Processor(tokenizer, codec=CodecTokenizer(budget_canvases=4, max_pixels=4000))
+    build(release_config("tiny", tokenizer=tokenizer)).to(torch.bfloat16).save_pretrained(tmp_path / "m", processor)
+    options = {
+        "model.start": tmp_path / "m", "data.sources.path": "sample.jsonl", "data.tokens.max_pixels": 4000,
+        "data.loading.num_workers": 0, "trainer.accelerator": "cpu", "trainer.max_steps": 2, "out": tmp_path / "run",
+        "trainer.accumulate_grad_batches": 1, "trainer.log_every_n_steps": 1,
+    }  # fmt: skip
+    flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    assert run_command(["fit", "--config", "one_gpu_lora.yaml", *flags]) == 0, capsys.readouterr().err
+    state, rest = read_lightning(tmp_path / "run" / "version_0" / "checkpoints" / "last.ckpt")
+    assert rest["global_step"] == 2
+    start = LlavaOneVision2.from_pretrained(tmp_path / "m").state_dict()
+    for name, tensor in state.items():
+        if ".lora_" in name:
+            assert tensor.dtype == torch.float32
+            assert tensor.any(), name
+        else:
+            assert torch.equal(tensor, start[name.replace(".base_layer.", ".")])
+            assert tensor.dtype == torch.bfloat16
+
+
 def test_parts_and_layers_can_be_chosen():
     module = lit({"r": 2, "target": ["q_proj", "qkv"]}, train={"encoder": 1e-3, "language_model": 1e-3})
     assert {name.partition(".lora_")[0].rpartition(".")[2] for name in adapters(module.model)} == {"q_proj", "qkv"}
     module = lit({"r": 2}, train={"connector": 1e-3})
-    assert {name.split(".")[0] for name in adapters(module.model)} == {"connector"}
+    assert {module.model.part_name(name).split(".")[0] for name in adapters(module.model)} == {"connector"}
     with pytest.raises(OptionError, match="no linear layer that learns"):
         lit({"target": ["qkv"]}, train={"connector": 1e-3})
 
