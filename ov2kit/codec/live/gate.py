@@ -52,8 +52,8 @@ class BitCostGate:
 
     Example:
         >>> gate = BitCostGate(quantile=0.5, warmup_groups=2)
-        >>> [gate.decide(second, rate).decision for second, rate in enumerate([1.0, 1.0, 0.2, 3.0])]
-        ['event', 'event', 'quiet', 'event']
+        >>> " ".join(gate.decide(second, rate).decision for second, rate in enumerate([1.0, 1.0, 0.2, 3.0]))
+        'event event quiet event'
     """
 
     def __init__(
