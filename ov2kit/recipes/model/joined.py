@@ -73,9 +73,10 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         self.config.text_config = language_model.config
         self.model = Inner(self.config, encoder, connector)
         prefix = language_model.base_model_prefix
-        shared = [Shared(language_model, prefix, self.model, "language_model")]
+        shared = [Shared(language_model, prefix, self.model, "language_model", below="model")]
         shared += [Shared(language_model, name, self) for name in language_model._modules if name != prefix]  # the head
-        self._whole = Whole(language_model, shared, cast(nn.Module, self.model.language_model))
+        self._whole = Whole(language_model, shared)
+        self.model.language_model.training = language_model.training
         self._tied_weights_keys = _tied(language_model)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -102,7 +103,7 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
     @property
     def language_model(self) -> Any:
         """The `...ForCausalLM`, whose layers are `model.language_model` and the head."""
-        return self._whole.get()
+        return self._whole.get(self, cast(nn.Module, self.model.language_model))
 
     def part_name(self, name: str) -> str:
         """`encoder.x`, `connector.x` or `language_model.x` for a tensor's name; what stages and rates go by."""
@@ -115,12 +116,12 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
     @property
     def generation_config(self) -> Any:
         """Of the language model."""
-        return self._whole.get().generation_config
+        return self.language_model.generation_config
 
     @generation_config.setter
     def generation_config(self, value: Any) -> None:
         if "_whole" in self.__dict__:  # transformers sets one before there is a language model
-            self._whole.get().generation_config = value
+            self.language_model.generation_config = value
 
     # -- what transformers asks of a model
 

@@ -15,23 +15,27 @@ from torch import nn
 class Shared:
     """One layer that both a part and the tree have, each under a name of its own.
 
+    It refers to neither of them: a model that referred to itself would stay in memory when nobody needs it any more.
+
     Args:
         part: has it as `name`.
         name: there.
         tree: gets it as `here`.
         here: `name` when omitted.
+        below: the child of the part's owner that is this tree; the owner itself when empty.
     """
 
-    def __init__(self, part: nn.Module, name: str, tree: nn.Module, here: str | None = None) -> None:
-        self.part, self.name, self.tree, self.here = part, name, tree, here or name
+    def __init__(self, part: nn.Module, name: str, tree: nn.Module, here: str | None = None, below: str = "") -> None:
+        self.name, self.here, self.below = name, here or name, below
         self.seen = tree._modules[self.here] = part._modules[name]
 
-    def agree(self) -> None:
+    def agree(self, part: nn.Module, owner: nn.Module) -> None:
         """Let the one that was changed since the last time prevail; the tree if both were."""
-        theirs, ours = self.part._modules[self.name], self.tree._modules[self.here]
+        tree: Any = owner._modules[self.below] if self.below else owner
+        theirs, ours = part._modules[self.name], tree._modules[self.here]
         if theirs is not ours:
             self.seen = theirs if ours is self.seen else ours
-            self.part._modules[self.name] = self.tree._modules[self.here] = self.seen
+            part._modules[self.name] = tree._modules[self.here] = self.seen
 
 
 class Whole:
@@ -40,21 +44,25 @@ class Whole:
     Args:
         part: the module.
         shared: what it and the tree have.
-        owner: whose mode (training or not) the part has.
     """
 
-    def __init__(self, part: nn.Module, shared: Iterable[Shared], owner: nn.Module) -> None:
-        self._part, self.shared, self.owner = part, list(shared), owner
-        self.seen = owner.training = part.training
+    def __init__(self, part: nn.Module, shared: Iterable[Shared]) -> None:
+        self._part, self.shared = part, list(shared)
+        self.seen = part.training
 
-    def get(self) -> Any:
-        """The part, up to date."""
+    def get(self, owner: nn.Module, moded: nn.Module) -> Any:
+        """The part, up to date.
+
+        Args:
+            owner: has the layers.
+            moded: whose mode (training or not) the part has.
+        """
         for layer in self.shared:
-            layer.agree()
-        theirs, ours = self._part.training, self.owner.training
+            layer.agree(self._part, owner)
+        theirs, ours = self._part.training, moded.training
         if theirs != ours:
             self.seen = theirs if ours == self.seen else ours
-            self._part.training = self.owner.training = self.seen
+            self._part.training = moded.training = self.seen
         return self._part
 
 
@@ -70,14 +78,15 @@ class Visual(nn.Module):
         super().__init__()
         self._parameters, self._buffers = encoder._parameters, encoder._buffers
         self._non_persistent_buffers_set = encoder._non_persistent_buffers_set
-        self._whole = Whole(encoder, [Shared(encoder, name, self) for name in encoder._modules], self)
+        self._whole = Whole(encoder, [Shared(encoder, name, self) for name in encoder._modules])
+        self.training = encoder.training
         if merger is not None:
             self.merger = merger
 
     @property
     def whole(self) -> nn.Module:
         """The encoder."""
-        return cast(nn.Module, self._whole.get())
+        return cast(nn.Module, self._whole.get(self, self))
 
     @property
     def windowed(self) -> bool:
