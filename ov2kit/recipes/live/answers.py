@@ -133,7 +133,11 @@ class LiveAnswers:
         new = [group for group in groups if group.number not in self._tokens]
         for group in new:
             batch = collate([self.sample([group])], self.processor.pad_id).to(self.model.device)
-            self._tokens[group.number] = self.model.visual_tokens(**visual_inputs(batch, self.visibility))
+            seen = visual_inputs(batch, self.visibility)
+            self._tokens[group.number] = self.model.visual_tokens(
+                seen["pixel_values"], seen["patch_positions"], seen["segments"],
+                items=seen["items"], grid_thw=seen["image_grid_thw"],
+            )  # fmt: skip
         return len(new)
 
     def _key(self, ids: Tensor, groups: list[KeptGroup]) -> Tensor:
