@@ -166,6 +166,16 @@ def test_each_part_is_what_does_it(kind, option):
     assert share[1] < 0.5 * share[0]
 
 
+def test_the_frame_after_is_seen_as_the_camera_moves():
+    """The first frame is compared with the next alone, the last with the one before."""
+    luma = film(motion=shaking)[:2]
+    with_camera, without = (
+        EventSaliency(camera=camera, habit=None, frame_level=None, echo=0.0)(luma, GRID)
+        for camera in ("affine", "none")
+    )
+    assert (with_camera.mean((1, 2)) < 0.4 * without.mean((1, 2))).all()
+
+
 def test_what_changes_slowly_is_found_where_it_lasts():
     luma = torch.stack([seen()] * 30)
     luma[:, 15:20, 25:30] += 1.5 * torch.cat([torch.zeros(18), torch.arange(12.0)]).view(-1, 1, 1)
