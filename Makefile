@@ -45,7 +45,7 @@ release-check: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,recipes,peft]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,recipes,peft,scale]"
 	touch $@
 
 clean:
