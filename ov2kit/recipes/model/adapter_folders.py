@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from ov2kit.errors import CheckpointError, needs_extra
-from ov2kit.files import write_folder
+from ov2kit.files import write_folder, write_tensors
 from ov2kit.recipes.model.adapters import lora_config
 from ov2kit.recipes.model.convert import model_from_lightning
 from ov2kit.recipes.model.model import LlavaOneVision2
@@ -55,7 +53,7 @@ def write_adapters(checkpoint: str | os.PathLike[str], target: str | os.PathLike
         config.task_type = "CAUSAL_LM"
         config.inference_mode = True
         config.save_pretrained(scratch)
-        save_file(tensors, scratch / _WEIGHTS, metadata={"format": "pt"})
+        write_tensors(scratch / _WEIGHTS, tensors, {"format": "pt"})
 
 
 def merge_adapters(model: LlavaOneVision2, folder: str | os.PathLike[str]) -> LlavaOneVision2:

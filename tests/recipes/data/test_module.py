@@ -86,7 +86,7 @@ def test_saliency_flags_choose_other_blocks_of_the_same_frames(folder: Path) -> 
     other = build_tokenizers(saliency="random", grouping="fixed", budget_canvases=6, max_pixels=84 * 84, seed=1)[0]
     assert torch.equal(again(folder / "clip_3.mp4").positions, found["random"].positions)
     assert not torch.equal(other(folder / "clip_3.mp4").positions, found["random"].positions)
-    with pytest.raises(ValueError, match="preset 'release' shares out bytes"):
+    with pytest.raises(ValueError, match="preset 'release' does not weigh motion and residual"):
         build_tokenizers(saliency="motion", preset="release")
 
 
