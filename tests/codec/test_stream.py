@@ -443,7 +443,7 @@ class TestFace:
     def test_a_closed_video_keeps_its_facts_and_gives_no_frames(self):
         before = set(threading.enumerate())
         with VideoStream(SAMPLE, threads=2) as video:
-            loop = video.frames(size=(280, 504))
+            loop = video.frames(size=(560, 1008))  # more than may wait, so that the threads cannot have ended
             assert next(loop).index == 0
             assert set(threading.enumerate()) - before
         assert not set(threading.enumerate()) - before
