@@ -19,8 +19,8 @@ test: $(INSTALLED)
 
 # each environment has one of the two: what the other one needs is skipped, and counted
 clients: client-environments
-	.venv-vllm/bin/python -m pytest tests/recipes/clients --require vllm
-	.venv-eval/bin/python -m pytest tests/recipes/clients --require lmms_eval
+	.venv-vllm/bin/python -m pytest tests/recipes/clients/test_vllm_*.py --require vllm
+	.venv-eval/bin/python -m pytest tests/recipes/clients/test_lmms_*.py --require lmms_eval
 
 client-environments:
 	$(PYTHON) .ci/clients.py vllm

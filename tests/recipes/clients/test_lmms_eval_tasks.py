@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+pytest.importorskip("torchmetrics", reason="needs torchmetrics: pip install 'ov2kit[recipes]'")
+
 from ov2kit.errors import DataError, OutputError
 from ov2kit.recipes.clients import lmms_eval_scores as scores
 from ov2kit.recipes.clients.lmms_eval_tasks import main, write_task
