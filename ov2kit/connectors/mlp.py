@@ -73,7 +73,7 @@ class MLPConnector(nn.Module):
     def forward(self, features: Tensor, counts: Counts | None = None, *, grids: Grids | None = None) -> Tensor:
         """(N, width) in block layout -> (N / merge**2, out_width).
 
-        Arguments and errors as in `Connector`. Items are only checked, as every block is merged by itself.
+        Arguments and errors as in `Connector`. Items are only checked: each block is merged alone.
         """
         for n in set(item_lengths(features, self.width, counts, grids)):
             self.tokens_out(n)

@@ -132,7 +132,7 @@ class WindowedAttention(nn.Module):
 
 
 def shifted_blocks(depth: int, global_layers: Iterable[int], shift: bool) -> dict[int, bool]:
-    """The blocks of a stack that have windows: number -> whether its windows are shifted, as every second one's are.
+    """The blocks of a stack that have windows: number -> whether its windows are shifted (every second one).
 
     Args:
         depth: of the stack.

@@ -1,4 +1,4 @@
-"""What stock FFmpeg tells of each macroblock, stacked over frames.
+"""What stock FFmpeg reports about each macroblock, stacked over frames.
 
 Letters: T frames, R x C macroblocks of 16 coded pixels, k = 4 luma pixels per macroblock edge.
 """

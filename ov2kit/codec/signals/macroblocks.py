@@ -1,4 +1,4 @@
-"""What stock FFmpeg tells of each macroblock, as features of the bits it cost.
+"""What stock FFmpeg reports about each macroblock, as features of the bits it cost.
 
 Letters: T frames, R x C macroblocks of 16 coded pixels, k = 4 luma pixels per macroblock edge.
 """

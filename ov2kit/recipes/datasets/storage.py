@@ -38,7 +38,7 @@ class Storage(Protocol):
         """What lies in a folder, sorted; nothing where it is not there."""
 
     def write(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A file to fill, which appears when the block ends well; made anew where it is there already.
+        """A file to fill, which appears when the block ends well and replaces one that is there.
 
         Raises:
             OutputError: it cannot be written.

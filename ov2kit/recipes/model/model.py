@@ -131,7 +131,7 @@ class LlavaOneVision2(Joined):  # type: ignore[no-untyped-call]
             segments: see `visual_tokens`.
             attention_mask: (B, S), 0 where padded.
             labels: (B, S) int64, the token itself where supervised, else -100; not shifted.
-            position_ids: (B, S); where they start at 0 anew another packed sample begins, which sees
+            position_ids: (B, S); where they restart at 0 another packed sample begins, which sees
                 nothing of the one before. Padding within such rows sees and is seen by nothing.
             items: see `visual_tokens`.
             image_grid_thw: rows (t, h, w) in patches, see `visual_tokens`; canvases of a row see each other,

@@ -82,7 +82,7 @@ class Batch:
         pixel_values: (N, 3*p*p) float32, the samples' patches one after another.
         positions: (N, 3) int32.
         layout: of all patches, on the host.
-        position_ids: (B, S) int64 in a packed row, starting at 0 anew with every sample; else None.
+        position_ids: (B, S) int64 in a packed row, restarting at 0 with every sample; else None.
         names: of the samples, in order.
         stats: of the samples, in order.
         records: places of the samples' records, in order, see `Sample`; -1 of each when omitted.
@@ -159,7 +159,7 @@ def collate(samples: Sequence[Sample], pad_id: int, side: Literal["right", "left
 
 
 def pack(samples: Sequence[Sample], pad_id: int, length: int | None = None) -> Batch:
-    """All samples in one row, isolated from each other: their positions start at 0 anew.
+    """All samples in one row, isolated from each other: positions restart at 0.
 
     The first token of a sample is never a target, because nothing of its own comes before it.
 
