@@ -167,7 +167,12 @@ class VideoStream:
             IndexError: an index is outside the video.
             VideoError: not a single wanted frame could be decoded, or most packets failed.
         """
-        request = FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded, picture)
+        return self.requested(
+            indices, FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded, picture)
+        )
+
+    def requested(self, indices: Iterable[int] | None, request: FrameRequest) -> FrameLoop:
+        """As `frames`, with what the frames carry as one value."""
         one_pass = FramePass(
             self._source.label, self._packets, self._info, self._wanted(indices), request,
             threads=self._threads, on_losses=self._keep_losses,

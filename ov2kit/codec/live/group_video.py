@@ -8,6 +8,7 @@ import torch
 from ov2kit.canvases import Canvases
 from ov2kit.codec.provenance.provenance import GroupRecord, Provenance
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
+from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.packets import PacketTable
 
 
@@ -48,19 +49,7 @@ class GroupVideo:
         self.label, self.info, self.packets = label, info, packets
         self.made = MadeFrames((), StreamLosses())
 
-    def frames(
-        self,
-        indices: Iterable[int] | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-        rgb: bool = True,
-        luma_size: tuple[int, int] | None = None,
-        reference: bool = False,
-        motion: bool = False,
-        quantizer: bool = False,
-        as_coded: bool = False,
-        picture: bool = False,
-    ) -> MadeFrames:
+    def requested(self, indices: Iterable[int] | None, request: FrameRequest) -> MadeFrames:
         """`made`: which frames, and what they carry, was settled when the group was planned."""
         return self.made
 

@@ -59,27 +59,15 @@ class HeldVideo:
             given = pictures_of(packets, self._decoder)
         self.packets, self.info = corrected(table, info, label, given)
 
-    def frames(
-        self,
-        indices: Iterable[int] | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-        rgb: bool = True,
-        luma_size: tuple[int, int] | None = None,
-        reference: bool = False,
-        motion: bool = False,
-        quantizer: bool = False,
-        as_coded: bool = False,
-        picture: bool = False,
-    ) -> FrameLoop:
-        """See `VideoStream.frames`."""
+    def requested(self, indices: Iterable[int] | None, request: FrameRequest) -> FrameLoop:
+        """See `VideoStream.requested`."""
         wanted = np.zeros(self.packets.num_frames, dtype=bool)
         wanted[slice(None) if indices is None else np.array(sorted(set(indices)), dtype=np.int64)] = True
         self._restart()
         return FrameLoop(
             FramePass(
                 self.label, self.packets, self.info, wanted,
-                FrameRequest(size, rgb, luma_size, reference, motion, quantizer, as_coded, picture),
+                request,
                 threads=1, on_losses=_ignore, decoding=self._decoding,
             )
         )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec.video.frame import Frame, StreamInfo, StreamLosses
+from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.packets import PacketTable
 
 #: called with the number of frames decoded so far and the number to decode
@@ -38,19 +39,7 @@ class Video(Protocol):
     @property
     def threads(self) -> int: ...
 
-    def frames(
-        self,
-        indices: Iterable[int] | None = None,
-        *,
-        size: tuple[int, int] | None = None,
-        rgb: bool = True,
-        luma_size: tuple[int, int] | None = None,
-        reference: bool = False,
-        motion: bool = False,
-        quantizer: bool = False,
-        as_coded: bool = False,
-        picture: bool = False,
-    ) -> FrameIterator: ...
+    def requested(self, indices: Iterable[int] | None, request: FrameRequest) -> FrameIterator: ...
 
 
 class Tokenizer(Protocol[_Source_contra]):

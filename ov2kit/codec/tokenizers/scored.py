@@ -5,7 +5,7 @@ scores that depend on the whole clip need all of it first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) 
     """Each group as soon as its last candidate is decoded; one that is lost to damage is left out."""
     request = frame_request(clip, plans)
     indices = np.concatenate([plan.candidates for plan in plans])
-    frames = clip.stream.frames(indices.tolist(), **asdict(request))
+    frames = clip.stream.requested(indices.tolist(), request)
     todo = iter(plans)
     plan, held, clock = next(todo), list[Frame](), StageClock()
     for done in range(1, len(indices) + 2):

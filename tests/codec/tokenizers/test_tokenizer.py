@@ -130,9 +130,9 @@ def test_large_pictures_are_scaled_at_once_and_give_the_same_canvases(preset, mo
     kept, scaled = [], []
 
     class Seen(VideoStream):
-        def frames(self, indices=None, **request):
-            (kept if request["picture"] else scaled).append(request["rgb"])
-            return super().frames(indices, **request)
+        def requested(self, indices, request):
+            (kept if request.picture else scaled).append(request.rgb)
+            return super().requested(indices, request)
 
     tokenizer = CodecTokenizer(budget_canvases=8, preset=preset, max_pixels=30_000)
     small = tokenizer(Seen(SAMPLE))
