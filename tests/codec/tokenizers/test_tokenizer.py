@@ -127,18 +127,18 @@ def test_same_input_same_bits_whatever_the_threads(preset):
 
 @pytest.mark.parametrize("preset", ["paper", "release"])
 def test_large_pictures_are_scaled_at_once_and_give_the_same_canvases(preset, monkeypatch):
-    kept, scaled = [], []
+    asked = []
 
     class Seen(VideoStream):
         def requested(self, indices, request):
-            (kept if request.picture else scaled).append(request.rgb)
+            asked.append((request.picture, request.rgb))
             return super().requested(indices, request)
 
     tokenizer = CodecTokenizer(budget_canvases=8, preset=preset, max_pixels=30_000)
     small = tokenizer(Seen(SAMPLE))
     monkeypatch.setattr("ov2kit.codec.tokenizers.scored._MOST_BYTES_OF_PICTURE", 360 * 640)
     large = tokenizer(Seen(SAMPLE))
-    assert (kept, scaled) == ([False], [True])
+    assert asked == [(True, False), (False, True)]
     assert torch.equal(small.images, large.images)
     assert torch.equal(small.positions, large.positions)
 
