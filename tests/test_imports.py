@@ -35,7 +35,6 @@ ROOMS = {
         "commands": {"provenance", "tokenizers", "assets", "report"},
     },
     "recipes": {
-        "auto_classes": set(),
         "architecture": set(),
         "metrics": set(),
         "inputs": set(),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ov2kit.encoders.attention import GroupVisibleAttention
 from ov2kit.encoders.backends import attend, attention_backends
 from ov2kit.encoders.block import Block
+from ov2kit.encoders.import_hooks import import_after
 from ov2kit.encoders.mlp import MLP
 from ov2kit.encoders.onevision import OneVisionEncoder
 from ov2kit.encoders.patch_embedding import PatchEmbedding, patchify
 from ov2kit.encoders.pooling_head import PoolingHead
-from ov2kit.encoders.timm_registration import register_with_timm
 from ov2kit.encoders.timm_weights import Started, load_timm_vit
 from ov2kit.encoders.windowed import WindowedAttention
 from ov2kit.encoders.windows import Windows, spatial_windows
@@ -39,7 +39,7 @@ __all__ = [
     "spatial_windows",
 ]
 
-register_with_timm()
+import_after("timm.models", "ov2kit.encoders.timm_model")  # which registers the names given above
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ transformers (the model) does not bring Lightning in. What is missing is named w
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ov2kit.encoders.import_hooks import import_after
 from ov2kit.errors import needs_extra
 
 if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
@@ -34,8 +35,6 @@ if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
     from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer as small_tokenizer
     from ov2kit.recipes.training.lit import LitLlavaOneVision2 as LitLlavaOneVision2
 
-from ov2kit.recipes.auto_classes import watch
-
 _PLACES = {
     "Batch": "ov2kit.recipes.prompt.sample",
     "ConversationData": "ov2kit.recipes.data.datamodule",
@@ -61,7 +60,11 @@ _PLACES = {
     "small_tokenizer": "ov2kit.recipes.prompt.text_tokenizer",
 }
 __all__ = list(_PLACES)
-watch()
+
+# each module of ours registers its class with the Auto classes when it is imported
+import_after("transformers.models.auto.configuration_auto", "ov2kit.recipes.architecture.released_config")
+import_after("transformers.models.auto.modeling_auto", "ov2kit.recipes.model.model")
+import_after("transformers.models.auto.processing_auto", "ov2kit.recipes.prompt.released_processor")
 
 
 def __getattr__(name: str) -> Any:
