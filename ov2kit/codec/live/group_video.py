@@ -85,4 +85,5 @@ def _moved(group: GroupRecord, frames: int, seconds: float) -> GroupRecord:
         frames=(group.frames[0] + frames, group.frames[1] + frames),
         seconds=(group.seconds[0] + seconds, group.seconds[1] + seconds),
         anchor=group.anchor + frames,
+        whole=None if group.whole is None else tuple(frame + frames for frame in group.whole),
     )

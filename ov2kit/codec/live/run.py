@@ -231,7 +231,7 @@ class LiveRun:
         )
         (plan,) = plan_groups(
             table, [(0, stop)], share, share, options.candidates_per_canvas, options.candidates, options.anchor,
-            allowed=self._modules.scorer.covered,
+            allowed=self._modules.scorer.covered, frame_share=options.frame_share,
         )  # fmt: skip
         self._rate.take(plan.canvases * size.tokens_per_canvas, end)
         assert self._info is not None

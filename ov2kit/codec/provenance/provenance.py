@@ -82,6 +82,7 @@ class GroupRecord(Record):
         seconds: times of its first and last frame.
         canvases: how many.
         anchor: frame shown whole.
+        whole: frames shown whole, where there are others than the anchor.
         candidates: frames looked at.
     """
 
@@ -89,6 +90,7 @@ class GroupRecord(Record):
     seconds: tuple[float, float] | None = entry(pair(number))
     canvases: int | None = entry(whole_number)
     anchor: int | None = entry(whole_number)
+    whole: tuple[int, ...] | None = entry(tuple_of(whole_number))
     candidates: int | None = entry(whole_number)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ov2kit.codec.selection.candidates import Anchor, Candidates, choose_candidates
+from ov2kit.codec.selection.whole_frames import share_whole_frames
 from ov2kit.codec.video.packets import PacketTable
 
 
@@ -21,6 +22,7 @@ class GroupPlan:
         canvases: I and P canvases it may fill.
         candidates: (n,) display indices to decode, increasing.
         anchor: display index of the frame shown whole.
+        whole: canvases that hold a whole frame, the anchor's among them.
     """
 
     start: int
@@ -28,6 +30,7 @@ class GroupPlan:
     canvases: int
     candidates: np.ndarray
     anchor: int
+    whole: int = 1
 
 
 def packet_columns(table: PacketTable, frames: np.ndarray | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,6 +68,7 @@ def plan_groups(
     kind: Candidates,
     anchor: Anchor,
     allowed: Callable[[np.ndarray], np.ndarray] | None = None,
+    frame_share: float | None = None,
 ) -> list[GroupPlan]:
     """Share the canvases out and choose what to decode.
 
@@ -72,16 +76,18 @@ def plan_groups(
         spans: [start, stop) frames of each group.
         total_canvases: budget of the whole video.
         allowed: keeps those of the given frames that may be candidates.
+        frame_share: of the canvases that hold whole frames, see `share_whole_frames`.
     """
     nbytes = np.where(table.display("is_key"), 0, table.display("nbytes"))
     frames = np.array([stop - start for start, stop in spans])
     energy = np.array([nbytes[start:stop].sum() for start, stop in spans])
     shares = share_canvases(total_canvases, canvases_per_group, frames, energy)
+    whole = share_whole_frames(shares, frame_share)
     plans = []
-    for (start, stop), share in zip(spans, shares.tolist(), strict=True):
+    for (start, stop), share, frames_whole in zip(spans, shares.tolist(), whole.tolist(), strict=True):
         count = share * candidates_per_canvas
         chosen, first = choose_candidates(table, start, stop, count, kind=kind, anchor=anchor, allowed=allowed)
-        plans.append(GroupPlan(start, stop, share, chosen, first))
+        plans.append(GroupPlan(start, stop, share, chosen, first, frames_whole))
     return plans
 
 

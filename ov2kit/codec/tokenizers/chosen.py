@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.selection.plan import GroupPlan
+from ov2kit.codec.selection.whole_frames import place_whole_frames
 from ov2kit.codec.signals.macroblock_inputs import Moved
 from ov2kit.codec.tokenizers.groups import Clip
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
@@ -27,6 +29,7 @@ class Chosen:
         is_anchor: (1 + P,) bool.
         frame_times: seconds of each frame that is shown, by display index.
         anchor: display index of the frame shown whole.
+        whole: (w,) display indices of all frames that are, increasing.
         frames: how many were scored.
         signal: that they were scored by.
         bits_from: what bits were estimated from; None where none were.
@@ -40,6 +43,7 @@ class Chosen:
     is_anchor: Tensor
     frame_times: Mapping[int, float]
     anchor: int
+    whole: tuple[int, ...]
     frames: int
     signal: str
     bits_from: Moved | None
@@ -59,14 +63,19 @@ def choose(clip: Clip, selector: nn.Module, packer: CanvasPacker, scored: Scored
     clock, frames, scores = StageClock(), scored.frames, scored.scores
     with clock("select"):
         anchor = _anchor(scored, sharpest=clip.options.anchor == "sharpest")
-        p_canvases = min(scored.plan.canvases, len(frames)) - 1
+        canvases = min(scored.plan.canvases, len(frames))
+        seconds = np.array([frame.seconds for frame in frames])
+        whole = place_whole_frames(seconds, anchor, min(scored.plan.whole, canvases))
         per_canvas = clip.grid[0] * clip.grid[1]
-        blocks = selector(scores.values, per_canvas, anchor=anchor, p_canvases=p_canvases)
+        blocks = _blocks(selector, scores.values, per_canvas, whole, canvases)
         blocks, canvas = in_tokens(blocks, torch.arange(len(blocks)) // per_canvas, clip.options.block)
     with clock("pack"):
         indices = torch.tensor([frame.index for frame in frames])
-        images, positions, is_anchor = packer(_Pictures(frames), indices, anchor, blocks, canvas, p_canvases=p_canvases)
-        shown = sorted({anchor, *blocks[:, 0].tolist()})
+        images, positions, is_anchor = packer(
+            _Pictures(frames), indices, int(whole[0]), blocks, canvas, p_canvases=canvases - 1
+        )
+        is_anchor[: len(whole)] = True
+        shown = sorted({*whole.tolist(), *blocks[:, 0].tolist()})
     return Chosen(
         plan=scored.plan,
         images=images,
@@ -74,12 +83,26 @@ def choose(clip: Clip, selector: nn.Module, packer: CanvasPacker, scored: Scored
         is_anchor=is_anchor,
         frame_times={frames[t].index: frames[t].seconds for t in shown},
         anchor=frames[anchor].index,
+        whole=tuple(frames[place].index for place in whole.tolist()),
         frames=len(frames),
         signal=scores.signal,
         bits_from=scores.bits_from,
         losses=scored.losses,
         seconds=add_seconds(scored.seconds, clock.seconds),
     )
+
+
+def _blocks(selector: nn.Module, scores: Tensor, per_canvas: int, whole: np.ndarray, canvases: int) -> Tensor:
+    """(n, 3) blocks of all canvases but the first, canvas after canvas: of other whole frames, then chosen ones."""
+    first, others = int(whole[0]), torch.from_numpy(whole[1:])
+    if len(others) == 0:
+        chosen: Tensor = selector(scores, per_canvas, anchor=first, p_canvases=canvases - 1)
+        return chosen
+    good = torch.ones(len(scores), dtype=torch.bool)
+    good[others] = False
+    chosen = selector(scores, per_canvas, anchor=first, good=good, p_canvases=canvases - len(whole))
+    rows, columns = (torch.arange(side) for side in scores.shape[1:])
+    return torch.cat([torch.cartesian_prod(others, rows, columns), chosen])
 
 
 class _Pictures(Sequence[Tensor]):

@@ -5,7 +5,9 @@ group, so that memory follows the budget and not the length of the video.
 Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), C(V) = (X, U, G).
 """
 
+import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -46,6 +48,8 @@ class CodecTokenizer(nn.Module):
             group's pictures are held). Readiness grouping samples evenly whatever this says.
         candidates_per_canvas: frames decoded per canvas of the budget.
         canvases_per_group: I and P canvases of an ordinary group.
+        frame_share: share of the canvases that hold whole frames, up to 1, at least one in each group: at moments of
+            the group at equal steps from its anchor. By default one in each group, the anchor.
         anchor: which frame of a group is shown whole.
         patch: patch edge in pixels.
         merge: patches per block edge.
@@ -86,6 +90,7 @@ class CodecTokenizer(nn.Module):
     budget_canvases = Setting[int | None]()
     budget_tokens = Setting[int | None]()
     canvases_per_group = Setting[int]()
+    frame_share = Setting[float | None]()
     patch = Setting[int]()
     merge = Setting[int]()
     block = Setting[int]()
@@ -105,6 +110,7 @@ class CodecTokenizer(nn.Module):
         candidates: Candidates | None = None,
         candidates_per_canvas: int = 8,
         canvases_per_group: int = 4,
+        frame_share: float | None = None,
         anchor: Anchor = "first",
         patch: int = 14,
         merge: int = 2,
@@ -143,6 +149,7 @@ class CodecTokenizer(nn.Module):
             candidates=choices["candidates"] if candidates is None else candidates,
             candidates_per_canvas=candidates_per_canvas,
             canvases_per_group=canvases_per_group,
+            frame_share=frame_share,
             anchor=anchor,
             patch=patch,
             merge=merge,
@@ -242,6 +249,16 @@ class CodecTokenizer(nn.Module):
         groups, scored = scored_groups(clip, progress)
         for one in scored:
             yield groups, choose(clip, self.selector, self.packer, one)
+
+    def with_frame_share(self, frame_share: float | None) -> "CodecTokenizer":
+        """This tokenizer, its modules included, with another share of whole frames.
+
+        Raises:
+            OptionError: it is out of range.
+        """
+        changed = copy.copy(self)
+        changed.settings = replace(self.settings, frame_share=frame_share)
+        return changed
 
     def options(self) -> dict[str, Any]:
         """Constructor arguments as they took effect, for provenance."""

@@ -10,6 +10,7 @@ from ov2kit.codec.grouping import BitCostGrouping, ContainerGrouping, FixedGroup
 from ov2kit.codec.scoring.scorer import Scorer
 from ov2kit.codec.selection.candidates import choose_anchor, uniform_off_keyframes
 from ov2kit.codec.selection.plan import GroupPlan, frame_spans, packet_columns, plan_groups, share_canvases
+from ov2kit.codec.selection.whole_frames import share_whole_frames
 from ov2kit.codec.tokenizers.budget import CanvasBudget
 from ov2kit.codec.tokenizers.interface import Video
 from ov2kit.codec.tokenizers.options import CodecOptions
@@ -109,6 +110,7 @@ def groups_of_packets(clip: Clip, grouping: nn.Module) -> Groups:
             options.candidates,
             options.anchor,
             allowed=clip.scorer.covered,
+            frame_share=options.frame_share,
         )
         filled = sum(min(plan.canvases, len(plan.candidates)) for plan in plans)
         _check_cover(clip, np.arange(table.num_frames), filled, sum(plan.canvases for plan in plans))
@@ -156,10 +158,11 @@ def groups_of_scores(clip: Clip, grouping: nn.Module, frames: Sequence[Frame], s
             np.array([nbytes[a:b].sum() for a, b in spans]),
         )
         is_entry = table.display("is_entry")[indices]
+        whole = share_whole_frames(shares, options.frame_share)
         plans = []
-        for (a, b), share in zip(spans, shares.tolist(), strict=True):
+        for (a, b), share, frames_whole in zip(spans, shares.tolist(), whole.tolist(), strict=True):
             anchor = choose_anchor(indices[a:b], is_entry[a:b], options.anchor)
-            plans.append(GroupPlan(int(indices[a]), int(indices[b - 1]) + 1, share, indices[a:b], anchor))
+            plans.append(GroupPlan(int(indices[a]), int(indices[b - 1]) + 1, share, indices[a:b], anchor, frames_whole))
     return Groups(tuple(plans), None, clock.seconds)
 
 

@@ -84,5 +84,6 @@ def _record(chosen: Chosen, seconds: np.ndarray) -> GroupRecord:
         seconds=(float(seconds[start]), float(seconds[stop - 1])),
         canvases=len(chosen.images),
         anchor=chosen.anchor,
+        whole=None if chosen.whole == (chosen.anchor,) else chosen.whole,
         candidates=chosen.frames,
     )

@@ -50,6 +50,7 @@ class CodecOptions:
     candidates: Candidates
     candidates_per_canvas: int
     canvases_per_group: int
+    frame_share: float | None
     anchor: Anchor
     patch: int
     merge: int
@@ -83,6 +84,7 @@ class CodecOptions:
             check_choice(name, getattr(self, name), get_args(known))
         check_number("candidates_per_canvas", self.candidates_per_canvas, low=1, integer=True)
         check_number("canvases_per_group", self.canvases_per_group, low=2, integer=True)  # I and P
+        check_number("frame_share", self.frame_share, above=0, high=1, optional=True)
         check_canvas_options(
             budget_canvases=self.budget_canvases, budget_tokens=self.budget_tokens,
             patch=self.patch, merge=self.merge, block=self.block, min_pixels=self.min_pixels,
@@ -121,6 +123,8 @@ class CodecOptions:
         """As provenance has them: what does not change the result is left out, modules are their `repr`."""
         left_out = ("preset", "threads", "max_source_pixels")
         options = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
+        if self.frame_share is None:
+            del options["frame_share"]
         grouping: object = self.grouping
         if grouping == "readiness":
             grouping = ReadinessGrouping(canvases_per_group=self.canvases_per_group)
