@@ -12,6 +12,7 @@ import torch
 from ov2kit.errors import CheckpointError, check_choice, check_number
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
+from ov2kit.recipes.prompt.media import VideoKind
 from ov2kit.recipes.prompt.sample import Sample, collate
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ov2kit.recipes.model.model import LlavaOneVision2
     from ov2kit.recipes.prompt.processor import Processor
 
-SourceName = Literal["codec", "frames"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 #: options of `CodecTokenizer` that say the same of sampled frames
 _SHARED = (
@@ -112,8 +112,9 @@ def answer(
 def answerer(
     model: str | Path,
     *,
-    source: SourceName = "codec",
+    source: VideoKind = "codec",
     budget_canvases: int | None = None,
+    frame_share: float | None = None,
     max_new_tokens: int = 256,
     device: str | None = None,
     dtype: Dtype = "auto",
@@ -127,6 +128,7 @@ def answerer(
         model: see `load`.
         source: how the videos are read.
         budget_canvases: most canvases or frames of a video.
+        frame_share: of the canvases of source "hybrid" that are whole frames; the model's when omitted.
         max_new_tokens: most tokens of an answer.
         device: see `load`.
         dtype: see `load`.
@@ -138,13 +140,14 @@ def answerer(
         CheckpointError: see `load`.
         ValueError: an option that no answer can be written with.
     """
-    check_choice("source", source, get_args(SourceName))
+    check_choice("source", source, get_args(VideoKind))
     check_number("budget_canvases", budget_canvases, low=1, integer=True, optional=True)
     check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
     check_number("decimals", decimals, low=0, high=9, integer=True)
     budget = {} if budget_canvases is None else {"budget_canvases": budget_canvases}
+    share = {} if frame_share is None else {"frame_share": frame_share}
     net, processor = load(
-        model, device=device, dtype=dtype, source=source, decimals=decimals, codec=budget, frames=budget
+        model, device=device, dtype=dtype, source=source, decimals=decimals, codec=budget, frames=budget, **share
     )
 
     def ask(video: str | Path, question: str) -> str:

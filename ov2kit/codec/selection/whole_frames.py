@@ -6,6 +6,9 @@ the groups are.
 
 import numpy as np
 
+#: of a hybrid where nobody says how much
+FRAME_SHARE = 0.5
+
 
 def share_whole_frames(canvases: np.ndarray, frame_share: float | None) -> np.ndarray:
     """Canvases of each group that hold a whole frame.
@@ -26,7 +29,8 @@ def share_whole_frames(canvases: np.ndarray, frame_share: float | None) -> np.nd
     spare = round(float(wanted.sum())) - int(whole.sum())
     for group in np.argsort(whole - wanted, kind="stable")[: max(0, spare)]:
         whole[group] += 1
-    return np.minimum(whole, canvases)
+    result: np.ndarray = np.minimum(whole, canvases)
+    return result
 
 
 def place_whole_frames(seconds: np.ndarray, anchor: int, count: int) -> np.ndarray:

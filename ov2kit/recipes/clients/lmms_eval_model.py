@@ -11,8 +11,9 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from ov2kit.errors import DataError, OptionError, Ov2kitError, check_choice, check_number
-from ov2kit.recipes.generate import Dtype, SourceName, answer, load
+from ov2kit.recipes.generate import Dtype, answer, load
 from ov2kit.recipes.prompt.layout import Visibility
+from ov2kit.recipes.prompt.media import VideoKind
 
 #: what takes no part in a greedy answer, or is spoken for
 _GREEDY = ("temperature", "top_p", "top_k", "do_sample", "num_beams", "max_new_tokens", "until", "image_aspect_ratio")
@@ -27,6 +28,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
         pretrained: see `load`.
         source: how videos are read.
         budget_canvases: most canvases or frames of a video.
+        frame_share: of the canvases of source "hybrid" that are whole frames; the model's when omitted.
         decimals: of the time stamps.
         visibility: which canvases see each other, as it was trained.
         dtype: see `load`.
@@ -46,8 +48,9 @@ class Ov2kit(lmms):  # type: ignore[misc]
     def __init__(
         self,
         pretrained: str,
-        source: SourceName = "codec",
+        source: VideoKind = "codec",
         budget_canvases: int | str = 32,
+        frame_share: float | str | None = None,
         decimals: int | str = 2,
         visibility: Visibility = "group",
         dtype: Dtype = "auto",
@@ -58,10 +61,11 @@ class Ov2kit(lmms):  # type: ignore[misc]
         max_batch_size: int | str | None = None,
     ) -> None:
         super().__init__()
-        check_choice("source", source, get_args(SourceName))
+        check_choice("source", source, get_args(VideoKind))
         check_choice("visibility", visibility, get_args(Visibility))
         check_choice("errors", errors, get_args(Errors))
         budget = {"budget_canvases": _whole("budget_canvases", budget_canvases, 1)}
+        share = {} if frame_share is None else {"frame_share": _share(frame_share)}
         digits = check_number("decimals", _whole("decimals", decimals, 0), high=9)
         self.longest = _whole("max_new_tokens", max_new_tokens, 1)
         if str(batch_size) != "1":
@@ -69,7 +73,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
         if device == "cuda" and "LOCAL_RANK" in os.environ:
             device = f"cuda:{os.environ['LOCAL_RANK']}"
         self.model, self.processor = load(
-            pretrained, device=device, dtype=dtype, source=source, decimals=digits, codec=budget, frames=budget
+            pretrained, device=device, dtype=dtype, source=source, decimals=digits, codec=budget, frames=budget, **share
         )
         self.device = self.model.device
         self.visibility, self.errors = visibility, errors
@@ -151,6 +155,15 @@ def drawing(options: Mapping[str, Any]) -> dict[str, Any]:
         names = ("temperature", "top_p", "top_k")
         chosen |= {"do_sample": True} | {name: options[name] for name in names if options.get(name) is not None}
     return chosen
+
+
+def _share(value: float | str) -> float:
+    """A share that may come as text."""
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise OptionError(f"frame_share must be a number, got {value!r}") from error
+    return float(check_number("frame_share", number, above=0, high=1))
 
 
 def _whole(name: str, value: int | str, low: int) -> int:

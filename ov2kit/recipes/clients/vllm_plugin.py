@@ -23,14 +23,15 @@ def register() -> None:
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
 
     from ov2kit.recipes.architecture.released_config import MODEL_TYPES
-    from ov2kit.recipes.clients.vllm_videos import CodecBytes, FrameBytes, VideoBytes
+    from ov2kit.recipes.clients.vllm_videos import CodecBytes, FrameBytes, HybridBytes, VideoBytes
 
     names: Any = video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
     is_by_backend = any(isinstance(name, dict) for name in names.values())  # from transformers 5.19 on
     for kind in MODEL_TYPES:
         names[kind] = {"torchvision": _VIDEO_PROCESSOR} if is_by_backend else _VIDEO_PROCESSOR
     VIDEO_LOADER_REGISTRY.register(LOADER, video_processor=_VIDEO_PROCESSOR)(VideoBytes)
-    for backend, loader in (("codec", CodecBytes), ("frame", FrameBytes), ("frames", FrameBytes)):
+    loaders = {"codec": CodecBytes, "frame": FrameBytes, "frames": FrameBytes, "hybrid": HybridBytes}
+    for backend, loader in loaders.items():
         VIDEO_LOADER_REGISTRY.register(backend)(loader)
     for name in _ARCHITECTURES:
         ModelRegistry.register_model(name, _MODEL)

@@ -35,6 +35,7 @@ from ov2kit.recipes.prompt.text_tokenizer import VIDEO_PAD
 #: what a request may ask for, see `Processor.with_options`
 REQUEST_OPTIONS = (
     "video_backend",
+    "frame_share",
     "num_frames",
     "target_fps",
     "max_pixels",
@@ -43,7 +44,7 @@ REQUEST_OPTIONS = (
     "budget_canvases",
 )
 _NAMES = {"fps": "target_fps"}
-_BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames"}
+_BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames", "hybrid": "hybrid"}
 _PADS = {"image": IMAGE_PAD, "video": VIDEO_PAD}
 _OF_VLLM = {"truncation", "add_special_tokens", "padding", "return_tensors"}
 _SAMPLE = Path(codec.__file__).parent / "sample" / "bbb_360p.mp4"

@@ -44,6 +44,12 @@ class CodecBytes(VideoBytes):
     chosen: ClassVar[dict[str, str]] = {"video_backend": "codec"}
 
 
+class HybridBytes(VideoBytes):
+    """The loader that `"video_backend": "hybrid"` names."""
+
+    chosen: ClassVar[dict[str, str]] = {"video_backend": "hybrid"}
+
+
 class FrameBytes(VideoBytes):
     """The loader that `"video_backend": "frame"` names."""
 

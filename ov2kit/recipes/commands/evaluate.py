@@ -16,6 +16,7 @@ from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.evaluation.processes import processes
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
+from ov2kit.recipes.prompt.media import VideoKind
 
 #: files of a model directory that decide what it answers: weights, configs, vocabulary, chat template
 _DECIDES = (".json", ".jinja", ".safetensors", ".txt")
@@ -30,7 +31,8 @@ def parser() -> ArgumentParser:
     command.add_argument("--data", required=True, metavar="FOLDER", help="annotations.json[l] and videos")
     command.add_argument("--out", required=True, metavar="DIR", help="predictions.jsonl and scores.json; resumes there")
     command.add_argument("--split", type=str | None, metavar="NAME", help="read NAME.json[l] instead of annotations")
-    command.add_argument("--source", default="codec", choices=("codec", "frames"), help="how videos become pictures")
+    command.add_argument("--source", default="codec", choices=get_args(VideoKind), help="how videos become pictures")
+    command.add_argument("--frame_share", type=float | None, metavar="SHARE", help="of a hybrid: whole frames")
     command.add_argument("--budget_canvases", type=int, default=32, help="canvases or frames per video")
     command.add_argument("--max_new_tokens", type=int, default=256, help="longest answer")
     command.add_argument("--decimals", type=int, default=2, help="digits of the time stamps")
@@ -121,7 +123,8 @@ def _choices(parsed: Namespace) -> dict[str, Any]:
     if parsed.decimals not in range(10):
         raise ValueError(f"--decimals must be from 0 to 9, got {parsed.decimals}")
     names = ("source", "budget_canvases", "max_new_tokens", "decimals", "visibility", "dtype")
-    return {name: parsed[name] for name in names}
+    share = {} if parsed.frame_share is None else {"frame_share": parsed.frame_share}
+    return {name: parsed[name] for name in names} | share
 
 
 def _sample(model: Path, pieces: int = 16, size: int = 65536) -> str:

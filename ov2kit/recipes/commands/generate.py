@@ -12,9 +12,10 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.generate import Dtype, SourceName, answer, load
+from ov2kit.recipes.generate import Dtype, answer, load
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
+from ov2kit.recipes.prompt.media import VideoKind
 
 #: options of `CodecTokenizer` that say the same of sampled frames
 _SHARED = (
@@ -34,7 +35,8 @@ def parser() -> ArgumentParser:
     command.add_argument("--video", nargs="*", default=[], metavar="FILE", help="video files or asset directories")
     command.add_argument("--image", nargs="*", default=[], metavar="FILE", help="picture files")
     command.add_argument("--system", default=None, metavar="TEXT", help="system text; the tokenizer's own if omitted")
-    command.add_argument("--source", default="codec", choices=get_args(SourceName), help="how videos are read")
+    command.add_argument("--source", default="codec", choices=get_args(VideoKind), help="how videos are read")
+    command.add_argument("--frame_share", type=float | None, metavar="SHARE", help="of a hybrid: whole frames")
     command.add_argument("--subtitles", default=None, metavar="FILE", help="srt or vtt file of the (only) video")
     command.add_argument("--decimals", default=None, type=int | None, help="digits of the time stamps; 1 or 2")
     command.add_argument("--visibility", default="group", choices=get_args(Visibility), help="as it was trained")
@@ -46,7 +48,7 @@ def parser() -> ArgumentParser:
     command.add_argument("--dtype", default="auto", choices=get_args(Dtype), help="of the weights")
     command.add_argument("--json", action="store_true", help="print one JSON object at the end instead of a stream")
     command.add_argument("--config", action="config", help="YAML file of these options")
-    names = command.add_class_arguments(CodecTokenizer, "codec", skip={"saliency", "patch", "merge"})
+    names = command.add_class_arguments(CodecTokenizer, "codec", skip={"saliency", "patch", "merge", "frame_share"})
     command.set_defaults(dict.fromkeys(names))  # None: as the model directory says
     return command
 
@@ -67,6 +69,7 @@ def run(parsed: Namespace) -> int:
         codec=chosen,
         frames={name: value for name, value in chosen.items() if name in _SHARED},
         source=parsed.source,
+        **({} if parsed.frame_share is None else {"frame_share": parsed.frame_share}),
         **({} if parsed.decimals is None else {"decimals": parsed.decimals}),
         **({} if parsed.system is None else {"system": parsed.system}),
     )

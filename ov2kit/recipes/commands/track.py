@@ -4,12 +4,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError, check_number
 from ov2kit.files import fill_folder, refuse_overwriting_inputs, write_text
+from ov2kit.recipes.prompt.media import VideoKind
 from ov2kit.recipes.spatial.prompts import MAX_NEW_TOKENS, PROMPT_FPS
 
 REGIONS = "regions"
@@ -39,7 +40,8 @@ def parser() -> ArgumentParser:
         help=f"folder of SAM 2, EdgeTAM or a SAM 3 tracker; {REGIONS} grows regions of one color, for plain clips",
     )  # fmt: skip
     command.add_argument("--fps", default=PROMPT_FPS, type=float, help="pictures per second; 6 in the public protocol")
-    command.add_argument("--source", default="codec", choices=("codec", "frames"), help="how the model sees videos")
+    command.add_argument("--source", default="codec", choices=get_args(VideoKind), help="how the model sees videos")
+    command.add_argument("--frame_share", type=float | None, metavar="SHARE", help="of a hybrid: whole frames")
     command.add_argument("--budget_canvases", default=32, type=int, help="canvases or frames per video")
     command.add_argument("--max_new_tokens", default=MAX_NEW_TOKENS, type=int, help="longest answer")
     command.add_argument("--device", type=str | None, help="cpu, cuda, cuda:1; a GPU when omitted, if there is one")
@@ -87,7 +89,7 @@ def _answerer(parsed: Namespace) -> Any:
     from ov2kit.recipes.generate import answerer
 
     return answerer(
-        parsed.model, source=parsed.source, budget_canvases=parsed.budget_canvases,
+        parsed.model, source=parsed.source, frame_share=parsed.frame_share, budget_canvases=parsed.budget_canvases,
         max_new_tokens=parsed.max_new_tokens, device=parsed.device,
     )  # fmt: skip
 
@@ -155,6 +157,8 @@ def _folder(parsed: Namespace) -> int:
     answer = None if parsed.true_points else _answerer(parsed)
     names = ("source", "budget_canvases", "max_new_tokens", "segmenter", "fps", "true_points")
     settings = {"model": parsed.model and str(Path(parsed.model).resolve()), **{name: parsed[name] for name in names}}
+    if parsed.frame_share is not None:
+        settings["frame_share"] = parsed.frame_share
     settings["expressions_sha256"] = digest_of(everything)
     rank, world_size = processes(parsed.rank, parsed.world_size)
     with tqdm(

@@ -21,6 +21,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
+from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import DataError, OptionError, check_type, deprecated
 from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.data.bookmarks import Ranks
@@ -270,7 +271,7 @@ class ConversationData(LightningDataModule):
         if self.processor is None:
             self.processor = self._made = Processor(
                 load_tokenizer(self.tokens.tokenizer), codec=self.codec, frames=self.frames, image=self.image,
-                decimals=self.tokens.decimals, tokens_out=self._tokens_out,
+                frame_share=self.tokens.frame_share, decimals=self.tokens.decimals, tokens_out=self._tokens_out,
             )  # fmt: skip
         return self.processor
 
@@ -293,11 +294,19 @@ class ConversationData(LightningDataModule):
             )
         return self._indices[key]
 
+    def _codecs(self) -> list[CodecTokenizer]:
+        """Those that make codec canvases here: as they are, with a share of whole frames, or both."""
+        found = [] if set(self.tokens.shares) == {"hybrid"} else [self.codec]
+        if self.tokens.shares.get("hybrid"):
+            found.append(self.codec.with_frame_share(self.tokens.frame_share))
+        return found
+
     def _shards(self) -> StoredVideos | None:
         """The dataset that `shards` names, made with the options that stand here."""
         if self._stored is None and self.sources.shards is not None:
             stored = StoredVideos(self.sources.shards)
-            check_same_options(stored, self.codec, self.sources.shards)
+            for codec in self._codecs():
+                check_same_options(stored, codec, self.sources.shards)
             self._stored = stored
         return self._stored
 
@@ -351,7 +360,8 @@ class ConversationData(LightningDataModule):
         key = [
             self._index(self.sources.path).fingerprint(), self.tokens.tokenizer, self.tokens.decimals,
             sorted(self.tokens.shares),
-            self.codec.options(), repr(self.codec), self.frames.options(), self.image.options(),
+            *(codec.options() for codec in self._codecs()), repr(self.codec),
+            self.frames.options(), self.image.options(),
             None if tokens_out is None else [tokens_out(n) for n in (4, 64, 1024)],
         ]  # fmt: skip
         return Path(self.loading.cache) / f"lengths-{digest(key)}.txt"

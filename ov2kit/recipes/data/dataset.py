@@ -16,6 +16,7 @@ from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.conversations import KINDS, Conversation, Kind
 from ov2kit.recipes.data.faults import BadRecord, Fault
 from ov2kit.recipes.data.index import ConversationIndex
+from ov2kit.recipes.data.mixing import VIDEO_KINDS
 from ov2kit.recipes.prompt.media import load_canvases
 from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch, Sample, collate, pack
 from ov2kit.recipes.spatial.mirrored import mirror_canvases, mirror_messages
@@ -31,6 +32,9 @@ class Processes(Protocol):
     codec: Any
     frames: Any
     image: Any
+
+    @property
+    def hybrid(self) -> Any: ...
 
     @property
     def pad_id(self) -> int: ...
@@ -144,7 +148,7 @@ class ConversationDataset(Dataset[Delivered]):
                 return part
             canvases = load_canvases(part["video"])
         else:
-            shown["source"] = source = "frames" if choice == "frames" else "codec"
+            shown["source"] = source = choice if choice in VIDEO_KINDS else "codec"
             canvases = self._canvases(getattr(self.processor, source), part["video"])
         return part | shown | {kind: mirror_canvases(canvases) if mirrored else canvases}
 
@@ -239,7 +243,7 @@ class BatchDataset(Dataset[Delivered]):
 def _choice(kind: Kind, wanted: int) -> int:
     """How a record of this kind is shown where another was wanted."""
     if kind == "video":
-        return wanted if SAMPLE_KINDS[wanted] in ("codec", "frames") else SAMPLE_KINDS.index("codec")
+        return wanted if SAMPLE_KINDS[wanted] in VIDEO_KINDS else SAMPLE_KINDS.index("codec")
     return SAMPLE_KINDS.index("codec" if kind == "assets" else kind)
 
 

@@ -24,6 +24,8 @@ def sample_settings(tokens: Tokens, codec: CodecTokenizer, tokenizer: Any) -> di
         "grouping": codec.options()["grouping"],
         "tokenizer": digest(sorted(tokenizer.get_vocab().items())),
     }
+    if tokens.shares.get("hybrid"):  # unknown to older checkpoints, as the next
+        values["frame_share"] = tokens.frame_share
     if tokens.mirror:  # unknown to older checkpoints
         values["mirror"] = tokens.mirror
     return {f"data.tokens.{name}": value for name, value in values.items()}
@@ -65,9 +67,10 @@ def check_same_options(stored: StoredVideos, codec: CodecTokenizer, shards: str)
         DataError: names those that differ.
     """
     ours = json.loads(json.dumps(codec.options(), default=str))
-    named = [name for name in _SETTINGS if name in ours and ours[name] != stored.options.get(name)]
+    names = [*(name for name in _SETTINGS if name in ours), "frame_share"]
+    named = [name for name in names if ours.get(name) != stored.options.get(name)]
     if named:
-        differ = "; ".join(f"tokens.{name} is {ours[name]}, there {stored.options.get(name)}" for name in named)
+        differ = "; ".join(f"tokens.{name} is {ours.get(name)}, there {stored.options.get(name)}" for name in named)
         raise DataError(f"{shards}: made with other options ({differ}); set these as they are there")
 
 

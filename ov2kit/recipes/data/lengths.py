@@ -13,7 +13,7 @@ from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.data.dataset import Wanted
 from ov2kit.recipes.data.feed import Feed
 from ov2kit.recipes.data.index import ConversationIndex
-from ov2kit.recipes.data.mixing import EpochOrder
+from ov2kit.recipes.data.mixing import VIDEO_KINDS, EpochOrder
 from ov2kit.recipes.data.packing import parse_lengths
 from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
@@ -39,8 +39,8 @@ def estimated_lengths(index: ConversationIndex, order: EpochOrder, video_tokens:
 class KnownLengths:
     """Exact lengths from a file of `name:count` lines.
 
-    A name is a record's place ("file:line") or its id, alone or with "@codec" or "@frames" where
-    the two differ; the longest of these that the file has counts.
+    A name is a record's place ("file:line") or its id, alone or with "@codec", "@frames" or "@hybrid" where
+    these differ; the longest of these that the file has counts.
 
     Args:
         path: of the file.
@@ -104,7 +104,7 @@ def measured_lengths(index: ConversationIndex, shares: Mapping[str, float], feed
     names: list[str] = []
     for record, kind in enumerate(index.kinds.tolist()):
         if KINDS[kind] == "video":
-            shown = [name for name in ("codec", "frames") if shares.get(name)]
+            shown = [name for name in VIDEO_KINDS if shares.get(name)]
         else:
             shown = ["codec" if KINDS[kind] == "assets" else KINDS[kind]]
         for choice in shown:

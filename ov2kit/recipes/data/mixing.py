@@ -15,8 +15,10 @@ from ov2kit.recipes.data.conversations import KINDS
 from ov2kit.recipes.data.turns import take_turns
 from ov2kit.recipes.prompt.sample import SAMPLE_KINDS
 
-SourceName = Literal["codec", "frames", "mix"]
-_CODEC, _FRAMES, _IMAGE, _TEXT = range(4)
+SourceName = Literal["codec", "frames", "hybrid", "mix"]
+_CODEC, _FRAMES, _IMAGE, _TEXT, _HYBRID = range(5)
+#: of `SAMPLE_KINDS`, what a video can be shown as
+VIDEO_KINDS = ("codec", "frames", "hybrid")
 _VIDEO, _ASSETS, _PICTURE, _PLAIN = (KINDS.index(kind) for kind in ("video", "assets", "image", "text"))
 
 
@@ -39,7 +41,7 @@ class EpochOrder:
 
 
 def check_mix(source: SourceName, mix: Mapping[str, float] | None) -> dict[str, float]:
-    """The shares of a mix, adding up to 1; one kind of video alone for "codec" and "frames".
+    """The shares of a mix, adding up to 1; one kind of video alone for every other source.
 
     Raises:
         ValueError: unknown names, negative shares, no share for videos, or a mix without `source="mix"`.
@@ -52,8 +54,8 @@ def check_mix(source: SourceName, mix: Mapping[str, float] | None) -> dict[str, 
     if source != "mix":
         return {source: 1.0}
     shares = dict(mix) if mix is not None else {"codec": 0.5, "frames": 0.375, "image": 0.125}
-    if shares.get("codec", 0.0) + shares.get("frames", 0.0) <= 0:
-        raise OptionError(f"mix: codec and frames need a share between them, got {shares}")
+    if sum(shares.get(name, 0.0) for name in VIDEO_KINDS) <= 0:
+        raise OptionError(f"mix: codec, frames and hybrid need a share between them, got {shares}")
     total = sum(shares.values())
     return {name: share / total for name, share in shares.items()}
 
@@ -71,12 +73,12 @@ def epoch_order(
 ) -> EpochOrder:
     """Choose how each record of an epoch is read.
 
-    Every video record comes once, as codec canvases or as frames; of V videos, codec gets
-    round(V * codec / (codec + frames)). With a share for images, pictures are V * image / (codec +
-    frames) of the epoch's samples, rounded: when there are more, epoch after epoch takes the next
-    ones; when there are fewer, each comes as often as the others, give or take once. Without that
-    share, and with `shares` of one kind, every picture comes once. Text comes once. Prepared
-    directories are codec canvases already and come first.
+    Every video record comes once, as codec canvases, as frames or as a hybrid; of V videos, codec gets
+    round(V * codec / (codec + frames + hybrid)), and frames and hybrid share the others likewise. With a
+    share for images, pictures are V * image / (codec + frames + hybrid) of the epoch's samples, rounded:
+    when there are more, epoch after epoch takes the next ones; when there are fewer, each comes as often
+    as the others, give or take once. Without that share, and with `shares` of one kind, every picture
+    comes once. Text comes once. Prepared directories are codec canvases already and come first.
 
     With `shuffle`, the kinds are spread evenly: each beginning of the epoch holds them in the
     epoch's shares, give or take one sample per kind.
@@ -97,9 +99,10 @@ def epoch_order(
     mine = kinds[records]
     videos, assets = records[mine == _VIDEO], records[mine == _ASSETS]
     pictures, plain = records[mine == _PICTURE], records[mine == _PLAIN]
-    codec, frames = shares.get("codec", 0.0), shares.get("frames", 0.0)
+    codec, frames, hybrid = (shares.get(name, 0.0) for name in VIDEO_KINDS)
+    of_videos = codec + frames + hybrid
     count = len(videos) + len(assets)
-    n_codec = round(count * codec / (codec + frames))
+    n_codec = round(count * codec / of_videos)
     if len(assets) > n_codec:
         raise DataError(
             f"{len(assets)} of {count} videos are prepared directories, which are codec canvases, but only {n_codec} "
@@ -108,8 +111,11 @@ def epoch_order(
     dealt = np.random.default_rng((seed, epoch, 1)).permutation(len(videos))
     chosen = np.full(len(videos), _FRAMES, dtype=np.uint8)
     chosen[dealt[: n_codec - len(assets)]] = _CODEC
+    if hybrid:
+        n_hybrid = round((count - n_codec) * hybrid / (frames + hybrid))
+        chosen[dealt[n_codec - len(assets) :][:n_hybrid]] = _HYBRID
     if "image" in shares and len(shares) > 1:
-        pictures = _sampled(pictures, round(count * shares["image"] / (codec + frames)), count, seed, epoch)
+        pictures = _sampled(pictures, round(count * shares["image"] / of_videos), count, seed, epoch)
     everything = np.concatenate([videos, assets, pictures, plain])
     sizes = (len(assets), len(pictures), len(plain))
     choices = np.concatenate([chosen, np.repeat(np.array([_CODEC, _IMAGE, _TEXT], dtype=np.uint8), sizes)])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.codec.tokenizers.presets import GroupingName, Preset
 from ov2kit.errors import OptionError, check_choice, check_flag, check_keys, check_number, check_numbers, check_type
 from ov2kit.recipes.data.dataset import Oversize
@@ -73,8 +74,10 @@ class Tokens:
 
     Args:
         tokenizer: directory of the language model's tokenizer; a small one of ours by default.
-        source: videos as "codec" canvases, as sampled "frames", or a "mix" of both and pictures.
-        mix: shares of codec, frames and image; 0.5, 0.375 and 0.125 by default.
+        source: videos as "codec" canvases, as sampled "frames", as a "hybrid" of the two in one budget, or a "mix" of
+            these and pictures.
+        mix: shares of codec, frames, hybrid and image; 0.5, 0.375 and 0.125 by default.
+        frame_share: of the canvases of a hybrid that are whole frames.
         preset: of `CodecTokenizer`, as the options down to `patch` and `merge`.
         grouping: "bitcost", "readiness", "fixed" or "container"; the preset's by default.
         saliency: what blocks are chosen by: "motion+residual", "motion", "residual", "luma", "random".
@@ -100,6 +103,7 @@ class Tokens:
     tokenizer: str | None = None
     source: SourceName = "codec"
     mix: dict[str, float] | None = None
+    frame_share: float = FRAME_SHARE
     preset: Preset = "paper"
     grouping: GroupingName | None = None
     saliency: SaliencyName = "motion+residual"
@@ -121,6 +125,7 @@ class Tokens:
         _check_places(self, "tokenizer")
         _ = self.shares
         self.visual_tokenizers()  # which check their own options
+        check_number("frame_share", self.frame_share, above=0, high=1)
         check_number("decimals", self.decimals, low=0, high=9, integer=True)
         check_number("max_length", self.max_length, low=1, integer=True, optional=True)
         check_choice("oversize", self.oversize, get_args(Oversize))

@@ -21,13 +21,19 @@ from ov2kit.recipes.prompt.chat import Media
 from ov2kit.recipes.prompt.prompts import MediaKind
 from ov2kit.recipes.prompt.subtitles import Subtitle, on_picture_clock, read_subtitles
 
-VideoKind = Literal["codec", "frames"]
+VideoKind = Literal["codec", "frames", "hybrid"]
 Clip = tuple[MediaKind, Canvases]
 _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
 
 
 def open_media(
-    media: Media, *, codec: Callable[[Any], Canvases], frames: Tokenizer[Any], image: Tokenizer[Any], source: VideoKind
+    media: Media,
+    *,
+    codec: Callable[[Any], Canvases],
+    frames: Tokenizer[Any],
+    hybrid: Callable[[Any], Canvases],
+    image: Tokenizer[Any],
+    source: VideoKind,
 ) -> list[Clip]:
     """Canvases of one picture or video, with what they are, clip by clip.
 
@@ -35,6 +41,7 @@ def open_media(
         media: from a message. A video part may name its own "source".
         codec: makes codec canvases of a video.
         frames: samples frames of a video.
+        hybrid: makes codec canvases of which a share is whole frames.
         image: makes a canvas of a picture.
         source: how a video is tokenized whose part does not say.
 
@@ -57,7 +64,8 @@ def open_media(
     elif isinstance(given, str | os.PathLike) and Path(given).expanduser().is_dir():
         canvases = load_canvases(given)
     else:
-        canvases = (frames if (wanted or source) == "frames" else codec)(given)
+        by_kind: dict[str, Callable[[Any], Canvases]] = {"codec": codec, "frames": frames, "hybrid": hybrid}
+        canvases = by_kind[wanted or source](given)
     if len(canvases) == 0:
         raise DataError(f"the {media.kind} has no canvas")
     return [(_kind(media.kind, wanted, clip), clip) for clip in canvases.split()]
@@ -99,7 +107,7 @@ def _kind(kind: str, wanted: str | None, clip: Canvases) -> MediaKind:
         return "image"
     if wanted == "frames":
         return "frames"
-    if wanted == "codec":
+    if wanted in ("codec", "hybrid"):
         return "codec"
     return "frames" if clip.signal == "none" and bool(clip.is_anchor.all()) else "codec"
 

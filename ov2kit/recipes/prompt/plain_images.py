@@ -11,6 +11,7 @@ from PIL import Image
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
+from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, check_number, check_type
 from ov2kit.recipes.prompt.chat import read_messages
 from ov2kit.recipes.prompt.media import VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
@@ -87,6 +88,7 @@ def plain_image_messages(
         Ov2kitError: a picture or video cannot be opened; says in which message.
     """
     codec, frames, image = tokenizers_of(codec, frames, image)
+    hybrid = codec.with_frame_share(FRAME_SHARE) if codec.frame_share is None else codec
     check_choice("source", source, get_args(VideoKind))
     check_flag("timestamps", timestamps)
     check_number("decimals", decimals, low=0, high=9, integer=True)
@@ -100,7 +102,7 @@ def plain_image_messages(
                 _add(content, part)
                 continue
             try:
-                clips = open_media(part, codec=codec, frames=frames, image=image, source=source)
+                clips = open_media(part, codec=codec, frames=frames, hybrid=hybrid, image=image, source=source)
                 for kind, clip in clips:
                     is_timed = timestamps and kind != "image"
                     _show(content, clip, part_subtitles(part, clips), decimals if is_timed else None)

@@ -15,6 +15,7 @@ import torch
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
+from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.errors import (
     CheckpointError,
     DataError,
@@ -49,7 +50,7 @@ from ov2kit.recipes.release.preprocessor import PreprocessorFacts, read_preproce
 _NEWLINE = Piece("\n")
 #: which class public clients take for the directory
 PROCESSOR_FILE, PROCESSOR_CLASS = "processor_config.json", "LlavaOnevision2Processor"
-_OPTIONS = ("source", "decimals", "system", "supervise")
+_OPTIONS = ("source", "frame_share", "decimals", "system", "supervise")
 
 
 class Processor:
@@ -60,7 +61,9 @@ class Processor:
         codec: makes codec canvases of videos.
         frames: samples frames of videos.
         image: makes canvases of pictures.
-        source: how videos are tokenized whose part does not name a "source".
+        source: how videos are tokenized whose part does not name a "source": "codec", "frames", or "hybrid", which is
+            codec canvases of which a share is whole frames.
+        frame_share: of the canvases of a hybrid, see `CodecTokenizer`.
         decimals: digits of the seconds in time stamps; 2 for sub-second tasks.
         tokens_out: tokens that the connector makes of an item of so many patches; see `canvas_runs`.
             One per merged block by default.
@@ -92,6 +95,7 @@ class Processor:
         frames: FrameTokenizer | None = None,
         image: ImageTokenizer | None = None,
         source: VideoKind = "codec",
+        frame_share: float = FRAME_SHARE,
         decimals: int = 1,
         tokens_out: TokensOut | None = None,
         item: ItemName = "group",
@@ -104,6 +108,7 @@ class Processor:
         check_choice("source", source, get_args(VideoKind))
         check_choice("supervise", supervise, get_args(Supervise))
         check_choice("item", item, get_args(ItemName))
+        check_number("frame_share", frame_share, above=0, high=1)
         check_number("decimals", decimals, low=0, high=9, integer=True)
         check_type("tokens_out", tokens_out, Callable, "a function of the patches of an item", optional=True)
         check_type("system", system, str, "a text", optional=True)
@@ -116,10 +121,15 @@ class Processor:
             raise OptionError(f"codec, frames and image must have one (patch, merge), got {sorted(sizes)}")
         self.patch, self.merge = sizes.pop()
         self.source, self.decimals, self.tokens_out, self.supervise = source, decimals, tokens_out, supervise
-        self.item = item
+        self.item, self.frame_share = item, frame_share
         self.system = default_system(tokenizer) if system == "auto" else system
         self.mean, self.std = tuple(mean), tuple(std)
         self.preprocessor = PreprocessorFacts()
+
+    @property
+    def hybrid(self) -> CodecTokenizer:
+        """Makes codec canvases of videos of which a share is whole frames."""
+        return self.codec.with_frame_share(self.frame_share)
 
     @classmethod
     def from_pretrained(
@@ -255,6 +265,7 @@ class Processor:
         self,
         *,
         source: VideoKind | None = None,
+        frame_share: float | None = None,
         decimals: int | None = None,
         min_pixels: int | None = None,
         max_pixels: int | None = None,
@@ -265,7 +276,8 @@ class Processor:
         """The same processor with options of a single request; the names are those that public clients use.
 
         Args:
-            source: "codec" or "frames".
+            source: "codec", "frames" or "hybrid".
+            frame_share: of the canvases of a hybrid that are whole frames.
             decimals: digits of the seconds.
             min_pixels: smallest canvas area of pictures and videos.
             max_pixels: largest.
@@ -294,6 +306,8 @@ class Processor:
         if source is not None:
             check_choice("source", source, get_args(VideoKind))
             changed.source = source
+        if frame_share is not None:
+            changed.frame_share = check_number("frame_share", frame_share, above=0, high=1)
         if decimals is not None:
             check_number("decimals", decimals, low=0, high=9, integer=True)
             changed.decimals = decimals
@@ -377,7 +391,9 @@ class Processor:
         )
 
     def _show(self, part: Media) -> tuple[list[Piece], list[Clip], int]:
-        clips = open_media(part, codec=self.codec, frames=self.frames, image=self.image, source=self.source)
+        clips = open_media(
+            part, codec=self.codec, frames=self.frames, hybrid=self.hybrid, image=self.image, source=self.source
+        )
         pieces: list[Piece] = []
         subtitles = part_subtitles(part, clips)
         dropped = 0

@@ -28,7 +28,7 @@ from ov2kit.recipes.prompt.text_tokenizer import VIDEO_PAD
 from ov2kit.recipes.release.companions import CONFIG
 from ov2kit.recipes.release.directory import read_config
 
-_BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames"}
+_BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames", "hybrid": "hybrid"}
 #: options that go by several names
 _NAMES = {"fps": "target_fps", "nframes": "num_frames"}
 _PLACE = re.compile(
@@ -113,7 +113,7 @@ class LlavaOnevision2Processor(ProcessorMixin):
             return_tensors: "pt"; nothing else is made.
             padding: prompts of different lengths are always padded to the longest.
             padding_side: the tokenizer's when omitted.
-            video_backend: "codec" or "frame"; the processor's when omitted.
+            video_backend: "codec", "frame" or "hybrid"; the processor's when omitted.
             options: of this call, see `Processor.with_options`.
 
         Returns:
@@ -196,7 +196,9 @@ class LlavaOnevision2Processor(ProcessorMixin):
         return BatchFeature(found)
 
 
-_OPTIONS = ("codec", "frames", "image", "source", "decimals", "system", "supervise", "tokens_out", "item")
+_OPTIONS = (
+    "codec", "frames", "image", "source", "frame_share", "decimals", "system", "supervise", "tokens_out", "item",
+)  # fmt: skip
 
 
 #: options of texts that clients pass and that hold anyway, or are ignored

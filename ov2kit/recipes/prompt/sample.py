@@ -16,7 +16,7 @@ from ov2kit.recipes.prompt.layout import VisualLayout
 #: label of a token that is not supervised
 IGNORE = -100
 #: what a sample may show; its `stats` hold 1 under that name
-SAMPLE_KINDS = ("codec", "frames", "image", "text")
+SAMPLE_KINDS = ("codec", "frames", "image", "text", "hybrid")
 
 
 @dataclass(frozen=True)

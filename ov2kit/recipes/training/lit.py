@@ -232,7 +232,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             labels=batch.labels,
             supervised_only=True,
         )
-        kinds = [SAMPLE_KINDS.index(kind_of(stats)) for stats in batch.stats] or [len(SAMPLE_KINDS) - 1]
+        kinds = [SAMPLE_KINDS.index(kind_of(stats)) for stats in batch.stats] or [SAMPLE_KINDS.index("text")]
         parts = torch.zeros(2, len(SAMPLE_KINDS), dtype=torch.float64, device=chosen.device)
         count = chosen.sum()
         if len(set(kinds)) == 1:

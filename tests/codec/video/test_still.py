@@ -58,7 +58,8 @@ def test_every_form_gives_the_same_pixels(tmp_path):
     for form in forms:
         if not isinstance(form, str) or len(form) < 200:
             assert torch.equal(one(form).images, one(forms[0]).images)
-        clips = open_media(Media("image", form), codec=one, frames=FrameTokenizer(1), image=one, source="codec")
+        kinds = {"codec": one, "frames": FrameTokenizer(1), "hybrid": one, "image": one}
+        clips = open_media(Media("image", form), source="codec", **kinds)
         assert torch.equal(clips[0][1].images, one(forms[0]).images)
 
 

@@ -34,6 +34,20 @@ def test_published_mix_by_hand() -> None:
     assert len(set(records)) == 85
 
 
+@pytest.mark.parametrize(
+    ("mix", "counts"),
+    [
+        ({"codec": 2, "frames": 1, "hybrid": 1}, {"codec": 35, "frames": 17, "hybrid": 18}),  # 17.5 rounds to even
+        ({"codec": 1, "hybrid": 2}, {"codec": 23, "hybrid": 47}),
+        ({"hybrid": 1}, {"hybrid": 70}),
+        ({"hybrid": 6, "frames": 1, "image": 7}, {"hybrid": 60, "frames": 10, "image": 70}),
+    ],
+)
+def test_hybrids_have_their_share(mix: dict[str, float], counts: dict[str, int]) -> None:
+    _, choices = dealt(kinds(70, 0, 50 if "image" in mix else 0, 5), mix)
+    assert Counter(choices) == {**counts, "text": 5}
+
+
 @settings(max_examples=60)
 @given(
     videos=st.integers(1, 90), images=st.integers(1, 40), texts=st.integers(0, 20),

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from ov2kit.canvases import IMAGE_PAD, Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, save_assets
 from ov2kit.errors import DataError
-from ov2kit.recipes import ConversationData
+from ov2kit.recipes import ConversationData, Processor
+from ov2kit.recipes.data import datamodule
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Wanted
 from ov2kit.recipes.data.plans import Records
@@ -102,6 +105,43 @@ def test_batches_hold_what_the_processor_makes(folder: Path) -> None:
         assert (batch.labels >= 0).any(1).all()
         for name, stats in zip(batch.names, batch.stats, strict=True):
             assert stats["frames"] == float(name.startswith("video"))
+
+
+def test_hybrids_are_a_source_like_the_others(folder: Path) -> None:
+    data = conversation_data(str(folder / "good.jsonl"), batch_size=3, source="hybrid", frame_share=0.5, **SMALL)
+    data.setup("fit")
+    assert isinstance(data.processor, Processor)
+    assert data.processor.hybrid.frame_share == 0.5
+    for batch in data.train_dataloader():
+        for name, stats in zip(batch.names, batch.stats, strict=True):
+            is_video = name.startswith("video")
+            assert (stats["hybrid"], stats["codec"]) == (float(is_video), 0.0)
+            if is_video:
+                assert stats["p_canvases"] == stats["canvases"] - round(stats["canvases"] / 2)
+    assert data.settings()["data.tokens.frame_share"] == 0.5
+    plain = conversation_data(str(folder / "good.jsonl"), **SMALL)
+    assert "data.tokens.frame_share" not in plain.settings()  # as before there were hybrids
+
+
+@pytest.mark.parametrize(
+    ("mix", "made_with", "differs"),
+    [
+        ({"codec": 1}, None, None),
+        ({"hybrid": 1}, 0.5, None),
+        ({"codec": 1}, 0.5, "tokens.frame_share is None, there 0.5"),
+        ({"hybrid": 1}, None, "tokens.frame_share is 0.5, there None"),
+        ({"codec": 1, "hybrid": 1}, 0.5, "tokens.frame_share is None, there 0.5"),
+        ({"hybrid": 1}, 0.25, "tokens.frame_share is 0.5, there 0.25"),
+    ],
+)
+def test_shards_are_of_the_share_that_stands_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mix: dict[str, float], made_with: float | None, differs: str | None
+) -> None:
+    options = CodecTokenizer(frame_share=made_with, **SMALL).options()
+    monkeypatch.setattr(datamodule, "StoredVideos", lambda _: SimpleNamespace(options=options))
+    data = conversation_data(str(folder / "good.jsonl"), source="mix", mix=mix, shards="there", **SMALL)
+    with pytest.raises(DataError, match=differs) if differs else nullcontext():
+        data._shards()
 
 
 def test_packed_rows_hold_every_sample_once(folder: Path, tmp_path: Path) -> None:

@@ -380,6 +380,13 @@ def test_clips_of_a_batch_do_not_see_each_other(stored):
         assert (both[0] - both[1]).abs().max() > 1e-3
 
 
+def test_hybrids_are_stored_with_their_share_of_whole_frames(stored):
+    clip = read_canvases(stored(source="hybrid", budget=4, frame_share=0.5), "test")[0]
+    per_canvas = clip.positions.view(4, -1, 3)
+    assert sum(len(canvas[:, 0].unique()) == 1 for canvas in per_canvas) == 2
+    assert (per_canvas[..., 0] >= 0).all()
+
+
 def test_variants_share_what_they_can():
     base = Variant()
     assert Variant.of(base.plain()) == base
@@ -388,6 +395,9 @@ def test_variants_share_what_they_can():
     frames = Variant(source="frames")
     assert Variant(source="frames", saliency="random").canvas_key() == frames.canvas_key()
     assert Variant(source="frames", saliency="random").run_key(1) == frames.run_key(1) != frames.run_key(2)
+    hybrid = Variant(source="hybrid")
+    assert hybrid.canvas_key() != base.canvas_key() == Variant(frame_share=0.2).canvas_key()
+    assert hybrid.run_key(1) != Variant(source="hybrid", frame_share=0.2).run_key(1)
     glow = Variant.of({"difficulty": {"event": "glow", "seconds": [2, 3]}})
     assert Variant.of(json.loads(json.dumps(glow.plain()))) == glow
     assert Variant(lr=4e-3).run_key(0) == base.run_key(0) != Variant(lr=2e-3).run_key(0)

@@ -214,7 +214,12 @@ def test_without_nulls_leaves_everything_else_as_it_is():
 
 def open_image(source, kind="image"):
     return open_media(
-        Media(kind, source), codec=CodecTokenizer(2), frames=FrameTokenizer(2), image=ImageTokenizer(), source="frames"
+        Media(kind, source),
+        codec=CodecTokenizer(2),
+        frames=FrameTokenizer(2),
+        hybrid=CodecTokenizer(2),
+        image=ImageTokenizer(),
+        source="frames",
     )[0][1]
 
 

@@ -552,7 +552,7 @@ def test_a_processor_goes_to_another_process(real):
         ([user(3)], r"message 0, part 0: unknown part of int; known: text, image, video"),
         ([user({"type": "text"})], r"message 0, part 0: a text part needs text under 'text', got None"),
         ([user({"type": "video"})], r"message 0, part 0: .*'video' needs its source under 'video' or 'path'"),
-        ([user(video("a.mp4", source="motion"))], r"message 0: unknown source 'motion'; known: codec, frames"),
+        ([user(video("a.mp4", source="motion"))], r"message 0: unknown source 'motion'; known: codec, frames, hybrid"),
         ([user(video("https://example.org/a.mp4"))], r"message 0: 'https://example.org/a.mp4': addresses are not"),
         ([user(video(3.5))], r"message 0: "),
         ([user("a"), user(image({}))], r"message 1: an image must be a path, bytes, .* got dict"),
@@ -587,7 +587,7 @@ def test_an_answer_that_is_there_is_not_generated():
 
 
 def test_options_are_checked():
-    with pytest.raises(ValueError, match=r"unknown source 'motion'; known: codec, frames"):
+    with pytest.raises(ValueError, match=r"unknown source 'motion'; known: codec, frames, hybrid"):
         processor(source="motion")
     with pytest.raises(ValueError, match=r"unknown supervise 'first'; known: all, last, none"):
         processor(supervise="first")
@@ -600,6 +600,25 @@ def test_options_are_checked():
         Processor(bare)
 
 
+def test_a_hybrid_is_codec_canvases_with_a_share_of_whole_frames():
+    codec = {"budget_canvases": 4, "max_pixels": 9_000}
+    p = Processor(TOKENIZER, codec=CodecTokenizer(**codec), frame_share=0.75)
+    shown = p([user(video(SAMPLE, source="hybrid"), "What happens?")])
+    expected = Processor(TOKENIZER, codec=CodecTokenizer(frame_share=0.75, **codec))
+    assert same(shown, expected([user(video(SAMPLE, source="codec"), "What happens?")]))
+    plain = p([user(video(SAMPLE), "What happens?")])
+    assert len(plain.positions) == len(shown.positions)
+    assert shown.stats["p_canvases"] == 1 != plain.stats["p_canvases"] == 3
+    asked = p.with_options(source="hybrid", frame_share=0.5)
+    assert asked([user(video(SAMPLE), "What happens?")]).stats["p_canvases"] == 2
+    assert p.frame_share == 0.75
+    for wrong in (0, 1.5, "half"):
+        with pytest.raises(ValueError, match="frame_share"):
+            processor(frame_share=wrong)
+        with pytest.raises(ValueError, match="frame_share"):
+            p.with_options(frame_share=wrong)
+
+
 # --- on disk
 
 
@@ -610,6 +629,7 @@ def test_saved_and_read_it_does_the_same(tmp_path):
         frames=FrameTokenizer(5, target_fps=1.0, group=1, canvas_size=(56, 84)),
         image=ImageTokenizer(max_pixels=5_000),
         source="frames",
+        frame_share=0.7,
         decimals=2,
         system=None,
         supervise="last",
@@ -624,6 +644,7 @@ def test_saved_and_read_it_does_the_same(tmp_path):
     assert same(one, other)
     assert again.text(talk) == p.text(talk)
     assert (again.source, again.decimals, again.system, again.supervise) == ("frames", 2, None, "last")
+    assert again.hybrid.frame_share == again.frame_share == 0.7
     assert again.codec.options() == p.codec.options()
     assert again.frames.options() == p.frames.options()
     changed = Processor.from_pretrained(tmp_path / "new" / "model", codec={"budget_canvases": 2}, decimals=1)

@@ -175,7 +175,7 @@ def test_every_axis_is_one_flag(flag):
         "model.visibility": ["group", "window", "canvas", "full"],
         "model.positions": ["release", "exact", "2d", "none"],
         "model.connector": ["merger", "mlp", "resampler", "query", "pool", "average"],
-        "data.tokens.source": ["codec", "frames", "mix"],
+        "data.tokens.source": ["codec", "frames", "hybrid", "mix"],
         "data.tokens.grouping": ["bitcost", "readiness", "fixed", "container"],
         "data.tokens.saliency": ["motion+residual", "motion", "residual", "luma", "random"],
         "data.tokens.preset": ["paper", "release", "event"],

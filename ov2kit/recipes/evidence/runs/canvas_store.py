@@ -161,6 +161,7 @@ def _tokenizer(variant: Variant) -> Any:
         merge=MERGE,
         block=variant.block,
         canvas_size=size,
+        frame_share=variant.frame_share if variant.source == "hybrid" else None,
         rank_damping=variant.rank_damping,
         peak_weight=variant.peak_weight,
         threads=1,

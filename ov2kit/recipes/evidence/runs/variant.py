@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from ov2kit.codec.selection.candidates import Candidates
+from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.codec.tokenizers.presets import GroupingName, Selection
 from ov2kit.errors import OptionError, check_choice, check_keys, check_number, check_type
 from ov2kit.recipes.architecture.parts import PositionsName
@@ -13,7 +14,7 @@ from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS
 
-SourceName = Literal["codec", "frames", "blank"]
+SourceName = Literal["codec", "frames", "hybrid", "blank"]
 #: what the model sees by: `Visibility` of the recipes, and windows of space within a group
 SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
 #: connectors of the recipes that take packed rows at this size
@@ -43,8 +44,10 @@ class Variant:
         size: of the videos, pixels.
         encoding: see `make_jumpset`.
         difficulty: options of `Difficulty` that differ from its defaults, as (name, value) pairs.
-        source: "codec", "frames", or "blank": frames whose pixels are all 0, which shows what guessing is worth.
+        source: "codec", "frames", "hybrid" of the two, or "blank": frames
+            whose pixels are all 0, which shows what guessing is worth.
         budget: canvases.
+        frame_share: of the canvases of a hybrid that are whole frames.
         canvas: edge of a canvas in pixels.
         grouping: "bitcost", "readiness", "fixed" or "container".
         candidates: "bitcost", "uniform" or "all": which frames of a group are looked at.
@@ -75,6 +78,7 @@ class Variant:
     difficulty: tuple[tuple[str, Any], ...] = ()
     source: SourceName = "codec"
     budget: int = 8
+    frame_share: float = FRAME_SHARE
     canvas: int = 64
     grouping: GroupingName = "bitcost"
     candidates: Candidates = "bitcost"
@@ -106,6 +110,7 @@ class Variant:
             raise SweepError(f"batch must be at most the {self.train} clips of train, got {self.batch}")
         for name in ("rank_damping", "peak_weight"):
             check_number(name, getattr(self, name), low=0, error=SweepError)
+        check_number("frame_share", self.frame_share, above=0, high=1, error=SweepError)
         check_number("lr", self.lr, above=0, optional=True, error=SweepError)
         check_type("difficulty", self.difficulty, tuple, "a tuple of (name, value) pairs", error=SweepError)
         try:
@@ -139,13 +144,17 @@ class Variant:
 
     def canvas_key(self) -> str:
         """Names the canvases: runs that differ in the model alone share them."""
-        tokens = _TOKENS if self.source == "codec" else ("source", "budget", "canvas")
-        return self._key(_DATA + tokens, table=_TABLE)
+        unused = self._unused()
+        return self._key(tuple(name for name in _DATA + _TOKENS if name not in unused), table=_TABLE)
 
     def run_key(self, seed: int) -> str:
         """Names a run."""
-        unused = () if self.source == "codec" else _CODEC_ONLY
+        unused = self._unused()
         return self._key(tuple(f.name for f in fields(self) if f.name not in unused), seed=seed, table=_TABLE)
+
+    def _unused(self) -> tuple[str, ...]:
+        """Fields that do not matter to the source."""
+        return {"hybrid": (), "codec": ("frame_share",)}.get(self.source, ("frame_share", *_CODEC_ONLY))
 
     def _key(self, names: tuple[str, ...], **more: Any) -> str:
         plain = self.plain()
@@ -173,4 +182,4 @@ _LEAST = {
 _TABLE = "recipes"
 _DATA = ("train", "val", "test", "data_seed", "size", "encoding", "difficulty")
 _CODEC_ONLY = ("grouping", "candidates", "saliency", "rank_damping", "peak_weight", "block", "selection")
-_TOKENS = ("source", "budget", "canvas", *_CODEC_ONLY)
+_TOKENS = ("source", "budget", "frame_share", "canvas", *_CODEC_ONLY)
