@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -186,7 +187,7 @@ def made_clip() -> bytes:
 
 
 def day(hours: float) -> list[dict[str, Any]]:
-    """A loop at full speed: one row per tenth of it."""
+    """A loop at full speed: one row per tenth of it, printed as it comes."""
     seconds, rows = hours * 3600, []
     live = LiveTokenizer(CodecTokenizer(max_pixels=10_000))
     begin, groups, tokens, last_end = time.process_time(), 0, 0, 0.0
@@ -204,6 +205,7 @@ def day(hours: float) -> list[dict[str, Any]]:
                     "jumps": live.progress.jumps, "cpu_seconds": round(time.process_time() - begin, 1),
                 }
             )  # fmt: skip
+            print(f"{len(rows)} of 10: {json.dumps(rows[-1])}", file=sys.stderr, flush=True)
     live.finish()
     return rows
 

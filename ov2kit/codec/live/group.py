@@ -23,6 +23,8 @@ class LiveGroup:
         spent: its energy over its quota: 1 is an ordinary group.
         waited_seconds: time of the stream between its end and the newest packet.
         latency_seconds: on the clock, from when its last packet came in to when the canvases were there.
+        shed_seconds: of the stream just before it that were left out, because they came faster than they could be
+            tokenized.
     """
 
     canvases: Canvases
@@ -33,6 +35,7 @@ class LiveGroup:
     spent: float
     waited_seconds: float
     latency_seconds: float
+    shed_seconds: float = 0.0
 
     @property
     def tokens(self) -> int:

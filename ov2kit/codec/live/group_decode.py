@@ -60,6 +60,11 @@ class LiveDecoder:
             return
         self._carry(pictures)
 
+    def restart(self) -> None:
+        """Packets are left out; the next one needs nothing before it."""
+        self._context.flush_buffers()
+        self.carried = []
+
     def drain(self) -> None:
         """Give all pictures that are held back; the decoder is at its end afterwards."""
         try:

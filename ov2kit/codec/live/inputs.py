@@ -20,6 +20,8 @@ from ov2kit.errors import VideoError, shorten
 SCHEMES = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 # What an address may lead on to: never a local file.
 _ALLOWED = "crypto,hls,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,rtsps,srt,srtp,tcp,tls,udp"
+# Whoever sends by these goes on at the speed of what is filmed.
+_NOT_HELD_BACK = ("rtmp", "rtp:", "rtsp", "srt:", "udp:")
 _POLL_SECONDS = 0.1
 
 LiveSource = str | os.PathLike[str] | BinaryIO
@@ -57,6 +59,7 @@ class Input(Protocol):
     label: str
     may_return: bool  # worth opening again once it has ended
     ends_alone: bool  # its reader says when nothing more comes
+    can_wait: bool  # its sender can be held back and loses nothing
 
     def open(self, stop: Stop) -> tuple[Any, dict[str, str]]:
         """What `av.open` takes, and its options.
@@ -81,6 +84,7 @@ class Address:
 
     def __init__(self, url: str) -> None:
         self.url, self.label = url, _without_password(url)
+        self.can_wait = not url.lower().startswith(_NOT_HELD_BACK)
 
     def open(self, stop: Stop) -> tuple[str, dict[str, str]]:
         """See `Input`."""
@@ -116,6 +120,7 @@ class Pipe:
     """
 
     ends_alone = False
+    can_wait = True
 
     def __init__(self, path: Path | None) -> None:
         self._path, self.label = path, "standard input" if path is None else str(path)
@@ -165,7 +170,7 @@ class GrowingFile:
     """
 
     may_return = False
-    ends_alone = True
+    ends_alone = can_wait = True
 
     def __init__(self, path: Path, end_seconds: float) -> None:
         self._path, self._end, self.label = path, end_seconds, str(path)
@@ -191,6 +196,7 @@ class FileObject:
     """
 
     may_return = ends_alone = False
+    can_wait = True
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.label = file, f"<{getattr(file, 'name', type(file).__name__)}>"

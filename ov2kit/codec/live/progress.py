@@ -19,6 +19,9 @@ class LiveProgress:
         late_packets: whose picture was due in a group that had been given: it is not shown.
         failed_packets: that the decoder refused.
         skipped_groups: for which there were no tokens left.
+        shed_groups: left out because the stream came faster than it could be tokenized, see `Shedding`.
+        shed_seconds: of the stream in them.
+        thinned_groups: of which fewer candidates were decoded for that reason.
         jumps: of the time stamps.
         before: the last frame decoded, counted from the first of the stream.
     """
@@ -31,5 +34,8 @@ class LiveProgress:
     late_packets: int = 0
     failed_packets: int = 0
     skipped_groups: int = 0
+    shed_groups: int = 0
+    shed_seconds: float = 0.0
+    thinned_groups: int = 0
     jumps: int = 0
     before: Frame | None = None

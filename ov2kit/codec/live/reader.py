@@ -78,6 +78,10 @@ class Reader:
             self._room.give(item.packet.size)
         return item
 
+    def is_full(self) -> bool:
+        """Whether hardly more can wait: the source is held back, or loses what it sends, unless packets are taken soon."""
+        return self._queue.qsize() > 0.9 * _PACKETS_AHEAD or self._room.used > 0.9 * _BYTES_AHEAD
+
     def close(self, seconds: float = 1.0) -> None:
         """End the thread. One that waits for a network ends by its timeout, and is not waited for so long."""
         self._stop.set()

@@ -24,6 +24,7 @@ from ov2kit.codec.live.intake import Intake
 from ov2kit.codec.live.modules import Modules, running_grouping
 from ov2kit.codec.live.progress import LiveProgress
 from ov2kit.codec.live.rate import TokenRate, canvases_of_group
+from ov2kit.codec.live.shedding import Shedding
 from ov2kit.codec.live.window import HeldPacket, Window
 from ov2kit.codec.selection.plan import plan_groups
 from ov2kit.codec.tokenizers.budget import CanvasBudget
@@ -50,6 +51,7 @@ class LiveRun:
         modules: of the tokenizer, with its options.
         progress: how far the stream has come; goes on here.
         begin_seconds: time of the first frame.
+        shedding: what is left out where the stream comes too fast.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LiveRun:
         modules: Modules,
         progress: LiveProgress,
         begin_seconds: float,
+        shedding: Shedding,
     ) -> None:
         self._container, self._stream, self._label = container, stream, label
         self._modules, self._progress, self._begin = modules, progress, begin_seconds
@@ -77,6 +80,9 @@ class LiveRun:
         self._new_headers = -1  # number of the packet that brought them
         self._newest = begin_seconds  # decoding time of the last packet
         self._is_paused = False
+        self._shedding = shedding
+        self._arrived = -math.inf  # the last packet
+        self._shed_seconds = 0.0  # since the last group
 
     def add(self, packet: AnyPacket, arrived: float) -> Iterator[LiveGroup]:
         """The next packet; groups that are complete with it.
@@ -90,6 +96,7 @@ class LiveRun:
             BudgetError: the burst has no room for two canvases.
         """
         self._progress.packets += 1
+        self._arrived = arrived
         found = list(self._intake(packet, arrived))
         if found and self._bins is None:
             self._begin_with([item for item, _, _ in found])
@@ -220,6 +227,10 @@ class LiveRun:
         self._closings.popleft()
         begin = window.start_seconds
         end = min(closing.end_seconds, begin + float(table.frame_seconds[stop - 1]) + table.frame_duration)
+        lag = 0.0 if force else self._shedding.lag(self._arrived)
+        if self._shedding.leaves_out(lag):
+            self._shed(table, stop)
+            return True
         size, options = self._budget(1), self._modules.options
         level = self._rate.level(end)
         if level + 1e-6 < size.tokens_per_canvas:
@@ -229,8 +240,10 @@ class LiveRun:
         share = canvases_of_group(
             level, self._rate, size.tokens_per_canvas, options.canvases_per_group, closing.share, end - begin
         )
+        candidates = self._shedding.candidates(options.candidates_per_canvas, lag)
+        progress.thinned_groups += candidates < options.candidates_per_canvas
         (plan,) = plan_groups(
-            table, [(0, stop)], share, share, options.candidates_per_canvas, options.candidates, options.anchor,
+            table, [(0, stop)], share, share, candidates, options.candidates, options.anchor,
             allowed=self._modules.scorer.covered, frame_share=options.frame_share,
         )  # fmt: skip
         self._rate.take(plan.canvases * size.tokens_per_canvas, end)
@@ -296,6 +309,7 @@ class LiveRun:
             canvases = join_groups(clip, groups, [chosen], {}, first_group=progress.groups)
         progress.before = replace(frames[-1], index=frames[-1].index + begin, rgb=None, motion=None, picture=None)
         progress.groups += 1
+        shed, self._shed_seconds = self._shed_seconds, 0.0
         return LiveGroup(
             canvases=on_stream(canvases, begin, group.begin_seconds),
             number=progress.groups - 1,
@@ -305,7 +319,22 @@ class LiveRun:
             spent=group.closing.share,
             waited_seconds=max(0.0, self._newest - group.end_seconds),
             latency_seconds=time.monotonic() - group.arrived,
+            shed_seconds=shed,
         )
+
+    def _shed(self, table: PacketTable, stop: int) -> None:
+        """Leave the next group out, and what has to be decoded for its frames alone."""
+        progress, times = self._progress, table.frame_seconds
+        seconds = float(times[stop] if stop < len(times) else times[-1] + table.frame_duration) - float(times[0])
+        progress.shed_groups += 1
+        progress.shed_seconds += seconds
+        self._shed_seconds += seconds
+        self._forget(table, stop)
+        if self._new_headers < 0 and self._window.skip_to_entry():
+            self._decoder.restart()
+            self._references = References(np.zeros(0, dtype=bool), self._decoder.lost)
+            self._counted_from = progress.frames
+            progress.before = None
 
     def _forget(self, table: PacketTable, stop: int) -> None:
         self._window.forget(table, stop)

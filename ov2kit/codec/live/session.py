@@ -9,6 +9,7 @@ from ov2kit.codec.live.group import LiveGroup, Reason
 from ov2kit.codec.live.modules import Modules
 from ov2kit.codec.live.progress import LiveProgress
 from ov2kit.codec.live.run import LiveRun
+from ov2kit.codec.live.shedding import Shedding
 from ov2kit.codec.live.whole import WholeRun
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
 from ov2kit.codec.video.decode import prepare_decoder
@@ -22,10 +23,16 @@ class LiveSession:
     Args:
         modules: of the tokenizer.
         on_leave: called with each container once its stream is no longer needed.
+        shedding: what is left out where the stream comes too fast.
     """
 
-    def __init__(self, modules: Modules, on_leave: Callable[[InputContainer], None] = lambda container: None) -> None:
-        self._modules, self.on_leave = modules, on_leave
+    def __init__(
+        self,
+        modules: Modules,
+        on_leave: Callable[[InputContainer], None] = lambda container: None,
+        shedding: Shedding = Shedding(),  # noqa: B008 - frozen
+    ) -> None:
+        self._modules, self.on_leave, self.shedding = modules, on_leave, shedding
         self._container: InputContainer | None = None
         self._run: LiveRun | WholeRun | None = None
         self._stream: AVStream | None = None
@@ -68,9 +75,11 @@ class LiveSession:
             )
         prepare_decoder(context, motion=True, quantizers=isinstance(self._modules.scorer, EstimatedBitsScorer))
         context.options = {**context.options, "max_pixels": str(self._modules.options.max_source_pixels)}
-        kind = LiveRun if self._modules.live.is_bounded else WholeRun
         begin = self.progress.seconds + (gap_seconds if self.progress.frames else 0.0)
-        self._run = kind(container, stream, label, self._modules, self.progress, begin)
+        if self._modules.live.is_bounded:
+            self._run = LiveRun(container, stream, label, self._modules, self.progress, begin, self.shedding)
+        else:
+            self._run = WholeRun(container, stream, label, self._modules, self.progress, begin)
         self._container, self._stream = container, stream
 
     def expire(self) -> Iterator[LiveGroup]:

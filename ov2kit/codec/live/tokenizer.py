@@ -95,6 +95,7 @@ class LiveTokenizer:
         *,
         reconnect: bool = True,
         give_up_seconds: float = 30.0,
+        max_lag_seconds: float | None = None,
         on_fault: Callable[[str], None] | None = None,
     ) -> LiveWatch:
         """Groups of a source as it comes; a stream of its own, beside the one of `push`.
@@ -105,7 +106,11 @@ class LiveTokenizer:
             reconnect: open a network address or a named pipe again when it has died; what is missing between is a gap
                 of that many seconds.
             give_up_seconds: the stream has ended when nothing has come for so long, of the network or of a file.
-            on_fault: called with what happened to the source, in words: it ended, cannot be opened, sent nothing.
+            max_lag_seconds: packets of a source that comes faster than it is tokenized wait no longer: whole groups are
+                left out, and before that candidates. Infinity holds the source back instead. By default 10 for
+                sources that cannot be held back (``rtsp``, ``rtp``, ``udp``, ``srt``, ``rtmp``), infinity for others.
+            on_fault: called with what happened to the source, in words: it ended, cannot be opened, sent nothing, came
+                too fast.
 
         Returns:
             An iterator. It ends with the stream, or with its `stop`; `VideoError` if not a single packet came.
@@ -121,6 +126,7 @@ class LiveTokenizer:
         """
         return LiveWatch(
             self._new_session(), self.settings, source, reconnect=reconnect, give_up_seconds=give_up_seconds,
+            max_lag_seconds=max_lag_seconds,
             max_source_pixels=self.tokenizer.settings.max_source_pixels, on_fault=on_fault,
         )  # fmt: skip
 

@@ -12,9 +12,12 @@ from ov2kit.codec.live.options import LiveOptions
 from ov2kit.codec.live.progress import LiveProgress
 from ov2kit.codec.live.reader import Fault, Reader
 from ov2kit.codec.live.session import LiveSession
+from ov2kit.codec.live.shedding import Shedding
 from ov2kit.errors import VideoError, check_flag, check_number
 
 _LONGEST_LOOK = 0.25  # seconds until `stop` is looked at again
+_MOST_LAG = 10.0  # seconds that packets of a source may wait that cannot be held back
+_REPORT_SECONDS = 5.0  # between two reports of what was left out
 
 
 class LiveWatch(Iterator[LiveGroup]):
@@ -28,6 +31,7 @@ class LiveWatch(Iterator[LiveGroup]):
         source: see `LiveTokenizer.watch`.
         reconnect: open a source again that has died.
         give_up_seconds: end when nothing has come for so long.
+        max_lag_seconds: how long a packet may wait before groups are left out.
         max_source_pixels: most pixels of a picture.
         on_fault: called with what happened to the source, in words.
     """
@@ -40,13 +44,18 @@ class LiveWatch(Iterator[LiveGroup]):
         *,
         reconnect: bool,
         give_up_seconds: float,
+        max_lag_seconds: float | None,
         max_source_pixels: int,
         on_fault: Callable[[str], None] | None,
     ) -> None:
         check_flag("reconnect", reconnect)
         check_number("give_up_seconds", give_up_seconds, above=0)
         self._session, self._options, self._give_up, self._on_fault = session, options, give_up_seconds, on_fault
+        if max_lag_seconds != math.inf:
+            check_number("max_lag_seconds", max_lag_seconds, above=0, optional=True)
         found = input_of(source, give_up_seconds)
+        if max_lag_seconds is None:
+            max_lag_seconds = math.inf if found.can_wait else _MOST_LAG
         if found.ends_alone:
             self._give_up = math.inf
         self.label = found.label
@@ -54,6 +63,8 @@ class LiveWatch(Iterator[LiveGroup]):
             found, reconnect=reconnect, timeout_seconds=give_up_seconds, max_source_pixels=max_source_pixels
         )
         session.on_leave = self._reader.release
+        session.shedding = Shedding(max_lag_seconds, self._reader.is_full)
+        self._reported_shed, self._reported_at = (0, 0.0), -math.inf
         self._stopped = threading.Event()
         self._groups = self._run()
 
@@ -105,6 +116,7 @@ class LiveWatch(Iterator[LiveGroup]):
                     yield from self._session.add(
                         item.packet, item.seconds, item.container, item.stream, self.label, gap_seconds=gap
                     )
+                    self._report_shed(now, _REPORT_SECONDS)
                     continue
                 if delay is not None and not has_expired and now - silent_since >= delay:
                     has_expired = True
@@ -117,10 +129,19 @@ class LiveWatch(Iterator[LiveGroup]):
                     fault = fault or f"nothing came for {self._give_up:g} s"
                     break
             yield from self._session.pause("end")
+            self._report_shed(time.monotonic(), 0.0)
             if self.progress.packets == 0 and fault is not None:
                 raise VideoError(f"{self.label}: {fault.removeprefix(self.label + ': ')}")
         finally:
             self._reader.close(0.0)
+
+    def _report_shed(self, now: float, every: float) -> None:
+        """Say what was left out since the last time, seldom."""
+        groups, seconds = self.progress.shed_groups, self.progress.shed_seconds
+        if groups > self._reported_shed[0] and now - self._reported_at >= every:
+            new, long = groups - self._reported_shed[0], seconds - self._reported_shed[1]
+            self._report(f"{new} groups of {long:.1f} s are left out: they come faster than they can be tokenized")
+            self._reported_shed, self._reported_at = (groups, seconds), now
 
     def _report(self, message: str) -> None:
         if self._on_fault is not None:

@@ -100,6 +100,23 @@ class Window:
         """Pictures shown before a time."""
         return sum(time < seconds - 1e-9 for time in self._times)
 
+    def skip_to_entry(self) -> bool:
+        """Drop packets that no picture still to be shown needs, because a keyframe follows that needs nothing before it.
+
+        Returns:
+            Whether any was dropped that the decoder had not been given: it has to start again.
+        """
+        items = self._items
+        shown = [item.seconds for item in items if item.begins]
+        first = next((at for at, item in enumerate(items) if item.begins), len(items) - 1)
+        for at in range(first, 0, -1):
+            entry = items[at]
+            if entry.is_entry and entry.packet is not None and all(seconds >= entry.seconds for seconds in shown):
+                is_cut = any(item.packet is not None for item in items[:at])
+                del items[:at]
+                return is_cut
+        return False
+
     def forget(self, table: PacketTable, stop: int) -> None:
         """Drop what belongs to the first `stop` frames of a table of this window, which may have grown since.
 

@@ -23,6 +23,11 @@ class Room:
         self._ready = threading.Condition()
         self.stopped = False
 
+    @property
+    def used(self) -> int:
+        """Bytes in flight."""
+        return self._used
+
     def take(self, size: int) -> None:
         with self._ready:
             while self._used and self._used + size > self._limit and not self.stopped:
