@@ -79,7 +79,7 @@ class Reader:
         return item
 
     def is_full(self) -> bool:
-        """Whether hardly more can wait: the source is held back, or loses what it sends, unless packets are taken soon."""
+        """Whether hardly more can wait: soon the source is held back, or loses what it sends."""
         return self._queue.qsize() > 0.9 * _PACKETS_AHEAD or self._room.used > 0.9 * _BYTES_AHEAD
 
     def close(self, seconds: float = 1.0) -> None:

@@ -101,7 +101,7 @@ class Window:
         return sum(time < seconds - 1e-9 for time in self._times)
 
     def skip_to_entry(self) -> bool:
-        """Drop packets that no picture still to be shown needs, because a keyframe follows that needs nothing before it.
+        """Drop packets that no picture still to be shown needs: a keyframe follows that needs nothing before it.
 
         Returns:
             Whether any was dropped that the decoder had not been given: it has to start again.

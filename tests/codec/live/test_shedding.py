@@ -65,8 +65,8 @@ def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, gop, bfra
 
 def test_first_there_are_fewer_candidates(tmp_path):
     path = encode(tmp_path / "x.ts", frames=300, bframes=0)
-    groups, progress, decoded = with_lag(path, lambda number: 6.0)
-    whole, _, all_decoded = with_lag(path, lambda number: 0.0)
+    groups, progress, _ = with_lag(path, lambda number: 6.0)
+    whole, _, _ = with_lag(path, lambda number: 0.0)
     assert (progress.shed_groups, progress.thinned_groups) == (0, len(groups) - 1)  # nothing comes after the last
     assert [group.end_seconds for group in groups] == [group.end_seconds for group in whole]
     assert sum(len(g.canvases.clip_times()[0]) for g in groups) < sum(len(g.canvases.clip_times()[0]) for g in whole)
