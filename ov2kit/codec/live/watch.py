@@ -34,6 +34,10 @@ class LiveWatch(Iterator[LiveGroup]):
         max_lag_seconds: how long a packet may wait before groups are left out.
         max_source_pixels: most pixels of a picture.
         on_fault: called with what happened to the source, in words.
+
+    Attributes:
+        label: name of the source for messages.
+        is_file: nothing is lost, and nobody held back, when groups are taken slowly.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class LiveWatch(Iterator[LiveGroup]):
             max_lag_seconds = math.inf if found.can_wait else _MOST_LAG
         if found.ends_alone:
             self._give_up = math.inf
-        self.label = found.label
+        self.label, self.is_file = found.label, found.ends_alone
         self._reader = Reader(
             found, reconnect=reconnect, timeout_seconds=give_up_seconds, max_source_pixels=max_source_pixels
         )

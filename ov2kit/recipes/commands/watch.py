@@ -3,9 +3,10 @@
 import json
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from types import FrameType
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -13,6 +14,7 @@ from ov2kit.codec import BitCostGate, CodecTokenizer, LiveTokenizer
 from ov2kit.errors import OptionError
 from ov2kit.recipes.generate import Dtype, load
 from ov2kit.recipes.live.answers import LiveAnswers
+from ov2kit.recipes.live.asking import Answered, Asking
 from ov2kit.recipes.live.context import RollingContext
 from ov2kit.recipes.live.page import LivePage
 from ov2kit.recipes.live.watching import Watched, watch
@@ -39,9 +41,13 @@ def parser() -> ArgumentParser:
     command.add_argument("--keep_tokens", default=None, type=int | None, help="most visual tokens it remembers")
     command.add_argument("--reconnect", default=True, type=bool, help="open a source again that has died")
     command.add_argument("--give_up_seconds", default=30.0, type=float, help="end when nothing came for so long")
+    command.add_argument("--max_lag_seconds", default=None, type=float | None, help="leave groups out beyond")
+    command.add_argument(
+        "--wait_for_answers", default=None, type=bool | None, help="take no group meanwhile; files wait by default"
+    )
     command.add_argument("--page", default=None, type=int | None, metavar="PORT", help="serve a page; 0: any free port")
     command.add_argument("--host", default="127.0.0.1", help="of the page; other than loopback shows it to others")
-    command.add_argument("--json", action="store_true", help="print one JSON object per group")
+    command.add_argument("--json", action="store_true", help="print one JSON object per group and answer")
     command.add_argument("--config", action="config", help="YAML file of these options")
     command.add_class_arguments(LiveTokenizer, "live", skip={"tokenizer"})
     command.add_class_arguments(BitCostGate, "gate")
@@ -77,17 +83,29 @@ def run(parsed: Namespace) -> int:
 
         groups = closes.enter_context(
             live.watch(
-                parsed.source, reconnect=parsed.reconnect, give_up_seconds=parsed.give_up_seconds, on_fault=report
+                parsed.source, reconnect=parsed.reconnect, give_up_seconds=parsed.give_up_seconds,
+                max_lag_seconds=parsed.max_lag_seconds, on_fault=report,
             )
-        )
+        )  # fmt: skip
         if parsed.page is not None:
             page = LivePage(groups.label, port=parsed.page, host=parsed.host)
             closes.callback(page.close)
             print(f"page at {page.url}", file=sys.stderr, flush=True)
-        interrupted = _Interrupt(groups)
+        out = _Lines(as_json=parsed.json)
+
+        def show(answered: Answered) -> None:
+            out.answer(answered)
+            if page is not None:
+                page.answer(answered)
+
+        asking = None
+        if answers is not None:
+            waits = groups.is_file if parsed.wait_for_answers is None else parsed.wait_for_answers
+            asking = Asking(answers, show, waits=waits)
+        interrupted = _Interrupt(groups, asking)
         closes.callback(interrupted.restore)
-        for watched in watch(groups, context, gate, answers):
-            _print(watched, as_json=parsed.json)
+        for watched in watch(groups, context, gate, asking):
+            out.group(watched)
             if page is not None:
                 page.add(watched)
         if page is not None:
@@ -98,8 +116,8 @@ def run(parsed: Namespace) -> int:
 class _Interrupt:
     """The first Ctrl-C ends the stream with what was seen, the second everything."""
 
-    def __init__(self, groups: "LiveWatch") -> None:
-        self._groups, self.came = groups, False
+    def __init__(self, groups: "LiveWatch", asking: Asking | None) -> None:
+        self._groups, self._asking, self.came = groups, asking, False
         self._before = signal.signal(signal.SIGINT, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -107,18 +125,36 @@ class _Interrupt:
             raise KeyboardInterrupt
         self.came = True
         self._groups.stop()
+        if self._asking is not None:
+            self._asking.stop()
 
     def restore(self) -> None:
         signal.signal(signal.SIGINT, self._before)
 
 
-def _print(watched: Watched, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(watched.facts()), flush=True)
-        return
-    group, answer = watched.group, watched.answer
-    line = (
-        f"[{group.start_seconds:.2f} to {group.end_seconds:.2f} s] {len(group.canvases)} canvases, {group.reason}, "
-        f"{watched.gated.decision}, latency {group.latency_seconds:.2f} s"
-    )
-    print(line if answer is None else f"{line}\n  {answer.text or '(no text)'}", flush=True)
+class _Lines:
+    """What is printed; groups and answers come from two threads."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json, self._lock = as_json, threading.Lock()
+
+    def group(self, watched: Watched) -> None:
+        group = watched.group
+        left_out = f"{group.shed_seconds:.2f} s before it left out, " if group.shed_seconds else ""
+        self._print(
+            watched.facts(),
+            f"[{group.start_seconds:.2f} to {group.end_seconds:.2f} s] {len(group.canvases)} canvases, {group.reason}, "
+            f"{watched.gated.decision}, {left_out}latency {group.latency_seconds:.2f} s",
+        )
+
+    def answer(self, answered: Answered) -> None:
+        answer = answered.answer
+        if answer is None:
+            text = f"no answer: {answered.outcome}"
+        else:
+            text = f"{answer.text or '(no text)'}{' ...' if answer.is_cut else ''}"
+        self._print(answered.facts(), f"  to {answered.end_seconds:.2f} s, {answered.seconds:.2f} s later: {text}")
+
+    def _print(self, facts: dict[str, Any], line: str) -> None:
+        with self._lock:
+            print(json.dumps(facts) if self._as_json else line, flush=True)

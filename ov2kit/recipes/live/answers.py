@@ -1,7 +1,7 @@
 """LiveAnswers: one question, answered again and again while the context rolls on."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +30,7 @@ class LiveAnswer:
         reused_tokens: of them were in the key-value cache.
         encoded_groups: that had to be encoded; the others had been before.
         seconds: it took on the clock.
+        is_cut: it was stopped before its end.
     """
 
     text: str
@@ -37,6 +38,7 @@ class LiveAnswer:
     reused_tokens: int
     encoded_groups: int
     seconds: float
+    is_cut: bool = False
 
 
 def why_no_reuse(model: "LlavaOneVision2") -> str | None:
@@ -55,6 +57,17 @@ def why_no_reuse(model: "LlavaOneVision2") -> str | None:
     if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
         return f"its attention sees {config.sliding_window} tokens"
     return None
+
+
+class _Stopping:
+    """A criterion of transformers: after each token."""
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        self._is_stopped, self.was_stopped = is_stopped, False
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **options: Any) -> Tensor:
+        self.was_stopped = self.was_stopped or self._is_stopped()
+        return torch.full((len(input_ids),), self.was_stopped, device=input_ids.device)
 
 
 class LiveAnswers:
@@ -102,12 +115,18 @@ class LiveAnswers:
         return self.processor([{"role": "user", "content": content}], generate=True)
 
     @torch.no_grad()
-    def __call__(self, groups: Iterable[KeptGroup]) -> LiveAnswer:
+    def __call__(self, groups: Iterable[KeptGroup], is_stopped: Callable[[], bool] = lambda: False) -> LiveAnswer:
         """The answer about these groups, the oldest first.
+
+        Args:
+            groups: what it is about.
+            is_stopped: asked after each token; once it is true the answer ends as it is.
 
         Raises:
             DataError: a group has no canvas, or canvases of another patch size than the model's.
         """
+        from transformers import StoppingCriteriaList
+
         begin, groups, model = time.monotonic(), list(groups), self.model
         sample = self.sample(groups)
         encoded = self._encode(groups)
@@ -117,14 +136,16 @@ class LiveAnswers:
         key = self._key(ids[0].cpu(), groups)
         reused = self._prepare(key)
         language_model = cast(Any, model.language_model)
+        stopping = _Stopping(is_stopped)
         found = language_model.generate(
             input_ids=ids, inputs_embeds=embeds, attention_mask=torch.ones_like(ids), past_key_values=self._cache,
             max_new_tokens=self.max_new_tokens, do_sample=False, pad_token_id=self.processor.pad_id,
             eos_token_id=stop_tokens(model, self.processor.tokenizer),
+            stopping_criteria=StoppingCriteriaList([stopping]),
         )  # fmt: skip
         self._cached = key
         text = self.processor.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True).strip()
-        return LiveAnswer(text, ids.shape[1], reused, encoded, time.monotonic() - begin)
+        return LiveAnswer(text, ids.shape[1], reused, encoded, time.monotonic() - begin, stopping.was_stopped)
 
     def _encode(self, groups: list[KeptGroup]) -> int:
         """Visual tokens of groups that are new; those of groups that left are forgotten."""

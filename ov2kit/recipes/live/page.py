@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ov2kit.codec.report.pictures import data_address
 from ov2kit.errors import OutputError, check_number, check_type
+from ov2kit.recipes.live.asking import Answered
 from ov2kit.recipes.live.watching import Watched
 
 _GROUPS = 60  # that are kept for who looks in later
@@ -38,6 +39,7 @@ class LivePage:
         self._source, self._host = source, host
         self._lock = threading.Lock()
         self._groups: deque[dict[str, Any]] = deque(maxlen=_GROUPS)
+        self._answers: dict[int, dict[str, Any]] = {}  # by the number of the group
         self._state, self._ended = "waiting for the first group", False
         try:
             self._server = ThreadingHTTPServer((host, port), _handler(self))
@@ -61,6 +63,13 @@ class LivePage:
         with self._lock:
             self._groups.append(watched.facts() | {"pictures": pictures})
             self._state = f"live, {watched.group.end_seconds:.1f} s"
+            oldest = self._groups[0]["group"]
+            self._answers = {number: facts for number, facts in self._answers.items() if number >= oldest}
+
+    def answer(self, answered: Answered) -> None:
+        """Show what became of a question about a group."""
+        with self._lock:
+            self._answers[answered.group] = answered.facts()
 
     def report(self, message: str) -> None:
         """Show what happened to the source."""
@@ -101,6 +110,7 @@ class LivePage:
         with self._lock:
             new = [group for group in self._groups if group["group"] > number]
             state = {"source": self._source, "state": self._state, "ended": self._ended, "groups": new}
+            state["answers"] = list(self._answers.values())
         return json.dumps(state).encode()
 
 

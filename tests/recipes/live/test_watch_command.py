@@ -1,5 +1,6 @@
 """`ov2kit watch`: answers as they come, in a terminal and on a page."""
 
+import itertools
 import json
 import os
 import re
@@ -11,21 +12,20 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import pytest
-import torch
 
 from ov2kit.cli import run
 from ov2kit.codec import BitCostGate, CodecTokenizer, LiveTokenizer
 from ov2kit.errors import OutputError
 from ov2kit.recipes import Processor
-from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.generate import answer, load
-from ov2kit.recipes.live.answers import LiveAnswers
+from ov2kit.recipes.live.answers import LiveAnswer, LiveAnswers
+from ov2kit.recipes.live.asking import Answered
 from ov2kit.recipes.live.context import RollingContext
 from ov2kit.recipes.live.page import LivePage
 from ov2kit.recipes.live.watching import watch
-from ov2kit.recipes.model.build import build
 from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer
 from tests.codec.live.senders import paced, tcp_server
 from tests.codec.live.streams import packets_of, pushed, ts_clip
@@ -35,14 +35,8 @@ SMALL = ("--codec.max_pixels", "10000", "--live.tokens_per_second", "20")
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    tokenizer = small_tokenizer()
-    torch.manual_seed(3)
-    model = build(release_config("tiny", tokenizer=tokenizer, text={"tie_word_embeddings": False}))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
-    folder = tmp_path_factory.mktemp("model") / "tiny"
+def directory(model, tmp_path_factory):
+    folder, tokenizer = tmp_path_factory.mktemp("model") / "tiny", small_tokenizer()
     model.save_pretrained(folder, tokenizer)
     Processor(tokenizer, codec=CodecTokenizer(max_pixels=10_000)).save_pretrained(folder)
     return folder
@@ -55,18 +49,23 @@ def clip(tmp_path):
     return path
 
 
-def watched_clip(answers=None):
+def watched_clip():
     live = LiveTokenizer(CodecTokenizer(max_pixels=10_000), tokens_per_second=20)
     groups = pushed(live, packets_of(ts_clip(frames=400)))
-    return list(watch(groups, RollingContext(keep_seconds=8.0), BitCostGate(quantile=0.5, warmup_groups=2), answers))
+    return list(watch(groups, RollingContext(keep_seconds=8.0), BitCostGate(quantile=0.5, warmup_groups=2), None))
 
 
 def test_answers_are_those_to_the_context_of_their_time(directory, clip, capsys):
     arguments = ["watch", str(clip), "--model", str(directory), "--prompt", "What now?", "--json", *SMALL]
     arguments += ["--give_up_seconds", "0.1", "--max_new_tokens", "6", "--keep_seconds", "8", "--device", "cpu"]
     assert run([*arguments, "--gate.quantile", "0.5", "--gate.warmup_groups", "2"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.split("\n") if line]
+    printed = [json.loads(line) for line in capsys.readouterr().out.split("\n") if line]
+    lines = [line for line in printed if "group" in line]
     assert len(lines) > 4
+    answers = {line["answer_to"]: line for line in printed if "answer_to" in line}
+    for before, after in itertools.pairwise(printed):  # a file waits
+        assert ("answer_to" in after) == before.get("is_asked", False)
+    assert {line["outcome"] for line in answers.values()} == {"answered"}
     model, processor = load(directory, device="cpu")
     fresh = LiveAnswers(model, processor, "What now?", max_new_tokens=6, reuse=False)
     context = RollingContext(keep_seconds=8.0)
@@ -77,11 +76,14 @@ def test_answers_are_those_to_the_context_of_their_time(directory, clip, capsys)
         context.add(group)
         assert line["start_seconds"] == pytest.approx(group.start_seconds, abs=1e-3)
         assert line["kept_groups"] == len(context)
-        assert (line["answer"] is not None) == (line["gate"] in ("event", "heartbeat"))
-        if line["answer"] is not None:
-            assert line["answer"] == answer(model, processor, [fresh.sample(context)], max_new_tokens=6)[0]
+        assert line["is_asked"] == (line["gate"] in ("event", "heartbeat")) == (line["group"] in answers)
+        if line["is_asked"]:
+            assert (
+                answers[line["group"]]["answer"]
+                == answer(model, processor, [fresh.sample(context)], max_new_tokens=6)[0]
+            )
     assert {line["gate"] for line in lines} >= {"event", "quiet"}
-    assert any(line["reused_tokens"] for line in lines)
+    assert any(line["reused_tokens"] for line in answers.values())
 
 
 def test_without_a_model_groups_are_shown(clip, capsys):
@@ -149,7 +151,11 @@ def test_the_page_gives_each_group_once_and_only_here():
         assert state["groups"][1]["latency_seconds"] == round(watched[1].group.latency_seconds, 3)
         assert all(len(group["pictures"]) == min(8, group["canvases"]) for group in state["groups"])
         page.add(watched[3])
-        assert [group["group"] for group in json.loads(get(page.url + "groups.json?after=2"))["groups"]] == [3]
+        page.answer(Answered(1, 4.0, "answered", LiveAnswer("a cat", 9, 0, 1, 0.5), 0.6))
+        page.answer(Answered(2, 6.0, "replaced", None, 0.6))
+        state = json.loads(get(page.url + "groups.json?after=2"))
+        assert [group["group"] for group in state["groups"]] == [3]
+        assert [(a["answer_to"], a["answer"]) for a in state["answers"]] == [(1, "a cat"), (2, None)]
         page.end()
         assert json.loads(get(page.url + "groups.json?after=3"))["ended"] is True
         for target, host in (("groups.json", "evil.example:80"), ("nothing", None)):
@@ -175,7 +181,8 @@ def test_the_page_in_a_browser(tmp_path, width):
     try:
         watched = watched_clip()
         for each in watched:
-            page.add(each)
+            page.add(replace(each, is_asked=each.gated.is_open))
+        page.answer(Answered(0, 4.0, "answered", LiveAnswer("a <cat>", 9, 0, 1, 0.5), 0.6))
         page.end()
         quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--window-size={width},900"]
@@ -190,4 +197,5 @@ def test_the_page_in_a_browser(tmp_path, width):
     for each in watched:
         assert f"latency {each.group.latency_seconds:.2f} s" in dom
     assert dom.count('<img src="data:image/') == sum(min(8, len(each.group.canvases)) for each in watched)
+    assert re.search(r'data-group="0">.*?<p class="answer">a &lt;cat&gt;</p>', dom)
     assert "the stream has ended" in dom
