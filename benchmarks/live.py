@@ -167,14 +167,14 @@ def endless(clip: bytes, seconds: float) -> Iterator[Any]:
             turn += 1
 
 
-def made_clip() -> bytes:
-    """Ten seconds in a transport stream: a square that wanders over noise, with B-frames."""
+def made_clip(fps: int = 25) -> bytes:
+    """250 frames in a transport stream: a square that wanders over noise, with B-frames."""
     import io
 
     target, rng = io.BytesIO(), np.random.default_rng(0)
     back = rng.integers(60, 120, (64, 96, 3), dtype=np.uint8)
     with av.open(target, "w", format="mpegts") as out:
-        stream: Any = out.add_stream("libx264", rate=25)
+        stream: Any = out.add_stream("libx264", rate=fps)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
         stream.codec_context.gop_size, stream.codec_context.max_b_frames = 50, 2
         for index in range(250):
@@ -186,26 +186,28 @@ def made_clip() -> bytes:
     return target.getvalue()
 
 
-def day(hours: float) -> list[dict[str, Any]]:
-    """A loop at full speed: one row per tenth of it, printed as it comes."""
+def day(hours: float, fps: int = 25, rate: float = 90.0) -> list[dict[str, Any]]:
+    """A loop at full speed: one row per tenth, and one at the first minute of hours; printed as they come."""
     seconds, rows = hours * 3600, []
-    live = LiveTokenizer(CodecTokenizer(max_pixels=10_000))
+    marks = [60.0] * (hours >= 1) + [seconds * tenth / 10 for tenth in range(1, 11)]
+    live = LiveTokenizer(CodecTokenizer(max_pixels=10_000), tokens_per_second=rate)
     begin, groups, tokens, last_end = time.process_time(), 0, 0, 0.0
-    clip = made_clip()
+    clip = made_clip(fps)
     for count, packet in enumerate(endless(clip, seconds), 1):
         for group in live.push(packet):
             groups, tokens, last_end = groups + 1, tokens + group.tokens, group.end_seconds
-        if live.progress.seconds >= (len(rows) + 1) * seconds / 10:
+        if len(rows) < len(marks) and live.progress.seconds >= marks[len(rows)]:
             rows.append(
                 {
-                    "stream_seconds": round(live.progress.seconds, 2), "packets": count, "groups": groups,
+                    "stream_seconds": round(live.progress.seconds, 2), "frames_per_second": fps,
+                    "packets": count, "groups": groups,
                     "tokens_per_second": round(tokens / max(last_end, 1.0), 2),
                     "memory_mb": round(_memory() / 1e6, 1), "handles": len(os.listdir("/proc/self/fd")),
-                    "drift_seconds": round(live.progress.seconds - count * 0.04, 4),
+                    "drift_seconds": round(live.progress.seconds - count / fps, 4),
                     "jumps": live.progress.jumps, "cpu_seconds": round(time.process_time() - begin, 1),
                 }
             )  # fmt: skip
-            print(f"{len(rows)} of 10: {json.dumps(rows[-1])}", file=sys.stderr, flush=True)
+            print(f"{len(rows)} of {len(marks)}: {json.dumps(rows[-1])}", file=sys.stderr, flush=True)
     live.finish()
     return rows
 
@@ -255,10 +257,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("live-work"))
     parser.add_argument("--clips", type=int, default=48)
     parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--rate", type=float, default=90.0)
     parser.add_argument("--clip", type=Path)
     options = parser.parse_args()
     if options.what == "day":
-        rows = day(options.hours)
+        rows = day(options.hours, options.fps, options.rate)
     elif options.what == "sources":
         rows = sources(options.clip)
     else:
