@@ -7,6 +7,7 @@ from fractions import Fraction
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.live.clock import StreamClock
+from ov2kit.codec.live.first_stamp import FirstStamp
 from ov2kit.codec.live.group_decode import LiveDecoder
 from ov2kit.codec.live.window import HeldPacket
 from ov2kit.codec.video.entry_points import starts_at
@@ -43,6 +44,7 @@ class Intake:
         self._clock = StreamClock(
             stream.time_base or Fraction(1, 90_000), self.frame_seconds, max_gap_seconds=max_gap_seconds
         )
+        self._first = FirstStamp(stream, self.frame_seconds)
         self._counter = PictureCounter(context.codec.canonical_name, context.extradata)
         self._starts = starts_at(context.codec.canonical_name, context.extradata)
         self._changes = HeaderChanges(context.codec.canonical_name, context.extradata)
@@ -60,6 +62,10 @@ class Intake:
         Raises:
             VideoError: there are no time stamps, and pictures are reordered.
         """
+        for one, at in self._first(packet, arrived):
+            yield from self._counted(one, at)
+
+    def _counted(self, packet: AnyPacket, arrived: float) -> Iterator[tuple[HeldPacket, float, bool]]:
         stamp = self._clock(packet.pts, packet.dts, packet.duration)
         key = packet.is_keyframe
         if stamp.pts is None and self._stream.codec_context.has_b_frames:

@@ -1,6 +1,7 @@
 """Sources as they are: late, bursty, dying, silent, full of garbage; on the loopback device alone."""
 
 import gc
+import itertools
 import os
 import socket
 import threading
@@ -8,9 +9,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from ov2kit.codec import CodecTokenizer, LiveTokenizer
 from ov2kit.errors import OptionError, VideoError
+from tests.codec.live.rtsp import rtsp_server
 from tests.codec.live.senders import free_port, http_server, paced, pipe_writer, tcp_server, udp_sender
 from tests.codec.live.streams import check_chain, chunks, frames_of, packets_of, pushed, ts_clip
 
@@ -44,6 +47,34 @@ def test_groups_over_a_network_or_pipe_are_those_of_the_bytes(kind, tmp_path):
     with sender() as address, live().watch(address, reconnect=False, give_up_seconds=2.0) as groups:
         found = list(groups)
     check_same(found, data, has_end=kind != "udp")
+
+
+@pytest.mark.parametrize("bframes", [0, 3])
+def test_groups_over_rtsp_are_those_of_the_packets(bframes):
+    """FFmpeg gives the first picture without a time, and others without a decoding time."""
+    data, asked = ts_clip(frames=200, bframes=bframes), []
+    with rtsp_server(data, 8.0, asked) as address, live().watch(address, reconnect=False) as groups:
+        found = list(groups)
+    assert asked[0][:4] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+    check_chain(found)
+    expected = pushed(live(), packets_of(data))
+    assert len(found) == len(expected) > 3
+    for mine, theirs in list(zip(found, expected, strict=True))[:-1]:  # without the next a picture is not complete
+        for name in ("images", "positions", "groups", "is_anchor"):
+            assert torch.equal(getattr(mine.canvases, name), getattr(theirs.canvases, name)), name
+        assert dict(mine.canvases.clip_times()[0]) == pytest.approx(dict(theirs.canvases.clip_times()[0]), abs=1e-9)
+    assert frames_of(found[-1])[1] >= 199
+
+
+def test_a_camera_that_hangs_up_is_called_again():
+    """Over RTSP: what follows has time stamps of its own, and the time between is a gap."""
+    data, asked = ts_clip(frames=100, bframes=0), []
+    with rtsp_server(data, 10.0, asked, turns=2) as address, live().watch(address, give_up_seconds=1.5) as groups:
+        found = list(groups)
+    check_chain(found)
+    assert [session[3] for session in asked] == ["PLAY", "PLAY"]
+    assert 198 <= frames_of(found[-1])[1] <= 200
+    assert any(after.start_seconds - before.end_seconds > 0.2 for before, after in itertools.pairwise(found))
 
 
 def test_a_file_that_grows_is_followed_and_an_object_with_read(tmp_path):
