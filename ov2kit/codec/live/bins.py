@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from ov2kit.codec.grouping.energy import Cost
+from ov2kit.codec.live.closing import Ending
 from ov2kit.codec.live.grouping import Cut, RunningGrouping
 from ov2kit.codec.live.window import HeldPacket
 
@@ -29,42 +30,54 @@ class EnergyBins:
         self._zero = begin_seconds
 
     @property
-    def open_seconds(self) -> float:
-        """Where the open group begins."""
-        return self._time(self.grouping.start)
+    def longest_seconds(self) -> float:
+        """Of any group."""
+        return self.grouping.max_bins * self.grouping.bin_seconds
+
+    @property
+    def seconds_per_group(self) -> float:
+        """Length of an ordinary group; may be set when the pictures change their size."""
+        return self.grouping.seconds_per_group
+
+    @seconds_per_group.setter
+    def seconds_per_group(self, seconds: float) -> None:
+        self.grouping.seconds_per_group = seconds
 
     def add(self, item: HeldPacket) -> None:
         """Count a packet; packets of complete bins do not count, nor do key packets."""
         at = int((item.seconds - self._zero) // self.grouping.bin_seconds)
         if at >= self._next and not item.is_key:
-            self._energy[at] = self._energy.get(at, 0.0) + _spent(item.nbytes, self._cost)
+            self._energy[at] = self._energy.get(at, 0.0) + packet_cost(item.nbytes, self._cost)
 
-    def until(self, seconds: float) -> Iterator[tuple[Cut, float]]:
-        """Complete the bins that end by a time; cuts with the time of their end."""
+    def until(self, seconds: float) -> Iterator[Ending]:
+        """Complete the bins that end by a time; the ends of groups that are known then."""
         while self._time(self._next + 1) <= seconds + _EDGE:
             yield from self._complete()
 
-    def close(self, seconds: float) -> Iterator[tuple[Cut, float]]:
+    def close(self, seconds: float) -> Iterator[Ending]:
         """End the open group with what came in, at no time of its own (inf); the next begins at `seconds`."""
         while self._energy:
             yield from self._complete()
         cut = self.grouping.close()
         if cut is not None:
-            yield cut, math.inf
+            yield Ending(math.inf, cut.reason, cut.share)
         self._zero = seconds - self._next * self.grouping.bin_seconds
 
-    def decide(self) -> Iterator[tuple[Cut, float]]:
+    def decide(self) -> Iterator[Ending]:
         """Make the cut that is due with what came in."""
         cut = self.grouping.decide()
         if cut is not None:
-            yield cut, self._time(cut.end)
+            yield self._ending(cut)
 
-    def _complete(self) -> Iterator[tuple[Cut, float]]:
+    def _complete(self) -> Iterator[Ending]:
         energy, self._next = self._energy.pop(self._next, 0.0), self._next + 1
         cut = self.grouping.add(energy, self._may_end)
         while cut is not None:
-            yield cut, self._time(cut.end)
+            yield self._ending(cut)
             cut = self.grouping.more(self._may_end)
+
+    def _ending(self, cut: Cut) -> Ending:
+        return Ending(self._time(cut.end), cut.reason, cut.share)
 
     def _may_end(self, end: int) -> bool:
         return self._may_cut(self._time(end))
@@ -73,5 +86,6 @@ class EnergyBins:
         return self._zero + at * self.grouping.bin_seconds
 
 
-def _spent(nbytes: int, cost: Cost) -> float:
+def packet_cost(nbytes: int, cost: Cost) -> float:
+    """What a packet adds to the energy."""
     return math.log1p(nbytes) if cost == "log1p" else float(nbytes)

@@ -1,12 +1,27 @@
 """A group between its cut and its canvases."""
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from ov2kit.codec.live.group import Reason
 from ov2kit.codec.live.group_decode import GroupDecode
 from ov2kit.codec.live.group_video import GroupVideo
 from ov2kit.codec.selection.plan import GroupPlan
 from ov2kit.codec.tokenizers.groups import Clip
+
+
+class Ending(NamedTuple):
+    """Where a group ends.
+
+    Args:
+        seconds: time of its end; `math.inf` if it ends with what was there.
+        reason: why it ends there.
+        share: its energy over its quota.
+    """
+
+    seconds: float
+    reason: Literal["quota", "longest", "keyframe"]
+    share: float
 
 
 @dataclass(frozen=True)

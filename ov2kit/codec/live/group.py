@@ -5,7 +5,7 @@ from typing import Literal
 
 from ov2kit.canvases import Canvases
 
-Reason = Literal["quota", "longest", "gap", "jump", "headers", "silence", "reconnected", "end"]
+Reason = Literal["quota", "longest", "keyframe", "gap", "jump", "headers", "silence", "reconnected", "end"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class LiveGroup:
         number: of the group, from 0.
         start_seconds: time of its first frame.
         end_seconds: end of its last frame.
-        reason: why it ended: its quota was spent, it was as long as may be, nothing was sent for longer than that
-            ("gap"), the time stamps jumped, the codec headers changed, the source fell silent, was opened again, or
-            the stream ended.
+        reason: why it ended: its quota was spent, it was as long as may be, a keyframe came, nothing was sent for
+            longer than that ("gap"), the time stamps jumped, the codec headers changed, the source fell silent, was
+            opened again, or the stream ended.
         spent: its energy over its quota: 1 is an ordinary group.
         waited_seconds: time of the stream between its end and the newest packet.
         latency_seconds: on the clock, from when its last packet came in to when the canvases were there.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ov2kit.codec.grouping import ContainerGrouping
 from ov2kit.codec.tokenizers.options import CodecOptions
 from ov2kit.errors import OptionError, check_number
 
@@ -38,13 +39,15 @@ class LiveOptions:
 
 
 def check_causal(options: CodecOptions) -> None:
-    """Refuse a grouping that looks at a whole clip.
+    """Refuse a grouping that looks at a whole clip: by scores of frames spread over it, or into a number of parts.
 
     Raises:
-        OptionError: it is not "bitcost".
+        OptionError: it is neither "bitcost", "container" nor "fixed".
     """
-    if options.grouping != "bitcost":
+    if options.grouping not in ("bitcost", "container", "fixed") and not isinstance(
+        options.grouping, ContainerGrouping
+    ):
         raise OptionError(
             f"grouping={options.described()['grouping']!r} looks at a whole clip; a stream with a bounded delay takes "
-            "grouping='bitcost', or use delay_seconds=None"
+            "grouping='bitcost', 'container' or 'fixed', or use delay_seconds=None"
         )

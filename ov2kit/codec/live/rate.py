@@ -3,6 +3,7 @@
 from ov2kit.errors import OptionError, check_number
 
 _MOST_SHARE = 4  # ordinary groups that one may take the canvases of
+_ROUNDING = 1e-6  # tokens
 
 
 class TokenRate:
@@ -35,9 +36,9 @@ class TokenRate:
             OptionError: there are not so many.
         """
         level = self.level(seconds)
-        if tokens > level:
+        if tokens > level + _ROUNDING:
             raise OptionError(f"{tokens} tokens are more than the {level:.1f} that the rate allows at {seconds:.3f} s")
-        self._level, self._at = level - tokens, max(self._at, seconds)
+        self._level, self._at = max(0.0, level - tokens), max(self._at, seconds)
 
 
 def canvases_of_group(
@@ -62,4 +63,4 @@ def canvases_of_group(
     wanted = min(_MOST_SHARE * ordinary, max(2, round(ordinary * share)))
     spilled = level + rate.tokens_per_second * seconds - rate.burst_tokens
     wanted = max(wanted, min(_MOST_SHARE * ordinary, int(spilled // per_canvas)))
-    return max(1, min(wanted, int((level + 1e-6) // per_canvas)))
+    return max(1, min(wanted, int((level + _ROUNDING) // per_canvas)))

@@ -1,6 +1,6 @@
 """LiveRun: one stretch of a stream that one decoder reads, packet by packet, group by group.
 
-packets -> clock -> bins -> cuts -> the stages of `CodecTokenizer` on the frames of a group. What is held is
+packets -> clock -> cuts -> the stages of `CodecTokenizer` on the frames of a group. What is held is
 the open group and what the delay waits for, however long the stream is.
 """
 
@@ -14,14 +14,12 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
-from ov2kit.codec.live.bins import EnergyBins
-from ov2kit.codec.live.closing import Closing, OpenGroup
+from ov2kit.codec.live.closing import Closing, Ending, OpenGroup
 from ov2kit.codec.live.group import LiveGroup, Reason
 from ov2kit.codec.live.group_decode import GroupDecode, LiveDecoder
 from ov2kit.codec.live.group_video import GroupVideo, MadeFrames, on_stream
-from ov2kit.codec.live.grouping import Cut
 from ov2kit.codec.live.intake import Intake
-from ov2kit.codec.live.modules import Modules, running_grouping
+from ov2kit.codec.live.modules import Cuts, Modules
 from ov2kit.codec.live.progress import LiveProgress
 from ov2kit.codec.live.rate import TokenRate, canvases_of_group
 from ov2kit.codec.live.shedding import Shedding
@@ -72,8 +70,7 @@ class LiveRun:
         self._references = References(np.zeros(0, dtype=bool), self._decoder.lost)
         self._counted_from = progress.frames  # what the references count frames from
         self._info: StreamInfo | None = None
-        self._bins: EnergyBins | None = None
-        self._most_seconds = math.inf  # of a group
+        self._cuts: Cuts | None = None
         self._closings: deque[Closing] = deque()
         self._open: OpenGroup | None = None
         self._closed_seconds = begin_seconds  # a picture before this comes too late
@@ -98,7 +95,7 @@ class LiveRun:
         self._progress.packets += 1
         self._arrived = arrived
         found = list(self._intake(packet, arrived))
-        if found and self._bins is None:
+        if found and self._cuts is None:
             self._begin_with([item for item, _, _ in found])
         for item, jump, has_new_headers in found:
             self._take(item, jump, has_new_headers)
@@ -106,13 +103,13 @@ class LiveRun:
 
     def expire(self) -> Iterator[LiveGroup]:
         """Nothing has come in for as long as the delay is: a cut that is due is made with what is there."""
-        if self._bins is not None:
-            self._close(self._bins.decide())
+        if self._cuts is not None:
+            self._close(self._cuts.decide())
         yield from self._give(force=True)
 
     def pause(self, reason: Reason) -> Iterator[LiveGroup]:
         """The source fell silent, or ended: the open group ends. After silence packets may come again."""
-        if self._bins is not None and not self._is_paused:
+        if self._cuts is not None and not self._is_paused:
             # After silence a picture may still come that is shown before one that is there.
             known = self._newest + 1e-6
             self._end(reason, known, known if reason == "silence" else math.inf)
@@ -131,9 +128,7 @@ class LiveRun:
         size = self._budget(1)
         if self._progress.rate is None:
             self._progress.rate = self._modules.rate(size.tokens_per_canvas)
-        grouping = running_grouping(self._modules, size.tokens_per_canvas)
-        self._most_seconds = grouping.max_bins * grouping.bin_seconds
-        self._bins = EnergyBins(grouping, self._modules.options.cost, self._begin, self._may_cut)
+        self._cuts = self._modules.cuts(size.tokens_per_canvas, self._begin, self._may_cut)
 
     def _budget(self, canvases: int) -> CanvasBudget:
         assert self._info is not None
@@ -149,25 +144,25 @@ class LiveRun:
 
     def _take(self, item: HeldPacket, jump: float, has_new_headers: bool) -> None:
         """One packet on the clock: ends of groups that it shows, then the packet itself."""
-        bins = self._bins
-        assert bins is not None
+        cuts = self._cuts
+        assert cuts is not None
         start = item.seconds if item.begins > 0 else max(item.dts, self._newest)
         if jump:
             self._progress.jumps += 1
             self._end("jump", start)
-        elif item.dts - self._newest > self._most_seconds:
+        elif item.dts - self._newest > cuts.longest_seconds:
             self._end("gap", start)
         elif has_new_headers and self._window.pictures:
             self._end("headers", start)
         elif self._is_paused:
-            self._close(bins.close(start))
+            self._close(cuts.close(start))
         self._is_paused = False
         self._new_headers = item.number if has_new_headers else self._new_headers
-        self._close(bins.until(item.dts))
+        self._close(cuts.until(item.dts))
         if item.begins > 0 and item.seconds < self._closed_seconds - 1e-9:
             self._progress.late_packets += 1
             item.begins = item.nbytes = 0
-        bins.add(item)
+        cuts.add(item)
         self._newest = max(self._newest, item.dts)
         self._window.add(item)
         if item.begins > 0:
@@ -175,21 +170,19 @@ class LiveRun:
 
     def _end(self, reason: Reason, start_seconds: float, end_seconds: float = math.inf) -> None:
         """End the open group with what is there, or with what is shown before its end; the next begins at a time."""
-        assert self._bins is not None
-        self._close(self._bins.close(start_seconds), reason, end_seconds)
+        assert self._cuts is not None
+        self._close(self._cuts.close(start_seconds), reason, end_seconds)
         self._closed_seconds = max(self._closed_seconds, start_seconds)
 
-    def _close(
-        self, cuts: Iterable[tuple[Cut, float]], reason: Reason | None = None, end_seconds: float = math.inf
-    ) -> None:
-        """Groups that end with bins; with a reason, one more that ends with what is there."""
+    def _close(self, endings: Iterable[Ending], reason: Reason | None = None, end_seconds: float = math.inf) -> None:
+        """Groups that end at a time; with a reason, one more that ends with what is there."""
         there, share = self._progress.frames + self._window.pictures, 0.0
-        for cut, end in cuts:
-            if end == math.inf:
-                share = cut.share
+        for ending in endings:
+            if ending.seconds == math.inf:
+                share = ending.share
             else:
-                self._closings.append(Closing(end, there, cut.reason, cut.share))
-                self._closed_seconds = max(self._closed_seconds, end)
+                self._closings.append(Closing(ending.seconds, there, ending.reason, ending.share))
+                self._closed_seconds = max(self._closed_seconds, ending.seconds)
         if reason is not None:
             self._closings.append(Closing(end_seconds, there, reason, share))
 
@@ -276,9 +269,9 @@ class LiveRun:
         picture = decoder.picture
         if picture is not None and (picture.height, picture.width) != info.coded_size:
             self._info = stream_info(self._container, self._stream, self._window.table(), picture)
-            assert self._bins is not None
+            assert self._cuts is not None
             ordinary = self._modules.seconds_per_group(self._budget(1).tokens_per_canvas)
-            self._bins.grouping.seconds_per_group = ordinary
+            self._cuts.seconds_per_group = ordinary
         return True
 
     def _finish(self, group: OpenGroup) -> LiveGroup | None:

@@ -31,8 +31,8 @@ class LiveTokenizer:
     of the budget. See docs/live.md for what that costs. One instance follows one stream at a time.
 
     Args:
-        tokenizer: whose options, saliency and selection are used; ``grouping="bitcost"`` unless the delay is
-            unbounded. Its number of canvases counts only then.
+        tokenizer: whose options, saliency and selection are used; ``grouping`` is "bitcost", "container" or "fixed"
+            unless the delay is unbounded. Its number of canvases counts only then.
         delay_seconds: how much of what comes after a group may be waited for. With None the stream is
             kept until it ends, and the canvases are those that `tokenizer` makes of the whole clip.
         tokens_per_second: mean rate of merged tokens, padding included; never exceeded but for the burst.
