@@ -24,6 +24,7 @@ EXTRAS = {
     ),
     "xformers": "gpu",
     "peft": "peft",
+    "bitsandbytes": "quantization",
     **dict.fromkeys(("pyarrow", "ray"), "scale"),
 }
 

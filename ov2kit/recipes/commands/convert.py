@@ -26,6 +26,9 @@ def parser() -> ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="with --llm: of the new connector's weights")
     command.add_argument("--adapter", metavar="DIR", help="merge these adapters of PEFT into SOURCE, a model directory")
     command.add_argument(
+        "--base", metavar="DIR", help="model that the adapters of SOURCE, a .ckpt, were learned beside, if it has moved"
+    )
+    command.add_argument(
         "--adapters_only", action="store_true", help="write the adapters of SOURCE, a .ckpt, as a folder of PEFT"
     )
     command.add_argument("--overwrite", action="store_true", help="replace what is at TARGET")
@@ -41,7 +44,7 @@ def run(parsed: Namespace) -> int:
             raise OptionError("--adapters_only goes with neither --adapter nor --llm")
         from ov2kit.recipes.model.adapter_folders import write_adapters
 
-        write_adapters(parsed.source, parsed.target)
+        write_adapters(parsed.source, parsed.target, parsed.base)
         print(f"{parsed.source} -> {parsed.target}: Lightning checkpoint -> adapters of PEFT")
         return 0
     done = convert(
@@ -49,6 +52,7 @@ def run(parsed: Namespace) -> int:
         parsed.target,
         llm=parsed.llm,
         adapter=parsed.adapter,
+        base=parsed.base,
         files_from=parsed.files_from,
         dtype=None if parsed.dtype is None else getattr(torch, parsed.dtype),
         max_shard_bytes=int(parsed.max_shard_gb * 10**9),

@@ -25,6 +25,7 @@ from ov2kit.files import refuse_overwriting_inputs
 from ov2kit.recipes.commands.flat_options import sectioned_config, sectioned_flags, sectioned_settings
 from ov2kit.recipes.commands.train_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
+from ov2kit.recipes.model.quantized import numel
 from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.training.answers import Answers
 from ov2kit.recipes.training.checkpoints import PlainCheckpoints
@@ -188,8 +189,8 @@ class RecipeCLI(LightningCLI):
         parts = []
         for name in ("encoder", "connector", "language_model"):
             part = getattr(self.model.model, name)
-            count = sum(p.numel() for p in part.parameters())
-            learning = sum(p.numel() for p in part.parameters() if p.requires_grad)
+            count = sum(numel(p) for p in part.parameters())
+            learning = sum(numel(p) for p in part.parameters() if p.requires_grad)
             how = "learns" if learning == count else "frozen" if not learning else f"{learning / count:.0%} learns"
             parts.append(f"{name} {count / 1e6:.2f}M {how}")
         _say(f"run {self.trainer.log_dir}: {', '.join(parts)}")

@@ -12,6 +12,7 @@ from ov2kit.files import write_folder, write_tensors
 from ov2kit.recipes.model.adapters import lora_config
 from ov2kit.recipes.model.convert import model_from_lightning
 from ov2kit.recipes.model.model import LlavaOneVision2
+from ov2kit.recipes.model.quantized import holds_adapters_alone
 from ov2kit.recipes.release.lightning_files import read_lightning
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -24,7 +25,7 @@ def write_adapters(checkpoint: str | os.PathLike[str], target: str | os.PathLike
     Args:
         checkpoint: what Lightning wrote.
         target: folder that is not there yet, or empty.
-        base: the model that they belong beside, as the folder names it.
+        base: the model that they belong beside, as the folder names it; what the checkpoint says when omitted.
 
     Raises:
         CheckpointError: unreadable, without adapters, or the place is taken.
@@ -37,8 +38,12 @@ def write_adapters(checkpoint: str | os.PathLike[str], target: str | os.PathLike
     target = Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise CheckpointError(f"{target}: exists already; choose another place for the adapters")
-    plain = model_from_lightning(checkpoint)
-    owners = {plain.part_name(name): name for name in plain.state_dict()}
+    owners: dict[str, str] = {}
+    if holds_adapters_alone(rest):
+        base = base or rest["ov2kit"]["base"]["path"]
+    else:
+        plain = model_from_lightning(checkpoint)
+        owners = {plain.part_name(name): name for name in plain.state_dict()}
     tensors, layers = {}, set()
     for name, tensor in state.items():
         layer, found, rest_of_name = name.partition(".lora_")

@@ -4,7 +4,7 @@ PEFT puts them in; any linear layer of encoder, connector and language model can
 (arXiv 2106.09685): W x + (alpha / r) B A x. Letters: r rank.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,12 +41,13 @@ def check_lora(lora: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return found | {"target": target if target == _ALL else [str(end) for end in target]}
 
 
-def add_adapters(model: nn.Module, lora: Mapping[str, Any]) -> None:
+def add_adapters(model: nn.Module, lora: Mapping[str, Any], learns: Callable[[str], bool]) -> None:
     """Give linear layers that learn adapters, and let nothing but these learn.
 
     Args:
-        model: whose parameters ask for a gradient where they would learn.
+        model: in the dtype, or quantized, as it is to be.
         lora: what `check_lora` gave.
+        learns: whether a parameter of this name would learn.
 
     Raises:
         OptionError: no layer is meant.
@@ -59,7 +60,7 @@ def add_adapters(model: nn.Module, lora: Mapping[str, Any]) -> None:
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
-        and module.weight.requires_grad
+        and learns(f"{name}.weight")
         and (not name.endswith("lm_head") if target == _ALL else _ends(name, target))
     ]
     if not names:
@@ -95,21 +96,20 @@ def merged(state: Mapping[str, Tensor], lora: Mapping[str, Any] | None) -> dict[
     """The state dict of a model with adapters as that of the plain model that computes the same.
 
     Args:
-        state: tensors by name; one without adapters comes back as it is.
+        state: tensors by name; one without adapters comes back as it is. What has adapters is called as PEFT calls
+            it (`.base_layer.`), or as the plain model does.
         lora: what `check_lora` gave when the adapters were made.
     """
     if lora is None:
         return dict(state)
     plain = {}
-    for name, tensor in state.items():
-        if name.endswith((_A, _B)):
+    for found, tensor in state.items():
+        if found.endswith((_A, _B)):
             continue
-        layer, found, leaf = name.rpartition(_BASE)
-        if not found:
-            plain[name] = tensor
-            continue
-        plain[f"{layer}.{leaf}"] = tensor
-        if leaf == "weight":
+        name = found.replace(_BASE, ".")
+        layer, _, leaf = name.rpartition(".")
+        plain[name] = tensor
+        if leaf == "weight" and layer + _A in state:
             a, b = state[layer + _A].float(), state[layer + _B].float()
-            plain[f"{layer}.{leaf}"] = (tensor.float() + lora["alpha"] / lora["r"] * (b @ a)).to(tensor.dtype)
+            plain[name] = (tensor.float() + lora["alpha"] / lora["r"] * (b @ a)).to(tensor.dtype)
     return plain

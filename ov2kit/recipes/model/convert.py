@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ov2kit.encoders.checkpoint import join_qkv
-from ov2kit.errors import CheckpointError
+from ov2kit.errors import CheckpointError, OptionError
 from ov2kit.files import refuse_overwriting_inputs, write_file
 from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.model import LlavaOneVision2
+from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
 from ov2kit.recipes.release.companions import CONFIG, GENERATION
 from ov2kit.recipes.release.config_sizes import check_sizes
 from ov2kit.recipes.release.directory import (
@@ -51,6 +52,7 @@ def convert(
     *,
     llm: str | os.PathLike[str] | None = None,
     adapter: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
     files_from: str | os.PathLike[str] | None = None,
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 5 * 10**9,
@@ -65,6 +67,7 @@ def convert(
             or with `llm` a directory of the stand-alone encoder.
         target: a directory; or a file ending in .ckpt for a Lightning checkpoint.
         adapter: folder of adapters of PEFT, merged into a model directory.
+        base: model directory that the adapters of a Lightning checkpoint were learned beside, if it has moved.
         llm: directory of a causal language model of transformers, with its tokenizer.
         files_from: directory to take the files of tokenizer and processor from.
         dtype: of the weights written; those of the source when omitted.
@@ -81,7 +84,7 @@ def convert(
         OutputError: `target` cannot be written, or writing it would destroy what is read.
     """
     source, target = Path(source), Path(target)
-    refuse_overwriting_inputs(target, [source, llm, adapter, files_from])
+    refuse_overwriting_inputs(target, [source, llm, adapter, base, files_from])
 
     def write(model: LlavaOneVision2) -> None:
         save_pretrained(
@@ -102,7 +105,7 @@ def convert(
     if is_lightning(source):
         if to_lightning:
             raise CheckpointError(f"{target}: the source is a Lightning checkpoint already; name a directory")
-        model = model_from_lightning(source, dtype)
+        model = model_from_lightning(source, dtype, base)
         kind = "Lightning checkpoint -> released format"
     else:
         model = from_pretrained(source, dtype, make=LlavaOneVision2.from_parts)
@@ -120,13 +123,26 @@ def convert(
     return kind
 
 
-def model_from_lightning(path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> LlavaOneVision2:
+def model_from_lightning(
+    path: str | os.PathLike[str], dtype: torch.dtype | None = None, base: str | os.PathLike[str] | None = None
+) -> LlavaOneVision2:
     """The model in a Lightning checkpoint of `LitLlavaOneVision2`, without Lightning and without its config file.
+
+    Args:
+        path: the checkpoint.
+        dtype: of the weights; the checkpoint's own when omitted.
+        base: where the base of a checkpoint of adapters alone is; where it was when omitted.
 
     Raises:
         CheckpointError: unreadable, or the tensors are not those of the model it describes.
     """
     state, rest = read_lightning(path)
+    if holds_adapters_alone(rest):
+        check_lightning_entry(rest["ov2kit"], path)
+        whole = model_of_adapters(state, rest, path, base)
+        return cast(LlavaOneVision2, cast(Any, whole if dtype is None else cast(Any, whole).to(dtype)).eval())
+    if base is not None:
+        raise OptionError(f"{path} holds all weights of its model, and needs no base")
     state = merged(state, (rest.get("hyper_parameters") or {}).get("lora"))
     check_lightning_entry(rest.get("ov2kit"), path)
     if isinstance(config := (rest.get("ov2kit") or {}).get("config"), Mapping):

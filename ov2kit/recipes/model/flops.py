@@ -13,7 +13,9 @@ from torch import nn
 def matrix_parameters(module: nn.Module) -> int:
     """Parameters that every row is multiplied with: matrices of linear layers and convolutions."""
     layers = (m for m in module.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd))
-    return sum(layer.weight.numel() for layer in layers)
+    return sum(  # by their widths: weights in 4 bits are packed
+        m.in_features * m.out_features if isinstance(m, nn.Linear) else m.weight.numel() for m in layers
+    )
 
 
 def attention_operations(lengths: Iterable[int], width: int, layers: int, causal: bool = False) -> float:

@@ -16,6 +16,7 @@ from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
+from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
 from ov2kit.recipes.release.directory import check_lightning_entry
 from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain
 from ov2kit.recipes.release.names import from_part_names
@@ -69,6 +70,8 @@ def started_model(start: str) -> LlavaOneVision2:
         return cast(LlavaOneVision2, LlavaOneVision2.from_pretrained(path))
     state, rest = read_lightning(path)
     settings = _settings(rest, path)
+    if holds_adapters_alone(rest):
+        return model_of_adapters(state, rest, path)
     parts: dict[str, Any] = {name: settings.get(name) for name in ("connector", "connector_options", "positions")}
     model = fresh_model(settings["size"], **parts)
     model.load_state_dict(from_part_names(model, merged(state, settings.get("lora"))))

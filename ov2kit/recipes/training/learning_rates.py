@@ -39,8 +39,14 @@ def part_of(name: str, parts: Mapping[str, float]) -> str | None:
     return max(inside, key=len, default=None)
 
 
+def learns(name: str, parts: Mapping[str, float]) -> bool:
+    """Whether a parameter learns, by its name that begins with its part."""
+    place = part_of(name, parts)
+    return place is not None and parts[place] > 0
+
+
 def freeze_all_but(model: nn.Module, parts: Mapping[str, float]) -> None:
-    """Let exactly the parameters of `parts` learn; a part with rate 0 stays frozen too.
+    """Let exactly the parameters of `parts` learn; a part with rate 0, and quantized weights, stay frozen too.
 
     Args:
         model: whose parameters get `requires_grad` set.
@@ -56,8 +62,7 @@ def freeze_all_but(model: nn.Module, parts: Mapping[str, float]) -> None:
             raise ValueError(f"no parameter is in the part {part!r}; expected the start of a name in {known}")
         check_number(f"the learning rate of {part!r}", rate, low=0)
     for name, parameter in named_by_part(model):
-        place = part_of(name, parts)
-        parameter.requires_grad_(place is not None and parts[place] > 0)
+        parameter.requires_grad_(learns(name, parts) and parameter.is_floating_point())
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"nothing is left to learn with {dict(parts)}; give at least one part a rate above 0")
 

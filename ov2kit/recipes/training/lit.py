@@ -8,6 +8,7 @@ gradient of the whole. Letters: B rows, S text length, T supervised tokens, V vo
 import math
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import lightning.pytorch as pl
@@ -16,9 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_numbers, check_type
+from ov2kit.errors import (
+    CheckpointError,
+    OptionError,
+    check_choice,
+    check_flag,
+    check_number,
+    check_numbers,
+    check_type,
+)
 from ov2kit.recipes.architecture.parts import PositionsName
 from ov2kit.recipes.model.adapters import add_adapters, check_lora
+from ov2kit.recipes.model.quantized import base_entry, check_base, check_quantization, quantized_model
 from ov2kit.recipes.model.starting import check_connector, fresh_model, started_model, swap
 from ov2kit.recipes.prompt.layout import Visibility
 from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS, Batch
@@ -28,7 +38,7 @@ from ov2kit.recipes.release.companions import companions_of
 from ov2kit.recipes.release.directory import check_lightning_entry, lightning_entry
 from ov2kit.recipes.release.lightning_files import PREFIX
 from ov2kit.recipes.release.names import from_part_names
-from ov2kit.recipes.training.learning_rates import freeze_all_but, learning_rates
+from ov2kit.recipes.training.learning_rates import freeze_all_but, learning_rates, learns
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 from ov2kit.recipes.training.parallel import compile_blocks, shard
 from ov2kit.recipes.training.resuming import trainer_settings
@@ -70,9 +80,12 @@ class LitLlavaOneVision2(pl.LightningModule):
             otherwise that is done for all.
         lora: adapters that learn in the place of the parts' own weights: `r`, `alpha`, `dropout` and `target`, see
             `ov2kit.recipes.model.adapters.check_lora`.
+        quantization: keep the weights beside the adapters in 8 or 4 bits: "int8", "nf4", or a `quantization_config`
+            of transformers, see `ov2kit.recipes.model.quantized.check_quantization`. `start` must be a model
+            directory, which checkpoints then refer to instead of holding its weights.
 
     Raises:
-        OptionError: an option is unknown, of a wrong type or out of range.
+        OptionError: an option is unknown, of a wrong type or out of range, or options do not go together.
         CheckpointError: `start` cannot be read.
     """
 
@@ -97,6 +110,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         answer_tokens: int = 64,
         answer_batches: int = 4,
         lora: dict[str, Any] | None = None,
+        quantization: str | dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_type("size", size, (str, dict), "a name or a config")
@@ -117,7 +131,7 @@ class LitLlavaOneVision2(pl.LightningModule):
         check_flag("compile", compile)
         check_number("answer_tokens", answer_tokens, low=1, integer=True)
         check_number("answer_batches", answer_batches, low=0, integer=True)
-        adapters = check_lora(lora)
+        adapters, quantized = check_lora(lora), check_quantization(quantization)
         self.train_parts = learning_rates(train)
         self.visibility, self.window = visibility, window
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
@@ -127,9 +141,16 @@ class LitLlavaOneVision2(pl.LightningModule):
         swapped: dict[str, Any] = {
             "connector": connector, "connector_options": connector_options, "positions": positions
         }  # fmt: skip
+        #: the directory whose weights are not in checkpoints
+        self.base: str | None = None
         #: parts whose weights are random until a checkpoint is read
         self.fresh_parts: tuple[str, ...] = ("encoder", "connector", "language_model")
-        if start is None:
+        if quantized is not None:
+            self.base = _check_quantized(start, adapters, swapped)
+            self.model = quantized_model(self.base, quantized)
+            self.fresh_parts = ()
+            self.strict_loading = False  # of what is not in a checkpoint; what must be is checked here
+        elif start is None:
             self.model = fresh_model(size, tokenizer=tokenizer, **swapped)
         else:
             started = started_model(start)
@@ -137,7 +158,7 @@ class LitLlavaOneVision2(pl.LightningModule):
             self.fresh_parts = ("connector",) if self.model.connector is not started.connector else ()
         freeze_all_but(self.model, self.train_parts)
         if adapters is not None:
-            add_adapters(self.model, adapters)
+            add_adapters(self.model, adapters, lambda name: learns(self.model.part_name(name), self.train_parts))
         self.train()
         #: reads and writes text; `ConversationData.connect` sets it
         self.processor: Any = None
@@ -164,6 +185,8 @@ class LitLlavaOneVision2(pl.LightningModule):
             "answer_tokens": answer_tokens,
             "answer_batches": answer_batches,
             "lora": adapters,
+            "quantization": quantized,
+            **({} if self.base is None else {"start": self.base}),
         })  # fmt: skip
 
     # -- what the data needs to know
@@ -180,6 +203,8 @@ class LitLlavaOneVision2(pl.LightningModule):
         if self._prepared:
             return
         self._prepared = True
+        if self.base is not None and self._trainer is not None:
+            self._check_place()
         if self.recompute:
             self.model.set_gradient_checkpointing(True)
         if self.compile_layers:
@@ -189,6 +214,17 @@ class LitLlavaOneVision2(pl.LightningModule):
             if mesh["tensor_parallel"].size() > 1:
                 raise ValueError("layers are not split over processes; set tensor_parallel_size: 1")
             shard(self.model, mesh["data_parallel"], half=str(self.trainer.precision).startswith("bf16"))
+
+    def _check_place(self) -> None:
+        """Quantized weights stay whole, and where they are."""
+        if getattr(self, "_device_mesh", None) is not None:
+            raise OptionError("quantized weights are not split over processes; leave quantization, or the strategy")
+        wanted, there = self.trainer.strategy.root_device, next(self.model.parameters()).device
+        if wanted != there:
+            raise OptionError(
+                f"the quantized weights are on {there} and the trainer runs on {wanted}; choose the device by "
+                "CUDA_VISIBLE_DEVICES and leave trainer.accelerator and trainer.devices to it"
+            )
 
     def train(self, mode: bool = True) -> "LitLlavaOneVision2":
         """As usual, except that parts in which nothing learns stay in eval mode."""
@@ -353,6 +389,10 @@ class LitLlavaOneVision2(pl.LightningModule):
         if self._files is None and self.processor is not None:
             self._files = companions_of(self.processor)
         checkpoint["ov2kit"] = lightning_entry(self.model, self._files)
+        if self.base is not None:
+            checkpoint["ov2kit"]["base"] = base_entry(self.base)
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {name: state[name] for name in state if ".lora_" in name}
         checkpoint["trainer_settings"] = trainer_settings(self._trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -360,7 +400,12 @@ class LitLlavaOneVision2(pl.LightningModule):
         check_lightning_entry(checkpoint.get("ov2kit"), "checkpoint")
         state = checkpoint.get("state_dict") or {}
         inner = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
-        if inner:
+        if self.base is not None:
+            check_base((checkpoint.get("ov2kit") or {}).get("base") or {}, self.base, "the checkpoint")
+            wanted = {name for name in self.model.state_dict() if ".lora_" in name}
+            if wanted != set(inner):
+                raise CheckpointError("the checkpoint does not hold the adapters that the settings make")
+        elif inner:
             rest = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
             renamed = from_part_names(self.model, inner)
             checkpoint["state_dict"] = rest | {PREFIX + name: tensor for name, tensor in renamed.items()}
@@ -376,6 +421,24 @@ class LitLlavaOneVision2(pl.LightningModule):
         if options.setdefault("weights_only", True) is not True:
             raise ValueError("checkpoints are only read with weights_only=True")
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
+
+
+def _check_quantized(start: str | None, adapters: Any, swapped: Mapping[str, Any]) -> str:
+    """The directory to quantize, absolute.
+
+    Raises:
+        OptionError: quantization has nothing to start from, nothing would learn, or a part would be in no file.
+    """
+    if start is None:
+        raise OptionError("quantization needs a model to start from: set start (--model.start DIR)")
+    if adapters is None:
+        raise OptionError("quantized weights do not learn: set lora as well (--model.lora '{r: 16}')")
+    if changed := [name for name, value in swapped.items() if value is not None]:
+        raise OptionError(
+            f"{' and '.join(changed)} cannot be changed beside quantization, whose checkpoints hold adapters alone; "
+            "make a directory with it first: a run without quantization, then ov2kit convert"
+        )
+    return str(Path(start).expanduser().absolute())
 
 
 @torch.no_grad()

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 #: options of the model that decide what is learned, beside its architecture
-_LEARNING = ("visibility", "window", "train", "betas", "eps", "weight_decay", "warmup_share", "min_lr")
+_LEARNING = (
+    "visibility", "window", "train", "betas", "eps", "weight_decay", "warmup_share", "min_lr",
+    "quantization",
+)  # fmt: skip
 _TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "precision")
 _SHOWN = 6
 
