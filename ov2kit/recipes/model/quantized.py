@@ -5,12 +5,13 @@ that (QLoRA, arXiv 2305.14314). A checkpoint of such a run holds the adapters an
 to; merged they are with the weights of that directory, which never lost a digit.
 """
 
+import functools
 import hashlib
 import importlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,20 +98,32 @@ def quantized_model(start: str, quantization: Mapping[str, Any]) -> LlavaOneVisi
             f"the weights of {folder} are quantized already; start from the directory of the plain ones, with which "
             "adapters can be merged"
         )
-    if quantization["quant_method"] == "bitsandbytes":
-        with needs_extra("quantization"):
-            importlib.import_module("bitsandbytes")
-        # one line for each layer and step, to say that 8-bit products are made of float16
-        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     try:
-        model = LlavaOneVision2.from_pretrained(
-            folder, quantization_config=dict(quantization), device_map={"": _device()}
-        )
+        return load_quantized(functools.partial(LlavaOneVision2.from_pretrained, folder), quantization, _device())
     except (ImportError, TypeError, ValueError, AttributeError, AssertionError, KeyError) as error:
         if isinstance(error, CheckpointError):
             raise
         reason = " ".join(str(error).split())[:300]
         raise OptionError(f"{folder} cannot be quantized with {dict(quantization)} ({reason})") from error
+
+
+def load_quantized(load: Callable[..., Any], quantization: Mapping[str, Any], device: torch.device) -> LlavaOneVision2:
+    """What a `from_pretrained` of transformers gives, ready for adapters.
+
+    Args:
+        load: takes `quantization_config` and `device_map`.
+        quantization: what `check_quantization` gave.
+        device: where the model goes.
+
+    Raises:
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    if quantization["quant_method"] == "bitsandbytes":
+        with needs_extra("quantization"):
+            importlib.import_module("bitsandbytes")
+        # one line for each layer and step, to say that 8-bit products are made of float16
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    model = load(quantization_config=dict(quantization), device_map={"": device})
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes packs such a layer for inference in eval mode, through which no gradient flows afterwards
