@@ -297,8 +297,8 @@ class LiveRun:
         group.video.made = MadeFrames(frames, losses)
         groups = Groups((plan,), None, {})
         with one_torch_thread():
-            (scored,) = scored_in_turn(clip, groups, None, before)
-            chosen = choose(clip, self._modules.selector, self._modules.packer, scored)
+            (scoring,) = scored_in_turn(clip, groups, None, before)
+            chosen = choose(clip, self._modules.selector, self._modules.packer, scoring())
             canvases = join_groups(clip, groups, [chosen], {}, first_group=progress.groups)
         progress.before = replace(frames[-1], index=frames[-1].index + begin, rgb=None, motion=None, picture=None)
         progress.groups += 1

@@ -69,7 +69,7 @@ class WholeRun:
         clip = Clip(video, options, options.budget(video.info.display_size), self._modules.scorer)
         groups, scored = scored_groups(clip, None)
         seconds, first = video.packets.frame_seconds, progress.frames
-        for number, one in enumerate(in_one_torch_thread(scored)):
+        for number, one in enumerate(in_one_torch_thread(scoring() for scoring in scored)):
             chosen = choose(clip, self._modules.selector, self._modules.packer, one)
             canvases = join_groups(
                 clip, groups, [chosen], groups.seconds if number == 0 else {}, first_group=progress.groups

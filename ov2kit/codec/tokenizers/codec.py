@@ -6,8 +6,9 @@ Source: LLaVA-OneVision-2 (arXiv 2605.25979, section 2.2), C(V) = (X, U, G).
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -29,8 +30,9 @@ from ov2kit.codec.tokenizers.join import join_groups
 from ov2kit.codec.tokenizers.options import CodecOptions, Setting
 from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset, Scores, Selection
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
-from ov2kit.codec.tokenizers.scored import scored_groups
-from ov2kit.codec.tokenizers.threads import in_one_torch_thread
+from ov2kit.codec.tokenizers.scored import Scoring, scored_groups
+from ov2kit.codec.tokenizers.side_by_side import side_by_side
+from ov2kit.codec.tokenizers.threads import in_one_torch_thread, one_torch_thread
 from ov2kit.codec.video.source import MAX_SOURCE_PIXELS, VideoSource
 from ov2kit.errors import check_choice
 
@@ -203,9 +205,10 @@ class CodecTokenizer(nn.Module):
             OptionError: the score maps cover too few frames to fill the canvases.
         """
         clip, opened = self._open(video, score_maps)
-        steps = list(in_one_torch_thread(self._steps(clip, progress)))
-        groups = steps[0][0]
-        return join_groups(clip, groups, [chosen for _, chosen in steps], add_seconds(opened, groups.seconds))
+        with one_torch_thread():
+            groups, calls = self._steps(clip, progress)
+            chosen = list(side_by_side(calls, clip.stream.threads))
+        return join_groups(clip, groups, chosen, add_seconds(opened, groups.seconds))
 
     def stream(
         self, video: VideoSource | VideoStream, score_maps: ScoreMaps | None = None, *, progress: Progress | None = None
@@ -232,7 +235,9 @@ class CodecTokenizer(nn.Module):
             1 (4, 3, 280, 504)
         """
         clip, seconds = self._open(video, score_maps)
-        for number, (groups, chosen) in enumerate(in_one_torch_thread(self._steps(clip, progress))):
+        with one_torch_thread():
+            groups, calls = self._steps(clip, progress)
+        for number, chosen in enumerate(in_one_torch_thread(call() for call in calls)):
             before = add_seconds(seconds, groups.seconds) if number == 0 else {}
             yield join_groups(clip, groups, [chosen], before, first_group=number)
 
@@ -244,11 +249,13 @@ class CodecTokenizer(nn.Module):
         scorer = self.scorer if score_maps is None else ExternalMapScorer(score_maps, settings.map_kind)
         return Clip(video, settings, settings.budget(video.info.display_size), scorer), clock.seconds
 
-    def _steps(self, clip: Clip, progress: Progress | None) -> Iterator[tuple[Groups, Chosen]]:
-        """All groups of a clip with the canvases of one, for each of them."""
+    def _steps(self, clip: Clip, progress: Progress | None) -> tuple[Groups, Iterator[Callable[[], Chosen]]]:
+        """All groups of a clip, and for each of them, once it is decoded, the call that makes its canvases."""
         groups, scored = scored_groups(clip, progress)
-        for one in scored:
-            yield groups, choose(clip, self.selector, self.packer, one)
+        return groups, (partial(self._chosen, clip, scoring) for scoring in scored)
+
+    def _chosen(self, clip: Clip, scoring: Scoring) -> Chosen:
+        return choose(clip, self.selector, self.packer, scoring())
 
     def with_frame_share(self, frame_share: float | None) -> "CodecTokenizer":
         """This tokenizer, its modules included, with another share of whole frames.

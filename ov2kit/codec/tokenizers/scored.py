@@ -4,8 +4,10 @@ Groups come one by one, so that memory follows the budget and not the length of 
 scores that depend on the whole clip need all of it first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -54,8 +56,12 @@ class Scored:
     seconds: Mapping[str, float]
 
 
-def scored_groups(clip: Clip, progress: Progress | None) -> tuple[Groups, Iterator[Scored]]:
-    """The groups of a clip, and each of them scored.
+#: scores a group whose frames are decoded; in any thread, and in any order of the groups
+Scoring: TypeAlias = Callable[[], Scored]
+
+
+def scored_groups(clip: Clip, progress: Progress | None) -> tuple[Groups, Iterator[Scoring]]:
+    """The groups of a clip, and for each of them, once its frames are decoded, the call that scores it.
 
     Args:
         clip: the video.
@@ -84,20 +90,20 @@ def scored_groups(clip: Clip, progress: Progress | None) -> tuple[Groups, Iterat
 
 def scored_in_turn(
     clip: Clip, groups: Groups, progress: Progress | None, before: Frame | None = None
-) -> Iterator[Scored]:
-    """Each group scored as soon as its frames are decoded; `before` is the last frame of what came before."""
+) -> Iterator[Scoring]:
+    """The call that scores a group, as soon as its frames are decoded; `before` is the last frame before them."""
     for decoded in _decoded(clip, groups.plans, progress):
-        yield _score(clip, decoded, before)
+        yield partial(_score, clip, decoded, before)
         before = decoded.frames[-1]
 
 
-def _cut(whole: Scored, plans: Sequence[GroupPlan], sizes: Sequence[int]) -> Iterator[Scored]:
+def _cut(whole: Scored, plans: Sequence[GroupPlan], sizes: Sequence[int]) -> Iterator[Scoring]:
     """Groups of so many frames each out of a clip that was scored at once."""
     at = 0
     for plan, size in zip(plans, sizes, strict=True):
         part = slice(at, at + size)
         scores = replace(whole.scores, values=whole.scores.values[part])
-        yield Scored(plan, whole.frames[part], scores, whole.losses, {})
+        yield partial(Scored, plan, whole.frames[part], scores, whole.losses, {})
         at += size
 
 
