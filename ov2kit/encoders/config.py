@@ -6,6 +6,7 @@ Source: `vision_config` of LLaVA-OneVision-2 and the configuration of the stand-
 from collections.abc import Mapping
 from typing import Any
 
+from ov2kit.encoders.activations import ACTIVATIONS
 from ov2kit.errors import check_choice
 
 _NAMES = {
@@ -21,7 +22,6 @@ _NAMES = {
     "rope_theta": "theta",
     "frame_windows_size": "frame_window",
 }
-_ACTIVATIONS = ("gelu",)
 
 
 def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: an activation or dropout that the encoder does not have.
     """
     arguments = {ours: config[theirs] for theirs, ours in _NAMES.items() if config.get(theirs) is not None}
-    check_choice("hidden_act", config.get("hidden_act", "gelu"), _ACTIVATIONS)
+    activation = check_choice("hidden_act", config.get("hidden_act", "gelu"), ACTIVATIONS)
     if dropout := config.get("attention_dropout", 0.0):
         raise ValueError(f"attention_dropout must be 0, got {dropout}")
     if config.get("use_patch_position_encoding"):
@@ -44,10 +44,11 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
             "them gives other numbers without"
         )
     has_head = bool(config.get("use_head", False))
-    return arguments | {"post_norm": has_head, "pooling_head": has_head, "pairing": "release"}
+    made = {"act_layer": ACTIVATIONS[activation], "post_norm": has_head, "pooling_head": has_head}
+    return arguments | made | {"pairing": "release"}
 
 
 def config_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The release's field names for these arguments; the inverse where the release has a field."""
     config = {theirs: arguments[ours] for theirs, ours in _NAMES.items()}
-    return config | {"use_head": arguments["pooling_head"], "hidden_act": "gelu"}
+    return config | {"use_head": arguments["pooling_head"], "hidden_act": arguments["hidden_act"]}

@@ -29,19 +29,18 @@ def linear(x: Tensor, layer: nn.Module, act: nn.Module | None = None) -> Tensor:
         x: (..., in_features).
         layer: any module that maps the last axis: adapters, hooks, quantized and sharded layers
             take effect.
-        act: activation; a plain exact GELU is computed together with a plain layer.
+        act: activation; a plain GELU is computed together with a plain layer.
 
     Returns:
         (..., out_features), equal to the plain composition up to float32 rounding.
     """
-    joined = act is not None and is_plain_gelu(act)
+    gelu = act if act is not None and is_plain_gelu(act) else None
     if is_plain(layer) and _plain_cpu_inference(x, layer.weight) and _has_onednn():
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), layer.weight, layer.bias, *(("gelu", [], "none") if joined else ("none", [], ""))
-        )
+        after: tuple[str, list[float], str] = ("none", [], "") if gelu is None else ("gelu", [], gelu.approximate)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), layer.weight, layer.bias, *after)
     else:
-        out, joined = layer(x), False
-    return out if act is None or joined else act(out)
+        out, gelu = layer(x), None
+    return out if act is None or gelu is not None else act(out)
 
 
 def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
@@ -59,9 +58,9 @@ def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
     )
 
 
-def is_plain_gelu(act: nn.Module) -> bool:
-    """Whether calling `act` is the exact GELU (erf form) and nothing else."""
-    return type(act) is nn.GELU and act.approximate == "none" and _is_as_made(act)
+def is_plain_gelu(act: nn.Module) -> TypeGuard[nn.GELU]:
+    """Whether calling `act` is a GELU, exact (erf form) or approximated by tanh, and nothing else."""
+    return type(act) is nn.GELU and _is_as_made(act)
 
 
 def _is_as_made(module: nn.Module) -> bool:
@@ -88,10 +87,13 @@ def _has_onednn() -> bool:
         return False
     try:
         one = torch.eye(2)
-        got = torch.ops.mkldnn._linear_pointwise(one, one, torch.ones(2), "gelu", [], "none")
+        found = {
+            name: torch.ops.mkldnn._linear_pointwise(one, one, torch.ones(2), "gelu", [], name)
+            for name in ("none", "tanh")
+        }
     except (AttributeError, RuntimeError):
         return False
-    return torch.allclose(got, F.gelu(one + 1), atol=1e-5)
+    return all(torch.allclose(got, F.gelu(one + 1, approximate=name), atol=1e-5) for name, got in found.items())
 
 
 @functools.cache

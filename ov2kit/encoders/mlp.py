@@ -1,6 +1,6 @@
 """The two-layer perceptron of a block.
 
-Source: `SiglipMLP` as LLaVA-OneVision-2 uses it (exact GELU). Letters: N tokens, C width.
+Source: `SiglipMLP` as LLaVA-OneVision-2 uses it. Letters: N tokens, C width.
 """
 
 from collections.abc import Callable

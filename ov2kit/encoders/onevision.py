@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ov2kit.encoders.activations import activation_name
 from ov2kit.encoders.attention import GroupVisibleAttention
 from ov2kit.encoders.backends.choose import BackendName, check_name
 from ov2kit.encoders.block import Block
@@ -196,7 +197,8 @@ class OneVisionEncoder(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The sizes under the release's field names, which has none for modules that were handed in."""
-        return config_from_arguments({**vars(self), "pooling_head": self.head is not None})
+        activation = activation_name(getattr(cast(Block, self.blocks[0]).mlp, "act", None)) or "gelu"
+        return config_from_arguments({**vars(self), "pooling_head": self.head is not None, "hidden_act": activation})
 
     @property
     def blocks(self) -> nn.ModuleList:

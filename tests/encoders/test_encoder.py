@@ -370,13 +370,13 @@ def test_causal_groups_do_not_see_the_future():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("gelu", [None, "none", "tanh"])
 def test_the_inference_linear_computes_what_torch_does(gelu, dtype):
     layer, x = torch.nn.Linear(256, 260).to(dtype), torch.randn(33, 512, dtype=dtype)[:, ::2]
     want = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
-    want = torch.nn.functional.gelu(want) if gelu else want
+    want = torch.nn.functional.gelu(want, approximate=gelu) if gelu else want
     with torch.no_grad():
-        got = linear(x, layer, torch.nn.GELU() if gelu else None)
+        got = linear(x, layer, torch.nn.GELU(gelu) if gelu else None)
         assert got.dtype == dtype
         tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
         torch.testing.assert_close(got.double(), want, rtol=0, atol=tolerance)

@@ -18,7 +18,7 @@ import ov2kit.connectors
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import check_choice, check_type, needs_extra
 from ov2kit.positional import NoPositions, RoPE3D
-from ov2kit.recipes.architecture.sizes import release_config
+from ov2kit.recipes.architecture.sizes import release_config, vision_fields
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -94,7 +94,7 @@ def build_parts(
 
 def build_vision(config: Mapping[str, Any], *, connector: bool = True) -> tuple[OneVisionEncoder, nn.Module | None]:
     """Encoder and connector of a release config, with fresh weights; the connector only if wanted."""
-    vision, swapped = config["vision_config"], config.get("ov2kit") or {}
+    vision, swapped = vision_fields(config), config.get("ov2kit") or {}
     position = position_module(swapped.get("positions", "release"), vision)
     encoder = OneVisionEncoder.from_config(vision, position=position, **swapped.get("encoder", {}))
     if not connector:

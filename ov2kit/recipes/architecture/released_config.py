@@ -1,6 +1,6 @@
-"""`config.json` of the released format as a config of transformers.
+"""`config.json` of the released format as a config of transformers, for each checkpoint of the line.
 
-Importing this registers it with `AutoConfig`. Source: `LlavaOnevision2Config` of the LLaVA-OneVision-2 release.
+Importing this registers them with `AutoConfig`. Source: `LlavaOnevision2Config` of the LLaVA-OneVision-2 release.
 """
 
 import copy
@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 
-from ov2kit.recipes.architecture.sizes import _IDS, _VISION
+from ov2kit.recipes.architecture.sizes import _IDS, _VISION, MAGE_VL, vision_defaults
 
 _COPIED = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class LlavaOnevision2VisionConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """`vision_config`: the fields of the release, those that are absent as released. Others are kept."""
+    """`vision_config`: the fields of the release, see `vision_defaults` for those that are absent. Others are kept."""
 
     model_type = "llava_onevision2"
     base_config_key = "vision_config"
 
     def __init__(self, **fields: Any) -> None:
-        for name, value in _VISION.items():
+        for name, value in vision_defaults(self.model_type).items():
             if name != "model_type":
                 setattr(self, name, fields.pop(name, value))
         super().__init__(**fields)
@@ -56,7 +56,9 @@ class LlavaOnevision2Config(PreTrainedConfig):  # type: ignore[no-untyped-call]
         **fields: Any,
     ) -> None:
         if not isinstance(vision_config, PreTrainedConfig):
-            vision_config = LlavaOnevision2VisionConfig(**(vision_config or {}))
+            described = _VISION if vision_config is None else vision_config
+            fields_of = {name: value for name, value in described.items() if name != "model_type"}
+            vision_config = self.sub_configs["vision_config"](**fields_of)
         if not isinstance(text_config, PreTrainedConfig):
             text = dict(text_config or {})
             text_config = AutoConfig.for_model(text.pop("model_type", "qwen3"), **text)
@@ -84,6 +86,22 @@ class LlavaOnevision2MoeConfig(LlavaOnevision2Config):  # type: ignore[no-untype
     """The same under the name that released mixtures of experts have."""
 
     model_type = "llava_onevision2_moe"
+    __init__ = LlavaOnevision2Config.__init__  # transformers would give a class without one of its own another
+
+
+class MageVLVisionConfig(LlavaOnevision2VisionConfig):  # type: ignore[no-untyped-call]
+    """The same with other defaults: patches of 16 pixels."""
+
+    model_type = MAGE_VL
+    __init__ = LlavaOnevision2VisionConfig.__init__
+
+
+class MageVLConfig(LlavaOnevision2Config):  # type: ignore[no-untyped-call]
+    """The config of Mage-VL, whose fields and names are those of LLaVA-OneVision-2."""
+
+    model_type = MAGE_VL
+    sub_configs: ClassVar[dict[str, Any]] = {"vision_config": MageVLVisionConfig, "text_config": AutoConfig}
+    __init__ = LlavaOnevision2Config.__init__
 
 
 def config_of(config: LlavaOnevision2Config | Mapping[str, Any], text: Any = None) -> LlavaOnevision2Config:
@@ -98,10 +116,10 @@ def config_of(config: LlavaOnevision2Config | Mapping[str, Any], text: Any = Non
     fields = {name: value for name, value in config.items() if name != "model_type"}
     if text is not None:
         fields["text_config"] = text
-    is_moe = config.get("model_type") == LlavaOnevision2MoeConfig.model_type
-    return (LlavaOnevision2MoeConfig if is_moe else LlavaOnevision2Config)(**copy.deepcopy(fields))
+    kinds = {kind.model_type: kind for kind in CONFIGS}
+    return kinds.get(config.get("model_type", ""), LlavaOnevision2Config)(**copy.deepcopy(fields))
 
 
-MODEL_TYPES = (LlavaOnevision2Config.model_type, LlavaOnevision2MoeConfig.model_type)
-for _config in (LlavaOnevision2Config, LlavaOnevision2MoeConfig):
+CONFIGS: tuple[type[LlavaOnevision2Config], ...] = (LlavaOnevision2Config, LlavaOnevision2MoeConfig, MageVLConfig)
+for _config in CONFIGS:
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

@@ -39,6 +39,15 @@ _VISION: dict[str, Any] = {
     "tokens_per_second": 1,
     "temporal_patch_size": 1,
 }
+# What a config.json means that leaves a field out. The config class of the release has another merge than its 8B.
+_ABSENT: dict[str, dict[str, Any]] = {
+    "llava_onevision2": {"spatial_merge_size": 3},
+    "llava_onevision2_moe": {"spatial_merge_size": 3},
+    "mage_vl": {"model_type": "mage_vl", "patch_size": 16},
+}
+#: `model_type` of the line's checkpoints: LLaVA-OneVision-2 and 2.1, their mixtures of experts, and Mage-VL
+MODEL_TYPES = tuple(_ABSENT)
+MAGE_VL = "mage_vl"
 _TEXT: dict[str, Any] = {
     "attention_bias": False,
     "attention_dropout": 0.0,
@@ -135,6 +144,17 @@ def release_config(
     config["vision_config"]["out_hidden_size"] = config["text_config"]["hidden_size"]
     config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"]
     return config if tokenizer is None else fit_tokenizer(config, tokenizer)
+
+
+def vision_defaults(model_type: object) -> dict[str, Any]:
+    """The fields of a `vision_config`, as they are where a config.json of this model type leaves them out."""
+    return _VISION | _ABSENT.get(str(model_type), {})
+
+
+def vision_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The `vision_config` of a release config, with what it leaves out."""
+    given = {name: value for name, value in config["vision_config"].items() if value is not None}
+    return vision_defaults(config.get("model_type")) | given
 
 
 def fit_tokenizer(config: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:

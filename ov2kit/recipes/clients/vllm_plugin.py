@@ -12,17 +12,20 @@ _ARCHITECTURES = (
 )
 _MODEL = "ov2kit.recipes.clients.vllm_model:LlavaOnevision2"
 LOADER = "ov2kit"
+_CONNECTOR = "http"  # vLLM's default
 #: how vLLM finds the loader of a model type
 _VIDEO_PROCESSOR = "LlavaOnevision2VideoProcessor"
 
 
 def register() -> None:
-    """Config, model and video loader. May be called again."""
+    """Config, model, video loaders and the connector that reads files for them. May be called again."""
     from transformers.models.auto import video_processing_auto
     from vllm import ModelRegistry
+    from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
 
-    from ov2kit.recipes.architecture.released_config import MODEL_TYPES
+    from ov2kit.recipes.architecture.sizes import MODEL_TYPES
+    from ov2kit.recipes.clients.vllm_media import FileConnector
     from ov2kit.recipes.clients.vllm_videos import CodecBytes, FrameBytes, HybridBytes, VideoBytes
 
     names: Any = video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
@@ -33,5 +36,7 @@ def register() -> None:
     loaders = {"codec": CodecBytes, "frame": FrameBytes, "frames": FrameBytes, "hybrid": HybridBytes}
     for backend, loader in loaders.items():
         VIDEO_LOADER_REGISTRY.register(backend)(loader)
+    if MEDIA_CONNECTOR_REGISTRY.name2class.get(_CONNECTOR) is MediaConnector:  # and not somebody else's
+        MEDIA_CONNECTOR_REGISTRY.register(_CONNECTOR)(FileConnector)
     for name in _ARCHITECTURES:
         ModelRegistry.register_model(name, _MODEL)

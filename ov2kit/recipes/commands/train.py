@@ -144,10 +144,10 @@ class RecipeCLI(LightningCLI):
         return super().instantiate_trainer(**options)
 
     def after_instantiate_classes(self) -> None:
-        vision, tokens = self.model.model.release_config["vision_config"], self.datamodule.tokens
+        vision, tokens = self.model.model.config.vision_config, self.datamodule.tokens
         for option, field in (("patch", "patch_size"), ("merge", "spatial_merge_size")):
-            if vision[field] != getattr(tokens, option):
-                raise OptionError(f"the model has {field} {vision[field]}; set --data.tokens.{option} {vision[field]}")
+            if (size := getattr(vision, field)) != getattr(tokens, option):
+                raise OptionError(f"the model has {field} {size}; set --data.tokens.{option} {size}")
         self.datamodule.connect(self.model)
         path = self.config[self.command].get("ckpt_path")
         if self.checkpoint:

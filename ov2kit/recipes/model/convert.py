@@ -16,7 +16,7 @@ from torch import Tensor
 from ov2kit.encoders.checkpoint import join_qkv
 from ov2kit.errors import CheckpointError, OptionError
 from ov2kit.files import refuse_overwriting_inputs, write_file
-from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config
+from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config, vision_fields
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
@@ -224,7 +224,7 @@ def start_model(
 def _add_preprocessor(model: LlavaOneVision2, folder: Path) -> None:
     """The release's treatment of pixels, where no other file says how this model's are treated."""
     if not (folder / FILE).exists():
-        vision = model.release_config["vision_config"]
+        vision = vision_fields(model.release_config)
         write_preprocessor(folder, PreprocessorFacts(patch=vision["patch_size"], merge=vision["spatial_merge_size"]))
 
 

@@ -19,7 +19,7 @@ from ov2kit.connectors.interface import Connector
 from ov2kit.errors import deprecated
 from ov2kit.recipes.architecture.connector_tokens import tokens_out
 from ov2kit.recipes.architecture.parts import Parts
-from ov2kit.recipes.architecture.released_config import LlavaOnevision2MoeConfig
+from ov2kit.recipes.architecture.released_config import LlavaOnevision2MoeConfig, MageVLConfig
 from ov2kit.recipes.model import loading
 from ov2kit.recipes.model.joined import Joined
 from ov2kit.recipes.model.output import Output, mean_cross_entropy
@@ -263,6 +263,12 @@ class LlavaOnevision2Moe(LlavaOneVision2):  # type: ignore[no-untyped-call]
     config_class = LlavaOnevision2MoeConfig
 
 
+class MageVL(LlavaOneVision2):  # type: ignore[no-untyped-call]
+    """The same for configs of Mage-VL."""
+
+    config_class = MageVLConfig
+
+
 def _older_names(options: dict[str, Any], positions: Any, grid_thw: Any) -> tuple[Any, Any]:
     """Both of them, where they came under the names they had."""
     for old, use in (("positions", "patch_positions"), ("grid_thw", "image_grid_thw")):
@@ -281,5 +287,5 @@ def _pad_token(generation: Any) -> int:
 
 for _auto in ("AutoModel", "AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMultimodalLM"):
     if hasattr(transformers, _auto):  # the last one is younger than the lowest version
-        for _model in (LlavaOneVision2, LlavaOnevision2Moe):
+        for _model in (LlavaOneVision2, LlavaOnevision2Moe, MageVL):
             getattr(transformers, _auto).register(_model.config_class, _model, exist_ok=True)

@@ -12,7 +12,7 @@ from ov2kit.connectors import Connector
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError, OptionError, check_choice
 from ov2kit.recipes.architecture.parts import PositionsName, build_connector, connectors, position_module
-from ov2kit.recipes.architecture.sizes import release_config
+from ov2kit.recipes.architecture.sizes import release_config, vision_fields
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
@@ -118,7 +118,7 @@ def swap(
     """
     check_connector(connector)
     config = copy.deepcopy(model.release_config)
-    vision, swapped = config["vision_config"], dict(config.get("ov2kit") or {})
+    vision, swapped = vision_fields(config), dict(config.get("ov2kit") or {})
     encoder, bridge = model.encoder, model.connector
     if positions is not None and positions != swapped.get("positions", "release"):
         swapped["positions"] = positions

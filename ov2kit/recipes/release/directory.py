@@ -22,6 +22,7 @@ from ov2kit.errors import CheckpointError
 from ov2kit.files import check_file, check_format, fill_folder, format_name, kind_of, write_folder
 from ov2kit.recipes.architecture.describe import describe
 from ov2kit.recipes.architecture.parts import Parts, build_parts
+from ov2kit.recipes.architecture.sizes import MODEL_TYPES
 from ov2kit.recipes.architecture.weightless import build_weightless
 from ov2kit.recipes.release.companions import CONFIG, GENERATION, companion_files, read_companions, write_companions
 from ov2kit.recipes.release.config_sizes import check_sizes
@@ -32,7 +33,6 @@ from ov2kit.recipes.release.tensors import TensorStore
 
 M = TypeVar("M", bound=nn.Module)  # the model, which lives above this room
 
-_MODEL_TYPES = ("llava_onevision2", "llava_onevision2_moe")
 _MANY = 6
 _ENTRY, _ENTRY_VERSION = "checkpoint", 2
 _LARGEST_JSON = 64 * 2**20  # bytes of a config
@@ -185,7 +185,7 @@ def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *
     return cast(M, model)
 
 
-def read_config(folder: Path, kinds: tuple[str, ...] = _MODEL_TYPES) -> dict[str, Any]:
+def read_config(folder: Path, kinds: tuple[str, ...] = MODEL_TYPES) -> dict[str, Any]:
     """config.json of a model directory.
 
     Raises:
@@ -200,7 +200,7 @@ def read_config(folder: Path, kinds: tuple[str, ...] = _MODEL_TYPES) -> dict[str
         raise CheckpointError(
             f"{folder / CONFIG}: expected model_type {' or '.join(map(repr, kinds))}, got {config.get('model_type')!r}"
         )
-    for part in ("vision_config", "text_config") if kinds == _MODEL_TYPES else ():
+    for part in ("vision_config", "text_config") if kinds == MODEL_TYPES else ():
         if not isinstance(config.get(part), dict):
             raise CheckpointError(f"{folder / CONFIG}: expected an object under {part!r}, got {config.get(part)!r}")
     return config

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ov2kit.recipes.architecture.sizes import MAGE_VL, vision_fields
 from ov2kit.recipes.release.tensors import TensorStore
 
 FILE = "README.md"
@@ -39,9 +40,9 @@ def add_card(folder: Path, config: Mapping[str, Any]) -> None:
 
 def card(config: Mapping[str, Any], folder: Path) -> str:
     """The text of a card: YAML front matter as model hubs read it, sizes, and how to load it."""
-    vision, text, swapped = config["vision_config"], config["text_config"], config.get("ov2kit") or {}
+    vision, text, swapped = vision_fields(config), config["text_config"], config.get("ov2kit") or {}
     connector = (swapped.get("connector") or {"name": "merger"})["name"]
-    merge = vision.get("spatial_merge_size", 2)
+    merge = vision["spatial_merge_size"]
     front = ["library_name: transformers", "pipeline_tag: image-text-to-text", "tags: [video, codec, ov2kit]"]
     if isinstance(config.get("license"), str):
         front.insert(0, f"license: {json.dumps(config['license'])}")
@@ -55,6 +56,7 @@ def card(config: Mapping[str, Any], folder: Path) -> str:
         "model type": f"`{config['model_type']}`",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    head = "---\n" + "\n".join(front) + "\n---\n\n# LLaVA-OneVision-2 model\n\n"
+    name = "Mage-VL" if config["model_type"] == MAGE_VL else "LLaVA-OneVision-2"
+    head = "---\n" + "\n".join(front) + f"\n---\n\n# {name} model\n\n"
     what = "A vision-language model that reads text, pictures, and videos from their codec stream.\n\n"
     return f"{head}{what}| | |\n| --- | --- |\n{table}\n\n{_LOADING}"

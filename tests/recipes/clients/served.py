@@ -2,7 +2,7 @@
 
 import torch
 
-from ov2kit.codec import CodecTokenizer, FrameTokenizer
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.recipes import Processor, build, release_config, small_tokenizer
 from ov2kit.recipes.generate import answer, load
 
@@ -10,17 +10,20 @@ NEW = 12  # tokens of an answer
 BUDGET, PIXELS = 4, 16_000  # canvases of a video, and their area
 
 
-def write_model(folder, seed=3, config=None, budget=BUDGET, pixels=PIXELS, **options):
+def write_model(folder, seed=3, config=None, budget=BUDGET, pixels=PIXELS, vision=None, kind=None, **options):
     """Sharp random weights, so that greedy answers differ from input to input."""
     tokenizer = small_tokenizer()
     torch.manual_seed(seed)
-    config = release_config("tiny", tokenizer=tokenizer, text={"tie_word_embeddings": False, **(config or {})})
+    text = {"tie_word_embeddings": False, **(config or {})}
+    config = release_config("tiny", tokenizer=tokenizer, text=text, vision=vision)
+    config["model_type"] = kind or config["model_type"]
     model = build(config, **options)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
-    frames = FrameTokenizer(max_pixels=pixels)
-    model.save_pretrained(folder, Processor(tokenizer, codec=CodecTokenizer(budget, max_pixels=pixels), frames=frames))
+    cut = {"patch": model.encoder.patch, "merge": model.encoder.merge}
+    codec, frames = CodecTokenizer(budget, max_pixels=pixels, **cut), FrameTokenizer(max_pixels=pixels, **cut)
+    model.save_pretrained(folder, Processor(tokenizer, codec=codec, frames=frames, image=ImageTokenizer(**cut)))
     return folder
 
 

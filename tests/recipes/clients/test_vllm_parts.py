@@ -1,4 +1,6 @@
-"""Parts that no release has, served: experts, a resampler, exact positions. Runs where vLLM is installed."""
+"""Parts that no release has: experts, a resampler, exact positions; and Mage-VL. Runs where vLLM is installed."""
+
+import json
 
 import pytest
 
@@ -26,15 +28,20 @@ TOKENS = 6
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    return write_model(
+    folder = write_model(
         tmp_path_factory.mktemp("served") / "tiny", config=EXPERTS,
         connector="resampler", connector_options={"tokens": TOKENS}, positions="exact",
+        kind="mage_vl", vision={"patch_size": 16, "hidden_act": "gelu_pytorch_tanh"},
     )  # fmt: skip
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["NameThatVllmDoesNotKnow"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def server(directory):
-    with Server(directory, directory.parent / "log", (*FLAGS, "--allowed-local-media-path", "/")) as running:
+    named = ("--hf-overrides", '{"architectures": ["LlavaOnevision2ForConditionalGeneration"]}')
+    with Server(directory, directory.parent / "log", (*FLAGS, *named, "--allowed-local-media-path", "/")) as running:
         yield running
 
 

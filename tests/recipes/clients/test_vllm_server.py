@@ -183,8 +183,40 @@ def test_so_are_files_that_are_no_video(server, own, media, chats, name):
     assert ask(server, chats["vt"][0]) == own.ask(chats["vt"][1])
 
 
-def test_so_are_files_outside_of_the_folder_that_may_be_read(server):
-    assert server.post(body([part("video", SAMPLE)[0], TEXT]))[0] == 400
+@pytest.mark.parametrize("kind", ["video", "image"])
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("absent", "absent.mp4: cannot be read (No such file or directory)"),
+        ("folder", "folder.mp4: cannot be read (Is a directory)"),
+        ("outside", "must be a subpath of"),
+        ("outside and absent", "must be a subpath of"),  # nothing is said about what lies there
+        ("other", "The URL must be either a HTTP, data or file URL"),
+    ],
+)
+def test_so_are_files_that_cannot_be_read(server, media, kind, place, message):
+    (media / "folder.mp4").mkdir(exist_ok=True)
+    urls = {
+        "absent": media / "absent.mp4",
+        "folder": media / "folder.mp4",
+        "outside": SAMPLE,
+        "outside and absent": media.parent / "absent.mp4",
+        "other": f"ftp://{media}/sample.mp4",
+    }
+    status, said = server.post(body([part(kind, urls[place])[0], TEXT]))
+    assert status == 400
+    assert message in said["error"]["message"]
+    assert "\n" not in said["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["no such loader", 5])
+def test_so_is_a_loader_that_does_not_exist(server, own, chats, name):
+    status, said = server.post(body(chats["vt"][0], media_io_kwargs={"video": {"video_backend": name}}))
+    assert status == 400
+    text = said["error"]["message"]
+    assert text.startswith(f"unknown video_backend {name!r}; known: ")
+    assert {"codec", "frame"} <= set(text.partition("known: ")[2].split(", "))
+    assert ask(server, chats["vt"][0]) == own.ask(chats["vt"][1])
 
 
 def test_a_broken_video_does_not_harm_the_requests_beside_it(server, own, media, chats):
