@@ -26,7 +26,7 @@ from ov2kit.recipes.commands.flat_options import sectioned_config, sectioned_fla
 from ov2kit.recipes.commands.train_help import CONFIGS, config_names
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.model.quantized import numel
-from ov2kit.recipes.model.starting import read_checkpoint
+from ov2kit.recipes.model.starting import check_shards, read_checkpoint
 from ov2kit.recipes.training.answers import Answers
 from ov2kit.recipes.training.checkpoints import PlainCheckpoints
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
@@ -101,6 +101,8 @@ class RecipeCLI(LightningCLI):
             path = parser.parse_args([a for a in args if not a.startswith("--print_config")])[self.command].ckpt_path
             if path is not None:
                 content = read_checkpoint(_readable_part(path))
+                if Path(path).is_dir():
+                    check_shards(path, content)
                 self.checkpoint = {name: value for name, value in content.items() if name in _SETTINGS}
                 settings = self.checkpoint["hyper_parameters"]
                 own.set_defaults({f"model.{name}": value for name, value in settings.items()})

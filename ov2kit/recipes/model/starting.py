@@ -17,7 +17,7 @@ from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
-from ov2kit.recipes.release.directory import check_lightning_entry
+from ov2kit.recipes.release.directory import check_lightning_entry, is_named_by_parts
 from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain
 from ov2kit.recipes.release.names import from_part_names
 
@@ -88,6 +88,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     checkpoint = read_plain(path)
     _settings(checkpoint, Path(path))
     return checkpoint
+
+
+def check_shards(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
+    """A folder of shards must name its tensors as the model does, to be resumed: each process looks for its own.
+
+    Args:
+        path: the folder.
+        checkpoint: what its file of settings says.
+
+    Raises:
+        CheckpointError: its names are those of version 1.
+    """
+    if is_named_by_parts(checkpoint.get("ov2kit")):
+        raise CheckpointError(
+            f"{path}: shards of an older format, whose tensors have other names, cannot be resumed; start a new run "
+            f"from them with --model.start {path}, or make a model directory with 'ov2kit convert {path} my-model'"
+        )
 
 
 def _settings(checkpoint: Any, path: Path) -> dict[str, Any]:

@@ -162,6 +162,11 @@ def check_lightning_entry(entry: object, place: str | os.PathLike[str]) -> None:
         check_format(entry.get("format"), _ENTRY, _ENTRY_VERSION, place, CheckpointError)
 
 
+def is_named_by_parts(entry: object) -> bool:
+    """Whether a checkpoint with this under "ov2kit" is of version 1 or before, whose tensors have names of parts."""
+    return isinstance(entry, Mapping) and entry.get("format") in (None, format_name(_ENTRY, 1))
+
+
 def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *, fresh: bool = True) -> M:
     """The model that `lightning_entry` described.
 

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch.distributed import checkpoint as distributed_checkpoint
 
 from ov2kit.cli import run
+from ov2kit.recipes import LitLlavaOneVision2
 from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
@@ -105,6 +108,30 @@ def test_another_size_is_one_error_that_names_both(plain, cache, tmp_path, capsy
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "holds another model" in error
     assert "vision_config." in error
+
+
+@pytest.mark.parametrize("format", ["ov2kit.checkpoint.1", None])
+def test_shards_of_an_older_format_are_started_from_and_not_resumed(format, plain, cache, tmp_path, capsys):
+    """Their tensors are named by parts; a process that resumes asks the shards for its own names."""
+    content = torch.load(last(plain), weights_only=True)
+    state = content.pop("state_dict")
+    net = RecipeCLI("fit", ["--ckpt_path", str(last(plain)), *asked(cache, tmp_path)], run=False).model
+    older = {f"model.{net.model.part_name(name.removeprefix('model.'))}": tensor for name, tensor in state.items()}
+    assert not older.keys() & state.keys()
+    content["ov2kit"].pop("format")
+    content["ov2kit"] |= {"format": format} if format else {}
+    folder = tmp_path / "older"
+    distributed_checkpoint.save({"state_dict": older}, checkpoint_id=folder, no_dist=True)
+    torch.save(content, folder / "meta.pt")
+    assert run(["fit", "--config", "debug.yaml", *asked(cache, tmp_path), "--ckpt_path", str(folder)]) == 2
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert error.endswith(
+        f"{folder}: shards of an older format, whose tensors have other names, cannot be resumed; start a new run from "
+        f"them with --model.start {folder}, or make a model directory with 'ov2kit convert {folder} my-model'"
+    )
+    started = LitLlavaOneVision2(start=str(folder)).model.state_dict()
+    assert all(torch.equal(tensor, state[f"model.{name}"]) for name, tensor in started.items())
+    assert run(["convert", str(folder), str(tmp_path / "my-model")]) == 0
 
 
 # -- random weights
