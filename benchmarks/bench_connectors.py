@@ -15,11 +15,13 @@ from ov2kit.connectors import (
     AttentionPool,
     AveragePool,
     ConvAbstractor,
+    EVSPruner,
     MLPConnector,
     PatchMerger,
     PerceiverResampler,
     QueryTransformer,
     TokenMerger,
+    UniquenessPruner,
 )
 
 WIDTH, OUT = (1024, 4096) if CUDA else (256, 1024)
@@ -33,6 +35,8 @@ BUILD = {  # a budget of 196 tokens per canvas is what the merger gives, so that
     "query_transformer": lambda: QueryTransformer(WIDTH, OUT, tokens=32, hidden=WIDTH, depth=4, heads=HEADS),
     "conv_abstractor": lambda: ConvAbstractor(WIDTH, OUT, depth=1),
     "token_merger": lambda: TokenMerger(WIDTH, tokens=196),
+    "evs_pruner": lambda: EVSPruner(WIDTH, tokens=196),
+    "uniqueness_pruner": lambda: UniquenessPruner(WIDTH, tokens=196),
 }
 SIZES = {"equal": [(1, 28, 28)], "mixed": [(1, 28, 28), (1, 20, 36), (1, 34, 22), (1, 16, 16)]}
 LAYOUTS = [(1, "equal")] + [(canvases, sizes) for canvases in (8, 32, 128) for sizes in SIZES]

@@ -88,6 +88,7 @@ MADE = {
         lambda: ov2kit.connectors.ConvAbstractor(WIDTH, 256, depth=1),
         lambda m: m(tokens(), grids=GRIDS),
     ),
+    "EVSPruner": (lambda: ov2kit.connectors.EVSPruner(WIDTH, tokens=5), lambda m: m(tokens(), grids=GRIDS)),
     "Identity": (lambda: ov2kit.connectors.Identity(WIDTH), lambda m: m(tokens())),
     "MLPConnector": (lambda: ov2kit.connectors.MLPConnector(WIDTH, 256), lambda m: m(tokens(), COUNTS)),
     "PatchMerger": (lambda: ov2kit.connectors.PatchMerger(WIDTH, 256), lambda m: m(tokens(), COUNTS)),
@@ -100,6 +101,10 @@ MADE = {
         lambda m: m(tokens(), COUNTS),
     ),
     "TokenMerger": (lambda: ov2kit.connectors.TokenMerger(WIDTH, tokens=5), lambda m: m(tokens(), COUNTS)),
+    "UniquenessPruner": (
+        lambda: ov2kit.connectors.UniquenessPruner(WIDTH, tokens=5),
+        lambda m: m(tokens(), grids=GRIDS),
+    ),
     "LearnedPositions": (
         lambda: LearnedPositions(WIDTH, (9, 9, 9)),
         lambda m: m.embed(tokens(), POSITIONS),

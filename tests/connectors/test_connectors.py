@@ -12,12 +12,14 @@ from ov2kit.connectors import (
     AveragePool,
     Connector,
     ConvAbstractor,
+    EVSPruner,
     Identity,
     MLPConnector,
     PatchMerger,
     PerceiverResampler,
     QueryTransformer,
     TokenMerger,
+    UniquenessPruner,
 )
 from tests.dispatched import Dispatched
 
@@ -35,8 +37,12 @@ BUILD = {
     "identity": lambda: Identity(WIDTH),
     "token_merger": lambda: TokenMerger(WIDTH, tokens=7),
     "token_merger_mixed": lambda: TokenMerger(WIDTH, tokens=3, split="mixed", rate=0.5),
+    "evs_pruner": lambda: EVSPruner(WIDTH, tokens=7),
+    "uniqueness_pruner": lambda: UniquenessPruner(WIDTH, tokens=7),
 }
-FREE = ("identity", "token_merger", "token_merger_mixed")  # no parameters
+PRUNERS = ("evs_pruner", "uniqueness_pruner")
+FREE = ("identity", "token_merger", "token_merger_mixed", *PRUNERS)  # no parameters
+GRIDDED = ("conv_abstractor", "conv_abstractor_grid", *PRUNERS)  # grids are required
 # equal lengths apart from each other, equal lengths of other shape, one short item
 GRIDS = [(1, 4, 6), (1, 2, 8), (1, 4, 6), (1, 6, 4), (1, 2, 2), (1, 4, 6), (1, 2, 8), (1, 2, 4)]
 LENGTHS = [t * h * w for t, h, w in GRIDS]
@@ -86,7 +92,8 @@ def test_tokens_out_by_hand():
         "patch_merger": (1, 6, 16), "mlp": (1, 6, 16), "mlp_deep": (4, 24, 64), "average_pool": (4, 7, 7),
         "attention_pool": (4, 7, 7), "perceiver": (5, 5, 5), "query_transformer": (5, 5, 5),
         "conv_abstractor": (1, 6, 16), "conv_abstractor_grid": (6, 6, 6), "identity": (4, 24, 64),
-        "token_merger": (4, 7, 7), "token_merger_mixed": (3, 3, 3),
+        "token_merger": (4, 7, 7), "token_merger_mixed": (3, 3, 3), "evs_pruner": (4, 7, 7),
+        "uniqueness_pruner": (4, 7, 7),
     }  # fmt: skip
     assert {name: tuple(make(name).tokens_out(n) for n in (4, 24, 64)) for name in BUILD} == expected
 
@@ -97,7 +104,8 @@ def test_what_a_model_asks_by_hand():
         "patch_merger": (4, False), "mlp": (4, False), "mlp_deep": (1, False), "average_pool": (None, False),
         "attention_pool": (None, False), "perceiver": (None, False), "query_transformer": (None, False),
         "conv_abstractor": (4, True), "conv_abstractor_grid": (None, True), "identity": (1, False),
-        "token_merger": (None, False), "token_merger_mixed": (None, False),
+        "token_merger": (None, False), "token_merger_mixed": (None, False), "evs_pruner": (None, True),
+        "uniqueness_pruner": (None, True),
     }  # fmt: skip
     assert {name: (make(name).rows_per_token, make(name).needs_grids) for name in BUILD} == expected
 
@@ -125,7 +133,7 @@ def test_batch_equals_singles(connector):
     torch.testing.assert_close(tokens, torch.cat(singles), rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in BUILD if not name.startswith("conv")])
+@pytest.mark.parametrize("name", [name for name in BUILD if name not in GRIDDED])
 @settings(max_examples=15)
 @given(blocks=st.lists(st.integers(1, 6), min_size=1, max_size=9))
 def test_batch_equals_singles_for_any_counts(name, blocks):
@@ -137,7 +145,7 @@ def test_batch_equals_singles_for_any_counts(name, blocks):
     torch.testing.assert_close(tokens, torch.cat(singles), rtol=1e-5, atol=2e-6)
 
 
-def test_nothing_crosses_items_and_every_row_counts(connector):
+def test_nothing_crosses_items_and_every_row_counts_that_is_not_pruned(name, connector):
     x = rows(N).requires_grad_()
     tokens = connector(x, grids=GRIDS)
     weight = rows(len(tokens), seed=3, width=tokens.shape[1])
@@ -145,7 +153,7 @@ def test_nothing_crosses_items_and_every_row_counts(connector):
         loss = (tokens * weight).split(counts_out(connector))[item].sum()
         (grad,) = torch.autograd.grad(loss, x, retain_graph=True)
         touched = [part.abs().sum(1) for part in grad.split(LENGTHS)]
-        assert (touched[item] > 0).all()
+        assert (touched[item] > 0).sum() == (connector.tokens_out(LENGTHS[item]) if name in PRUNERS else LENGTHS[item])
         assert all((part == 0).all() for i, part in enumerate(touched) if i != item)
 
 
@@ -162,13 +170,13 @@ def test_ways_to_name_the_items_agree(name, connector):
     x = rows(N)
     tokens = connector(x, grids=GRIDS)
     again = [connector(x, grids=torch.tensor(GRIDS)), connector(x, LENGTHS, grids=GRIDS)]
-    if not name.startswith("conv"):
+    if name not in GRIDDED:
         again += [connector(x, given) for given in (LENGTHS, torch.tensor(LENGTHS), Segments.from_lengths(LENGTHS))]
     for other in again:
         assert torch.equal(other, tokens)
 
 
-@pytest.mark.parametrize("name", [name for name in BUILD if not name.startswith("conv")])
+@pytest.mark.parametrize("name", [name for name in BUILD if name not in GRIDDED])
 def test_without_counts_all_rows_are_one_item(name):
     connector = make(name)
     assert torch.equal(connector(rows(24)), connector(rows(24), [24]))
@@ -176,7 +184,7 @@ def test_without_counts_all_rows_are_one_item(name):
 
 def test_no_rows_give_no_tokens(name, connector):
     assert connector(rows(0), grids=[]).shape == (0, connector.out_width)
-    if not name.startswith("conv"):
+    if name not in GRIDDED:
         assert connector(rows(0)).shape == (0, connector.out_width)
 
 
@@ -186,7 +194,7 @@ def test_bfloat16_stays_near(name, connector):
     expected = connector(x.float(), grids=GRIDS)
     tokens = connector.bfloat16()(x, grids=GRIDS)
     assert tokens.dtype == torch.bfloat16
-    if name.startswith("token_merger"):  # computed in float32 either way, rounded once
+    if name.startswith("token_merger") or name in PRUNERS:  # computed in float32 either way, rounded once
         assert torch.equal(tokens, expected.bfloat16())
     torch.testing.assert_close(tokens.float(), expected, rtol=0, atol=0.1)
 
@@ -310,6 +318,8 @@ def test_conv_abstractor_says_what_it_needs():
         (lambda: MLPConnector(8, 8, depth=0), "depth must be at least 1, got 0"),
         (lambda: Identity(8, 16), r"out_width must be 8, got 16; put an MLPConnector\(8, 16, merge=1\)"),
         (lambda: TokenMerger(8, 16), "TokenMerger has no parameters .* must be 8, got 16"),
+        (lambda: EVSPruner(8, 16), "EVSPruner has no parameters .* must be 8, got 16"),
+        (lambda: UniquenessPruner(8, tokens=0), "tokens must be at least 1, got 0"),
         (lambda: TokenMerger(8, rate=0.6), "rate must be at most 0.5 and above 0, got 0.6"),
         (lambda: TokenMerger(8, split="odd"), "unknown split 'odd'; known: alternate, mixed"),
     ],

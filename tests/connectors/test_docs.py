@@ -19,7 +19,7 @@ def test_every_connector_has_a_row():
 @pytest.mark.parametrize(("name", "tokens", "parameters"), ROWS)
 def test_table(name, tokens, parameters):
     with torch.device("meta"):
-        same_width = name in ("Identity", "TokenMerger")
+        same_width = name in ("Identity", "TokenMerger", "EVSPruner", "UniquenessPruner")
         module = getattr(connectors, name)(1024, 1024 if same_width else 4096)
     count = sum(p.numel() for p in module.parameters())
     assert (f"{count / 1e6:.1f} M" if count else "0") == parameters.strip()

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.recipes.evidence.ablate import ablate
+from ov2kit.recipes.evidence.jobs import Limits
 from ov2kit.recipes.evidence.runs.variant import SweepError
 
 _QUICK, _FULL = "quick.yaml", "full.yaml"
@@ -23,7 +24,10 @@ def parser() -> ArgumentParser:
     command.add_argument("--report_only", action="store_true", help="run nothing: report on the runs that are there")
     command.add_argument("--out", default="ablation", metavar="DIR", help="where the report goes")
     command.add_argument("--work", metavar="DIR", help="where videos, canvases and runs are kept; DIR/work by default")
-    command.add_argument("--processes", type=int, default=2, help="runs side by side, one thread each")
+    command.add_argument("--processes", type=int, default=2, help="jobs side by side, one thread each")
+    command.add_argument("--runs", type=int, help="at most so many of them train; --processes when omitted")
+    command.add_argument("--device", default="cpu", help="what runs train on: cpu or cuda")
+    command.add_argument("--seconds", type=float, help="stop after so long, and report on what is done")
     return command
 
 
@@ -33,9 +37,11 @@ def run(parsed: Namespace) -> int:
         raise SweepError("--quick has its own sweep file: give --quick or --config, not both")
     config = parsed.config or (_QUICK if parsed.quick else _FULL)
     words = ["ov2kit", "ablate", *(["--quick"] if parsed.quick else ["--config", Path(config).name])]
-    words += ["--report_only"] if parsed.report_only else ["--processes", str(parsed.processes)]
+    options = ("processes", "runs", "device", "seconds")
+    given = {name: getattr(parsed, name) for name in options if getattr(parsed, name) is not None}
+    words += ["--report_only"] if parsed.report_only else [x for k, v in given.items() for x in (f"--{k}", f"{v}")]
     results = ablate(
-        config, parsed.out, work=parsed.work, processes=parsed.processes, report_only=parsed.report_only,
+        config, parsed.out, work=parsed.work, limits=Limits(**given), report_only=parsed.report_only,
         command=shlex.join(words),
     )  # fmt: skip
     runs = sum(row["runs"] for experiment in results["experiments"] for row in experiment["rows"])

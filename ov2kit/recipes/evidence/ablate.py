@@ -1,16 +1,16 @@
 """Run a sweep, go on where it stopped, and write what came out."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from ov2kit.errors import check_number
 from ov2kit.files import refuse_overwriting_inputs, write_text
-from ov2kit.recipes.evidence.jobs import plan, result_path, run_jobs
+from ov2kit.recipes.evidence.jobs import Limits, plan, result_path, run_jobs
 from ov2kit.recipes.evidence.machine import machine_facts
 from ov2kit.recipes.evidence.report import write_report
 from ov2kit.recipes.evidence.runs.variant import SweepError
-from ov2kit.recipes.evidence.summary import summarize
+from ov2kit.recipes.evidence.summary import read_run, summarize
 from ov2kit.recipes.evidence.sweep import read_sweep
 
 
@@ -19,7 +19,7 @@ def ablate(
     out: str | Path,
     *,
     work: str | Path | None = None,
-    processes: int = 2,
+    limits: Limits | None = None,
     report_only: bool = False,
     command: str = "",
 ) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def ablate(
         out: folder of the report.
         work: folder of videos, canvases and single runs; ``out/work`` when omitted. Runs are found again by what
             they depend on, so sweeps that overlap can share one.
-        processes: jobs side by side, one thread each.
-        report_only: run nothing: report on the runs that are there.
+        limits: jobs side by side, device and time; two jobs on the CPU when omitted.
+        report_only: run nothing: report on the runs that are there, in `work` or in runs.jsonl of `out`.
         command: noted in the results.
 
     Returns:
@@ -42,7 +42,7 @@ def ablate(
     Raises:
         SweepError: the file cannot be read, or no run succeeded.
     """
-    check_number("processes", processes, low=1, integer=True, error=SweepError)
+    limits = limits or Limits()
     given, experiments = read_sweep(config)
     folder = Path(out)
     place = Path(work) if work is not None else folder / "work"
@@ -52,23 +52,34 @@ def ablate(
     written = ["results.json", "results.md", "runs.jsonl", *(f"{each.name}.png" for each in experiments)]
     for name in written:
         refuse_overwriting_inputs(folder / name, [config])
-    place.mkdir(parents=True, exist_ok=True)
     most = max((e.seeds for e in experiments), default=0)  # seed by seed: a sweep cut short still has all of its rows
     jobs = plan((row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows)
     failed: dict[str, str] = {}
-    if not report_only:
-        failed = run_jobs(jobs, place, processes, lambda line: print(line, file=sys.stderr, flush=True))
-    results = {
+    texts: dict[str, str] = {}
+    facts = {
         "command": command or f"ov2kit ablate --config {Path(config).name} --out {folder.name}",
         "machine": machine_facts(),
-        "sweep": given,
-        "experiments": summarize(experiments, place),
-        "failed": failed,
     }
-    runs = [path for job in jobs if job.kind == "run" and (path := result_path(place, job)).exists()]
-    if not runs:
+    if report_only:
+        if (folder / "runs.jsonl").is_file():
+            lines = (folder / "runs.jsonl").read_text(encoding="utf-8").split("\n")
+            texts = {read_run(line, folder / "runs.jsonl")[0]: f"{line}\n" for line in lines if line}
+        if (folder / "results.json").is_file():  # where the runs were made
+            before = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            facts = {name: before[name] for name in facts if name in before}
+    else:
+        place.mkdir(parents=True, exist_ok=True)
+        failed = run_jobs(jobs, place, limits, lambda line: print(line, file=sys.stderr, flush=True))
+    for job in jobs:
+        if job.kind == "run" and (path := result_path(place, job)).exists():
+            texts[job.variant.run_key(job.seed)] = path.read_text(encoding="utf-8")
+    wanted = [job.variant.run_key(job.seed) for job in jobs if job.kind == "run"]
+    texts = {key: texts[key] for key in wanted if key in texts}
+    if not texts:
         why = f"the first failure: {next(iter(failed.values()))}" if failed else f"{place} holds none of its runs"
         raise SweepError(f"{config}: no run succeeded; {why}")
+    runs = {key: read_run(text, key)[1] for key, text in texts.items()}
+    results = {**facts, "sweep": given, "experiments": summarize(experiments, runs), "failed": failed}
     write_report(folder, results)
-    write_text(folder / "runs.jsonl", "".join(path.read_text(encoding="utf-8") for path in runs))
+    write_text(folder / "runs.jsonl", "".join(texts.values()))
     return results

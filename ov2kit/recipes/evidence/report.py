@@ -7,6 +7,17 @@ from typing import Any
 
 from ov2kit.files import write_file, write_text
 
+#: what a row costs: head of its column, format
+_COSTS = {
+    "tokens": ("tokens", ".0f"),
+    "parameters": ("parameters", ".0f"),
+    "encoder_gflops": ("encoder GFLOPs/clip", ".2f"),
+    "tokenize_seconds": ("tokenize s/clip", ".3f"),
+    "score_seconds": ("score s/clip", ".3f"),
+    "train_seconds": ("train s", ".1f"),
+    "peak_mebibytes": ("MiB", ".0f"),
+}
+
 
 def write_report(out: Path, results: dict[str, Any]) -> list[Path]:
     """Write everything that can be remade from `results`; the plots need matplotlib.
@@ -29,7 +40,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         "mAP and its parts in percent: mean over seeds ± half of the 95 % interval (Student's t). Difference: "
         "against the rival that the sweep names, same seeds and clips, 95 % interval by a bootstrap over both. "
-        "Seconds: CPU time of one thread.",
+        f"{_seconds(results['experiments'])}",
     ]
     for experiment in results["experiments"]:
         lines += ["", f"## {experiment['title']}", "", *_table(experiment)]
@@ -38,11 +49,22 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _seconds(experiments: list[dict[str, Any]]) -> str:
+    devices = sorted({name for e in experiments for row in e["rows"] for name in row.get("devices", ())} - {"cpu"})
+    if not devices:
+        return "Seconds: CPU time of one thread."
+    return (
+        f"Seconds: of tokenizing, CPU time of one thread; of training and scoring on {', '.join(devices)}, the clock "
+        "while several runs shared it. MiB: of the device."
+    )
+
+
 def _table(experiment: dict[str, Any]) -> list[str]:
     names = list(experiment["rows"][0]["label"])
     compared = any("difference" in row for row in experiment["rows"])
     head = [*names, "mAP", "@0.1 / @0.2 / @0.3", *(["difference"] if compared else []), "validation mAP"]
-    head += ["seeds", "tokens", "parameters", "tokenize s/clip", "train s", "MiB"]
+    costs = [name for name in _COSTS if any(name in row for row in experiment["rows"])]
+    head += ["seeds", *(_COSTS[name][0] for name in costs)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in experiment["rows"]:
         cells = [_shown(row["label"][name]) for name in names]
@@ -53,9 +75,8 @@ def _table(experiment: dict[str, Any]) -> list[str]:
         cells += [" / ".join(f"{100 * row[f'ap@{t}']:.1f}" for t in ("0.1", "0.2", "0.3"))]
         if compared:
             cells += [_difference(row.get("difference"))]
-        cells += [f"{100 * row['val_map']:.1f}", str(row["runs"]), f"{row['tokens']:.0f}"]
-        cells += [f"{row['parameters']:.0f}"]
-        cells += [f"{row['tokenize_seconds']:.3f}", f"{row['train_seconds']:.1f}", f"{row['peak_mebibytes']:.0f}"]
+        cells += [f"{100 * row['val_map']:.1f}", str(row["runs"])]
+        cells += [format(row[name], _COSTS[name][1]) if name in row else "" for name in costs]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

@@ -5,7 +5,7 @@ Letters: S seeds, C test clips.
 
 import json
 import math
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,17 @@ from ov2kit.recipes.evidence.runs.variant import RUN, RUN_VERSION, SweepError, V
 from ov2kit.recipes.evidence.sweep import Experiment
 
 # Two-sided 95 % points of Student's t for 1 .. 9 degrees of freedom; close to the normal's beyond.
+_COSTS = (
+    "tokens", "encoder_gflops", "train_seconds", "score_seconds", "tokenize_seconds", "peak_mebibytes", "parameters",
+)  # fmt: skip
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
-def summarize(experiments: list[Experiment], work: Path) -> list[dict[str, Any]]:
+#: what was run, by `Variant.run_key`
+Runs = Mapping[str, dict[str, Any]]
+
+
+def summarize(experiments: list[Experiment], runs: Runs) -> list[dict[str, Any]]:
     """One entry per experiment with the rows whose runs are there; see docs/evidence.md for the fields."""
     return [
         {
@@ -27,7 +34,7 @@ def summarize(experiments: list[Experiment], work: Path) -> list[dict[str, Any]]
             "title": experiment.title,
             "seeds": experiment.seeds,
             "rows": [
-                {"label": row.label, "variant": row.variant.plain(), **_row(row.variant, row.rival, experiment, work)}
+                {"label": row.label, "variant": row.variant.plain(), **_row(row.variant, row.rival, experiment, runs)}
                 for row in experiment.rows
             ],
         }
@@ -35,8 +42,8 @@ def summarize(experiments: list[Experiment], work: Path) -> list[dict[str, Any]]
     ]
 
 
-def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: Path) -> dict[str, Any]:
-    runs = _runs(variant, experiment.seeds, work)
+def _row(variant: Variant, rival: Variant | None, experiment: Experiment, known: Runs) -> dict[str, Any]:
+    runs = _of(variant, experiment.seeds, known)
     if not runs:
         return {"runs": 0}
     found = list(runs.values())
@@ -53,12 +60,10 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
             name: float(np.mean([run["scores"][name] for run in found]))
             for name in ("ap@0.1", "ap@0.2", "ap@0.3", "val_map")
         },
-        **{
-            name: float(np.mean([run[name] for run in found]))
-            for name in ("tokens", "train_seconds", "tokenize_seconds", "peak_mebibytes", "parameters")
-        },
+        **{name: float(np.mean([run[name] for run in found])) for name in _COSTS if all(name in run for run in found)},
+        "devices": sorted({run.get("device", "cpu") for run in found}),
     }
-    others = _runs(rival, experiment.seeds, work) if rival else {}
+    others = _of(rival, experiment.seeds, known) if rival else {}
     if common := [seed for seed in runs if seed in others]:
         mine, theirs = (np.array([group[seed]["per_clip"] for seed in common]) for group in (runs, others))
         difference, low, high = paired_difference(theirs, mine)
@@ -66,15 +71,23 @@ def _row(variant: Variant, rival: Variant | None, experiment: Experiment, work: 
     return row
 
 
-def _runs(variant: Variant, seeds: int, work: Path) -> dict[int, dict[str, Any]]:
-    paths = {seed: work / "runs" / f"run-{variant.run_key(seed)}.json" for seed in range(seeds)}
-    return {seed: _read_run(path) for seed, path in paths.items() if path.exists()}
+def _of(variant: Variant, seeds: int, known: Runs) -> dict[int, dict[str, Any]]:
+    keys = {seed: variant.run_key(seed) for seed in range(seeds)}
+    return {seed: known[key] for seed, key in keys.items() if key in known}
 
 
-def _read_run(path: Path) -> dict[str, Any]:
-    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    check_format(run.get("format"), RUN, RUN_VERSION, path, SweepError)
-    return run
+def read_run(text: str, name: object) -> tuple[str, dict[str, Any]]:
+    """The key of a run, and the run, from its line of JSON.
+
+    Raises:
+        SweepError: the line is of a newer format, or no run.
+    """
+    try:
+        run: dict[str, Any] = json.loads(text)
+        check_format(run.get("format"), RUN, RUN_VERSION, name, SweepError)
+        return Variant.of(run["variant"]).run_key(run["seed"]), run
+    except (ValueError, LookupError, AttributeError) as error:
+        raise SweepError(f"{name}: expected a run in a line of JSON ({error})") from error
 
 
 def mean_interval(values: list[float]) -> tuple[float, float]:

@@ -81,11 +81,15 @@ def test_rows_beside_the_grid_are_compared_like_the_others(tmp_path):
 
 
 def test_jobs_are_planned_once_and_after_what_they_need():
-    base, other = Variant(), Variant(positions="none")
+    base, other = (Variant(train=10, val=4, test=1, positions=name) for name in ("release", "none"))
     jobs = plan([(base, 0), (other, 0), (base, 1), (base, 0)])
-    assert [job.kind for job in jobs] == ["data", "canvases", "run", "run", "run"]
+    parts = [("train", 0), ("train", 4), ("train", 8), ("val", 0), ("test", 0)]  # 4 clips each: 4 + 4 + 2, 4, 1
+    assert [job.kind for job in jobs] == ["data", "canvases"] * 5 + ["run"] * 3
+    assert [job.part for job in jobs if job.kind == "data"] == parts
     keys = [job.key for job in jobs]
+    assert len(set(keys)) == len(keys)
     assert all(keys.index(need) < keys.index(job.key) for job in jobs for need in job.needs)
+    assert {len(job.needs) for job in jobs if job.kind == "run"} == {5}
 
 
 @pytest.mark.parametrize(

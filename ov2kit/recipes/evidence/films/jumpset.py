@@ -98,6 +98,25 @@ def make_jumpset(
     return folder
 
 
+def make_part(
+    out: Path, split: str, numbers: range, *, seed: int, size: int, encoding: str, difficulty: Difficulty
+) -> None:
+    """Some clips of one split of the set that `make_jumpset` makes of the same options, and their list.
+
+    Args:
+        out: folder that is there; gets `videos/` and `SPLIT.json`.
+        split: a name of `SPLITS`.
+        numbers: of the clips in the split.
+        seed: of the set, as the other options.
+        size: edge of the pictures in pixels.
+        encoding: a name of `ENCODINGS`, or "h264-mix".
+        difficulty: knobs of the scenes.
+    """
+    (out / "videos").mkdir()
+    place = SPLITS.index(split)
+    write_json(out / f"{split}.json", [_make_clip(out, seed, size, encoding, difficulty, (place, i)) for i in numbers])
+
+
 def read_split(folder: Path, split: str) -> list[dict[str, str]]:
     """The records of one split of a set.
 

@@ -5,7 +5,7 @@ Letters: N patches of all clips, K canvases of all clips, C clips, p patch.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,31 @@ from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 PATCH, MERGE = 16, 1
 _KIND, _VERSION = "canvas_store", 1
-# Groups of 1.5 to 6 seconds are for videos of minutes; here a group is to hold about four canvases.
-_SPANS = {"bin_seconds": 0.1, "min_seconds": 0.4, "max_seconds": 3.0}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The distinct times of a clip, and which of them each block is of.
+
+    Args:
+        times: (F,) float32 seconds, increasing.
+        frame: (n / merge^2,) int64 entry of `times`; -1 is padding.
+        filled: nothing is padding.
+    """
+
+    times: Tensor
+    frame: Tensor
+    filled: bool
+
+    @classmethod
+    def of(cls, seconds: Tensor) -> "Timeline":
+        """That of (n,) `seconds` per patch."""
+        blocks = seconds[:: MERGE**2]
+        shown = blocks >= 0
+        times, entry = torch.unique(blocks[shown], return_inverse=True)
+        frame = torch.full((len(blocks),), -1, device=seconds.device)
+        frame[shown] = entry
+        return cls(times, frame, bool(shown.all()))
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,7 @@ class StoredClip:
         groups: one id per canvas.
         starts: answer, seconds.
         duration: seconds.
+        timeline: made of `seconds` when omitted.
     """
 
     patches: Tensor
@@ -49,12 +73,28 @@ class StoredClip:
     groups: tuple[int, ...]
     starts: tuple[float, ...]
     duration: float
+    timeline: Timeline | None = None
+
+    def times(self) -> Timeline:
+        """The clip's `timeline`."""
+        return Timeline.of(self.seconds) if self.timeline is None else self.timeline
+
+    def to(self, device: torch.device | str) -> "StoredClip":
+        """The same clip on `device`, with its timeline."""
+        line = self.times()
+        return replace(
+            self,
+            patches=self.patches.to(device),
+            positions=self.positions.to(device),
+            seconds=self.seconds.to(device),
+            timeline=replace(line, times=line.times.to(device), frame=line.frame.to(device)),
+        )
 
 
-def build_canvases(variant: Variant, data: Path, out: Path) -> None:
-    """Tokenize every clip of a set; a split's file appears whole or not at all."""
+def build_canvases(variant: Variant, data: Path, out: Path, splits: Sequence[str] = SPLITS) -> None:
+    """Tokenize every clip of a set, or of some splits of it; a split's file appears whole or not at all."""
     tokenize = _tokenizer(variant)
-    for split in SPLITS:
+    for split in splits:
         path = out / f"{split}.safetensors"
         if path.exists():
             continue
@@ -76,20 +116,40 @@ def build_canvases(variant: Variant, data: Path, out: Path) -> None:
 
 def read_facts(folder: Path, split: str) -> dict[str, Any]:
     """What `build_canvases` noted: answers, tokens of each clip, tokenizing seconds per clip."""
-    path = folder / f"{split}.safetensors"
-    with safe_open(path, framework="pt") as file:
-        facts = cast(dict[str, Any], json.loads((file.metadata() or {})["facts"]))
-    check_format(facts.get("format"), _KIND, _VERSION, path, SweepError)
-    return facts
+    found: dict[str, Any] = {"answers": [], "tokens": []}
+    seconds = 0.0
+    for path in _files(folder, split):
+        with safe_open(path, framework="pt") as file:
+            facts = cast(dict[str, Any], json.loads((file.metadata() or {})["facts"]))
+        check_format(facts.get("format"), _KIND, _VERSION, path, SweepError)
+        for name in found:
+            found[name] += facts[name]
+        seconds += facts["seconds_per_clip"] * len(facts["answers"])
+    return {**found, "seconds_per_clip": seconds / len(found["answers"])}
 
 
 def read_canvases(folder: Path, split: str) -> list[StoredClip]:
     """The clips of a split, in the order of its list.
 
+    Args:
+        folder: what `build_canvases` filled, or a folder of such folders, each with a part of the clips.
+        split: a name of `SPLITS`.
+
     Raises:
-        SweepError: the file is not what was written.
+        SweepError: there is no such split, or a file is not what was written.
     """
-    path = folder / f"{split}.safetensors"
+    return [clip for path in _files(folder, split) for clip in _read_file(path)]
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    name = f"{split}.safetensors"
+    found = [folder / name] if (folder / name).exists() else sorted(folder.glob(f"*/{name}"))
+    if not found:
+        raise SweepError(f"{folder}: has no canvases of {split}; expected {name} there or in folders there")
+    return found
+
+
+def _read_file(path: Path) -> list[StoredClip]:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
@@ -101,7 +161,7 @@ def read_canvases(folder: Path, split: str) -> list[StoredClip]:
     except SweepError:
         raise
     except (SafetensorError, ValueError, LookupError) as error:
-        raise SweepError(f"{path}: is damaged ({error}); remove {folder} to make it again") from error
+        raise SweepError(f"{path}: is damaged ({error}); remove {path.parent} to make it again") from error
     canvases = tensors["clip_canvases"].tolist()
     per_canvas = len(tensors["patches"]) // max(1, sum(canvases))
     groups = tensors["groups"].split(canvases)
@@ -150,10 +210,15 @@ def _tokenizer(variant: Variant) -> Any:
     """A stream -> Canvases."""
     size = (variant.canvas, variant.canvas)
     if variant.source in ("frames", "blank"):
-        frames = FrameTokenizer(variant.budget, patch=PATCH, merge=MERGE, canvas_size=size, threads=1)
+        frames = FrameTokenizer(variant.canvases, patch=PATCH, merge=MERGE, canvas_size=size, threads=1)
         return partial(_frames, frames, variant.source == "blank")
+    spans: dict[str, Any] = {
+        "bin_seconds": variant.bin_seconds,
+        "min_seconds": variant.min_seconds,
+        "max_seconds": variant.max_seconds,
+    }
     return CodecTokenizer(
-        variant.budget,
+        variant.canvases,
         grouping=variant.grouping,
         selection=variant.selection,
         candidates=variant.candidates,
@@ -166,7 +231,7 @@ def _tokenizer(variant: Variant) -> Any:
         peak_weight=variant.peak_weight,
         threads=1,
         **saliency_options(variant.saliency, seed=variant.data_seed),
-        **cast(Any, _SPANS),
+        **spans,
     )
 
 

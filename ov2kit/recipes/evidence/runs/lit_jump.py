@@ -26,6 +26,7 @@ class LitJumpReadout(lightning.LightningModule):
     Args:
         model: takes a batch and the times asked about, and gives a logit for each.
         lr: peak learning rate.
+        encoder_lr: that of the encoder and the connector, where it is another.
         weight_decay: of AdamW.
         warmup_share: share of the steps.
         most_seconds: the longest clip.
@@ -38,6 +39,7 @@ class LitJumpReadout(lightning.LightningModule):
         model: JumpModel,
         *,
         lr: float = 4e-3,
+        encoder_lr: float | None = None,
         weight_decay: float = 0.01,
         warmup_share: float = 0.1,
         most_seconds: float = 10.0,
@@ -46,8 +48,10 @@ class LitJumpReadout(lightning.LightningModule):
         self.save_hyperparameters(ignore=["model"])
         self.model = model
         self.lr, self.weight_decay, self.warmup_share = lr, weight_decay, warmup_share
+        self.encoder_lr = encoder_lr
         queries = torch.arange(round(most_seconds / STEP_SECONDS) + 1) * STEP_SECONDS
         self.register_buffer("query_seconds", queries, persistent=False)
+        self._host_seconds = queries.clone()
         self.threshold = 0.3
         self.scores: dict[str, float] = {}
         self.per_clip: list[float] = []
@@ -55,7 +59,10 @@ class LitJumpReadout(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then a cosine to 0: the functions of the full recipe."""
-        optimizer = adamw(self, {"model": self.lr}, betas=(0.9, 0.98), eps=1e-8, weight_decay=self.weight_decay)
+        rates = {"model": self.lr}
+        if self.encoder_lr is not None:
+            rates |= {"model.encoder": self.encoder_lr, "model.connector": self.encoder_lr}
+        optimizer = adamw(self, rates, betas=(0.9, 0.98), eps=1e-8, weight_decay=self.weight_decay)
         schedule = cosine_with_warmup(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -63,17 +70,24 @@ class LitJumpReadout(lightning.LightningModule):
         """(B, Q) bool: queries within each clip."""
         return self.query_seconds[None] <= self.query_seconds.new_tensor(batch.durations)[:, None]
 
+    def _rows_inside(self, batch: ClipBatch) -> Tensor:
+        """Which of B * Q they are, found on the host: asking a device would wait for it."""
+        queries = len(self._host_seconds)
+        counts = [int((self._host_seconds <= duration).sum()) for duration in batch.durations]
+        return torch.cat([clip * queries + torch.arange(count) for clip, count in enumerate(counts)])
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         logits = self.model(batch, self.query_seconds)
-        inside = self._inside(batch)
         target = event_targets(batch.starts, self.query_seconds)
-        loss = F.binary_cross_entropy_with_logits(logits[inside], target[inside])
+        inside = self._rows_inside(batch).to(logits.device)
+        chosen = (values.flatten().index_select(0, inside) for values in (logits, target))
+        loss = F.binary_cross_entropy_with_logits(*chosen)
         self.log("loss", loss, batch_size=len(batch.starts))
         return loss
 
     def _score_step(self, batch: ClipBatch) -> None:
         probability = self.model(batch, self.query_seconds).sigmoid() * self._inside(batch)
-        self._seen += list(zip(probability, batch.starts, strict=True))
+        self._seen += list(zip(probability.cpu(), batch.starts, strict=True))
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         self._score_step(batch)

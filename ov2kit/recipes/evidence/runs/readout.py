@@ -70,7 +70,9 @@ class TimeReadout(nn.Module):
         missing = frame_seconds.isnan()
         distance = query_seconds[None, :, None] - frame_seconds.nan_to_num(0.0)[:, None, :]  # (B, Q, F)
         width = self.log_widths.exp()[:, None, None]
-        near = torch.hypot((distance[:, None] - self.offsets[:, None, None]) / width, torch.ones(()))  # (B, H, Q, F)
+        near = torch.hypot(
+            (distance[:, None] - self.offsets[:, None, None]) / width, width.new_ones(())
+        )  # (B, H, Q, F)
         logits = rearrange(mass.clamp(min=1e-6).log(), "(b f) h -> b h 1 f", b=clips) - near
         logits = logits.masked_fill(missing[:, None, None], -torch.inf)
         total = logits.logsumexp(dim=-1, keepdim=True)

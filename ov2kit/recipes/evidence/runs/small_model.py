@@ -8,20 +8,23 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD
+from ov2kit.connectors import EVSPruner, UniquenessPruner
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import OptionError, check_choice, check_number
 from ov2kit.recipes.architecture.parts import PositionsName, build_connector, position_module
 from ov2kit.recipes.evidence.runs.canvas_store import MERGE, PATCH, StoredClip
 from ov2kit.recipes.evidence.runs.readout import TimeReadout
-from ov2kit.recipes.evidence.runs.variant import ConnectorName, SeenBy, SweepError
+from ov2kit.recipes.evidence.runs.variant import ConnectorName, Precision, PruningName, SeenBy, SweepError
 from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.segments import Segments
 
 _WINDOW = 2  # canvases: half a group
 _HEAD_DIM = 32
+_PRUNERS = {"evs": EVSPruner, "uniqueness": UniquenessPruner}
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class ClipBatch:
         frame_seconds: (B, F) float32, NaN where a clip has fewer frames.
         starts: answers.
         durations: seconds.
+        filled: no block is padding.
     """
 
     patches: Tensor
@@ -53,6 +57,7 @@ class ClipBatch:
     frame_seconds: Tensor
     starts: list[tuple[float, ...]]
     durations: tuple[float, ...]
+    filled: bool = False
 
     def to(self, device: torch.device | str, **options: Any) -> "ClipBatch":
         """The same batch on `device`; NaN times, lengths and answers stay what they are."""
@@ -71,15 +76,13 @@ def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
     area = len(clips[0].patches) // len(clips[0].groups)
     side = round(area**0.5)
     token_frames, canvas_frames, seconds = [], [], []
-    most = max(len(torch.unique(clip.seconds)) for clip in clips)
-    for number, clip in enumerate(clips):
-        blocks = clip.seconds[:: MERGE**2]
-        times, place = torch.unique(blocks[blocks >= 0], return_inverse=True)
-        frame = torch.full((len(blocks),), -1)
-        frame[blocks >= 0] = place + number * most
+    lines = [clip.times() for clip in clips]
+    most = max(len(line.times) for line in lines)
+    for number, (clip, line) in enumerate(zip(clips, lines, strict=True)):
+        frame = torch.where(line.frame < 0, -1, line.frame + number * most)
         token_frames.append(frame)
         canvas_frames.append(frame.view(len(clip.groups), -1)[:, 0])
-        seconds.append(torch.cat([times, torch.full((most - len(times),), torch.nan)]))
+        seconds.append(F.pad(line.times, (0, most - len(line.times)), value=torch.nan))
     layout = VisualLayout(
         tuple((side, side) for clip in clips for _ in clip.groups),
         tuple(group for clip in clips for group in clip.groups),
@@ -88,7 +91,7 @@ def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
     return ClipBatch(
         torch.cat([clip.patches for clip in clips]),
         torch.cat([clip.positions for clip in clips]),
-        layout.segments("group" if visibility == "spatial" else visibility, _WINDOW),
+        layout.segments("group" if visibility == "spatial" else visibility, _WINDOW, clips[0].patches.device),
         tuple((len(clip.groups), side, side) for clip in clips),
         area,
         torch.cat(token_frames),
@@ -97,6 +100,7 @@ def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
         torch.stack(seconds),
         [clip.starts for clip in clips],
         tuple(clip.duration for clip in clips),
+        all(line.filled for line in lines),
     )
 
 
@@ -110,6 +114,9 @@ class JumpModel(nn.Module):
         visibility: as in `pack`; "spatial" also gives the encoder windows of 4 x 4 patches.
         connector: a name of `recipes.architecture.connectors()`, without "query" and "conv".
         canvas_tokens: merged tokens of a canvas: what a connector to a number of tokens makes of one.
+        pruning: which of the connector's tokens are kept, compared frame by frame.
+        kept_tokens: of a clip, by `pruning`.
+        precision: of encoder and connector; the read-out and all weights are float32.
     """
 
     scale: Tensor
@@ -124,6 +131,9 @@ class JumpModel(nn.Module):
         visibility: SeenBy = "group",
         connector: ConnectorName = "merger",
         canvas_tokens: int = 16,
+        pruning: PruningName = "none",
+        kept_tokens: int = 128,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         window = {"window": (4, 4), "span": "canvas"} if visibility == "spatial" else {}
@@ -132,7 +142,11 @@ class JumpModel(nn.Module):
             raise OptionError(f"width must be a multiple of {_HEAD_DIM}, got {width}")
         check_choice("visibility", visibility, get_args(SeenBy))
         check_choice("connector", connector, get_args(ConnectorName))
-        check_number("canvas_tokens", canvas_tokens, low=1, integer=True)
+        for name, count in (("canvas_tokens", canvas_tokens), ("kept_tokens", kept_tokens)):
+            check_number(name, count, low=1, integer=True)
+        check_choice("pruning", pruning, get_args(PruningName))
+        check_choice("precision", precision, get_args(Precision))
+        self.precision = precision
         heads = width // _HEAD_DIM
         vision = {"hidden_size": width, "num_attention_heads": heads, "spatial_merge_size": MERGE}
         options: dict[str, Any] = {"patch": PATCH, "merge": MERGE, **window}
@@ -148,6 +162,7 @@ class JumpModel(nn.Module):
             sizes |= {"depth": 1, "mlp_ratio": 2.0}
         self.connector = build_connector(connector, vision, width, **sizes)
         self.latents = canvas_tokens if connector == "resampler" else 0
+        self.pruner = None if pruning == "none" else _PRUNERS[pruning](width, tokens=kept_tokens)
         self.readout = TimeReadout(width)
         mean, std = (torch.tensor(x).repeat_interleave(PATCH**2) for x in (CLIP_MEAN, CLIP_STD))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -156,15 +171,22 @@ class JumpModel(nn.Module):
     def forward(self, batch: ClipBatch, query_seconds: Tensor) -> Tensor:
         """Logits (B, Q)."""
         pixels = batch.patches.float().mul_(self.scale).sub_(self.shift)  # in place: new memory costs more than sums
-        features = self.encoder(pixels, batch.positions, batch.segments, grid_thw=batch.grids)
         frame, place = batch.token_frame, batch.place
-        if self.per_canvas:
-            tokens = self.connector(features, [batch.canvas_patches] * (len(features) // batch.canvas_patches))
-            if self.latents:  # which latent holds what is not known: they carry the time their canvas begins at
-                frame = batch.canvas_frame.repeat_interleave(self.latents)
-                place = batch.place.new_full((len(frame), 2), 0.5)
-        else:
-            tokens = self.connector(features)
-        kept = frame >= 0
-        logits: Tensor = self.readout(tokens[kept], place[kept], frame[kept], batch.frame_seconds, query_seconds)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            features = self.encoder(pixels, batch.positions, batch.segments, grid_thw=batch.grids)
+            if self.per_canvas:
+                tokens = self.connector(features, [batch.canvas_patches] * (len(features) // batch.canvas_patches))
+                if self.latents:  # which latent holds what is not known: they carry the time their canvas begins at
+                    frame = batch.canvas_frame.repeat_interleave(self.latents)
+                    place = batch.place.new_full((len(frame), 2), 0.5)
+            else:
+                tokens = self.connector(features)
+        tokens = tokens.float()
+        if self.pruner is not None:
+            rows = self.pruner.kept(tokens, grids=batch.grids)
+            tokens, frame, place = tokens[rows], frame[rows], place[rows]
+        if not batch.filled:
+            kept = frame >= 0
+            tokens, frame, place = tokens[kept], frame[kept], place[kept]
+        logits: Tensor = self.readout(tokens, place, frame, batch.frame_seconds, query_seconds)
         return logits

@@ -15,6 +15,9 @@ from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS
 
 SourceName = Literal["codec", "frames", "hybrid", "blank"]
+#: what is dropped after the encoder: nothing, or all but `budget` canvases' worth of tokens
+PruningName = Literal["none", "evs", "uniqueness"]
+Precision = Literal["float32", "bfloat16"]
 #: what the model sees by: `Visibility` of the recipes, and windows of space within a group
 SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
 #: connectors of the recipes that take packed rows at this size
@@ -46,7 +49,9 @@ class Variant:
         difficulty: options of `Difficulty` that differ from its defaults, as (name, value) pairs.
         source: "codec", "frames", "hybrid" of the two, or "blank": frames
             whose pixels are all 0, which shows what guessing is worth.
-        budget: canvases.
+        budget: canvases whose worth of tokens the read-out gets.
+        encoded: canvases that the encoder sees, more than `budget` where `pruning` drops the rest.
+        pruning: "none", "evs" or "uniqueness": after the encoder, as many tokens as `budget` canvases have are kept.
         frame_share: of the canvases of a hybrid that are whole frames.
         canvas: edge of a canvas in pixels.
         grouping: "bitcost", "readiness", "fixed" or "container".
@@ -56,6 +61,9 @@ class Variant:
         peak_weight: alpha_peak.
         block: merged tokens per edge of a chosen block.
         selection: "stratified" or "topk".
+        bin_seconds: time step of grouping; a group holds about four canvases of clips of ten seconds by the defaults.
+        min_seconds: shortest group.
+        max_seconds: longest group.
         positions: "release", "exact", "2d" or "none", as in `recipes.architecture.position_module`.
         visibility: "group", "full", "canvas", "window" (2 canvases) or "spatial" (windows of 4 x 4 patches).
         connector: "merger", "mlp", "resampler", "pool" or "average", as in `recipes.architecture.build_connector`.
@@ -64,6 +72,8 @@ class Variant:
         steps: optimizer steps.
         batch: clips per step.
         lr: peak learning rate; what validation chose for the source when omitted, see docs/evidence.md.
+        encoder_lr: that of the encoder and the connector, where it is another.
+        precision: "float32", or "bfloat16": encoder and connector under autocast.
 
     Raises:
         SweepError: a value is unknown, of a wrong type or out of range.
@@ -78,6 +88,8 @@ class Variant:
     difficulty: tuple[tuple[str, Any], ...] = ()
     source: SourceName = "codec"
     budget: int = 8
+    encoded: int | None = None
+    pruning: PruningName = "none"
     frame_share: float = FRAME_SHARE
     canvas: int = 64
     grouping: GroupingName = "bitcost"
@@ -87,6 +99,9 @@ class Variant:
     peak_weight: float = 0.35
     block: int = 1
     selection: Selection = "stratified"
+    bin_seconds: float = 0.1
+    min_seconds: float = 0.4
+    max_seconds: float = 3.0
     positions: PositionsName = "release"
     visibility: SeenBy = "group"
     connector: ConnectorName = "merger"
@@ -95,6 +110,8 @@ class Variant:
     steps: int = 600
     batch: int = 8
     lr: float | None = None
+    encoder_lr: float | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name, known in _KNOWN.items():
@@ -111,7 +128,23 @@ class Variant:
         for name in ("rank_damping", "peak_weight"):
             check_number(name, getattr(self, name), low=0, error=SweepError)
         check_number("frame_share", self.frame_share, above=0, high=1, error=SweepError)
-        check_number("lr", self.lr, above=0, optional=True, error=SweepError)
+        for name in ("lr", "encoder_lr"):
+            check_number(name, getattr(self, name), above=0, optional=True, error=SweepError)
+        for name in ("bin_seconds", "min_seconds", "max_seconds"):
+            check_number(name, getattr(self, name), above=0, error=SweepError)
+        check_number("encoded", self.encoded, low=self.budget, integer=True, optional=True, error=SweepError)
+        if (self.pruning == "none") != (self.canvases == self.budget):
+            raise SweepError(
+                f"pruning keeps what {self.budget} canvases hold: expected more canvases as encoded with it, and none "
+                f"given without it, got pruning {self.pruning!r}, encoded {self.encoded}"
+            )
+        if self.pruning != "none" and (
+            self.source not in ("frames", "blank") or self.connector not in ("merger", "mlp")
+        ):
+            raise SweepError(
+                f"pruning compares places of whole frames: expected source frames and connector merger or mlp, got "
+                f"{self.source} and {self.connector}"
+            )
         check_type("difficulty", self.difficulty, tuple, "a tuple of (name, value) pairs", error=SweepError)
         try:
             Difficulty(**dict(self.difficulty))
@@ -138,14 +171,19 @@ class Variant:
         """Values that JSON and YAML can hold; `of` takes them back."""
         return {**asdict(self), "difficulty": {k: list(v) if isinstance(v, tuple) else v for k, v in self.difficulty}}
 
+    @property
+    def canvases(self) -> int:
+        """How many the encoder sees."""
+        return self.budget if self.encoded is None else self.encoded
+
     def data_key(self) -> str:
         """Names the set of videos."""
         return self._key(_DATA)
 
     def canvas_key(self) -> str:
         """Names the canvases: runs that differ in the model alone share them."""
-        unused = self._unused()
-        return self._key(tuple(name for name in _DATA + _TOKENS if name not in unused), table=_TABLE)
+        names = (name for name in _TOKENS if name not in self._unused())
+        return self._key((*_DATA, *names), table=_TABLE, budget=self.canvases)
 
     def run_key(self, seed: int) -> str:
         """Names a run."""
@@ -154,11 +192,13 @@ class Variant:
 
     def _unused(self) -> tuple[str, ...]:
         """Fields that do not matter to the source."""
-        return {"hybrid": (), "codec": ("frame_share",)}.get(self.source, ("frame_share", *_CODEC_ONLY))
+        return {"hybrid": (), "codec": ("frame_share",)}.get(self.source, ("frame_share", *_CODEC_ONLY, *_SPANS))
 
     def _key(self, names: tuple[str, ...], **more: Any) -> str:
         plain = self.plain()
-        text = json.dumps({**{name: plain[name] for name in names}, **more}, sort_keys=True)
+        default = {f.name: f.default for f in fields(self)}
+        kept = {name: plain[name] for name in names if name not in _LATER or plain[name] != default[name]}
+        text = json.dumps({**kept, **more}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -172,6 +212,8 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "positions": get_args(PositionsName),
     "visibility": get_args(SeenBy),
     "connector": get_args(ConnectorName),
+    "pruning": get_args(PruningName),
+    "precision": get_args(Precision),
 }
 _LEAST = {
     "train": 1, "val": 1, "test": 1, "data_seed": 0, "size": 32, "budget": 1, "canvas": 16, "block": 1,
@@ -182,4 +224,7 @@ _LEAST = {
 _TABLE = "recipes"
 _DATA = ("train", "val", "test", "data_seed", "size", "encoding", "difficulty")
 _CODEC_ONLY = ("grouping", "candidates", "saliency", "rank_damping", "peak_weight", "block", "selection")
-_TOKENS = ("source", "budget", "frame_share", "canvas", *_CODEC_ONLY)
+_SPANS = ("bin_seconds", "min_seconds", "max_seconds")
+_TOKENS = ("source", "budget", "frame_share", "canvas", *_CODEC_ONLY, *_SPANS)
+#: Fields that came later: at their defaults they are no part of a key, so that runs from before are found again.
+_LATER = (*_SPANS, "encoded", "pruning", "encoder_lr", "precision")
