@@ -184,8 +184,8 @@ def mirrored(clip: StoredClip, columns: int) -> StoredClip:
     """
     patches = clip.patches.view(-1, 3, PATCH, PATCH).flip(-1).flatten(1)
     positions = clip.positions.clone()
-    shown = positions[:, 2] >= 0
-    positions[shown, 2] = columns - 1 - positions[shown, 2]
+    column = clip.positions[:, 2]
+    positions[:, 2] = torch.where(column < 0, column, columns - 1 - column)
     return replace(clip, patches=patches, positions=positions)
 
 
