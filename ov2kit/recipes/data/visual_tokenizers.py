@@ -2,11 +2,18 @@
 
 from typing import Any, Literal, get_args
 
-from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, MotionResidualSaliency, RandomSaliency
+from ov2kit.codec import (
+    CodecTokenizer,
+    EventSaliency,
+    FrameTokenizer,
+    ImageTokenizer,
+    MotionResidualSaliency,
+    RandomSaliency,
+)
 from ov2kit.codec.tokenizers.presets import PRESETS, GroupingName, Preset
 from ov2kit.errors import OptionError, check_choice, check_number
 
-SaliencyName = Literal["motion+residual", "motion", "residual", "luma", "random"]
+SaliencyName = Literal["motion+residual", "motion", "residual", "luma", "event", "random"]
 #: of codec canvases, of sampled frames, of pictures
 VisualTokenizers = tuple[CodecTokenizer, FrameTokenizer, ImageTokenizer]
 
@@ -15,8 +22,8 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
     """Arguments of `CodecTokenizer` that score blocks by one signal.
 
     "motion" and "residual" give the other signal no weight and leave the rest of the preset, its
-    bit-cost prior included; "luma" compares with the frame before, without motion; "random" knows
-    nothing of the video.
+    bit-cost prior included; "luma" compares with the frame before, without motion; "event" is the score of
+    ``preset="event"``; "random" knows nothing of the video.
 
     Raises:
         OptionError: unknown name, or a signal alone in a preset that does not weigh signals.
@@ -28,6 +35,8 @@ def saliency_options(name: SaliencyName, preset: Preset = "paper", seed: int = 0
         return {}
     if name == "luma":
         return {"motion": "none"}
+    if name == "event":
+        return {"saliency": EventSaliency()}
     if name == "random":
         return {"saliency": RandomSaliency(seed)}
     choices = PRESETS[preset]["saliency"]

@@ -76,15 +76,16 @@ def test_every_flag_of_the_tokenizers_arrives(folder: Path) -> None:
 
 def test_saliency_flags_choose_other_blocks_of_the_same_frames(folder: Path) -> None:
     found: dict[str, Canvases] = {}
-    for name in ("motion+residual", "motion", "residual", "luma", "random"):
+    for name in ("motion+residual", "motion", "residual", "luma", "event", "random"):
         codec = build_tokenizers(saliency=name, grouping="fixed", budget_canvases=6, max_pixels=84 * 84)[0]  # type: ignore[arg-type]
         found[name] = codec(folder / "clip_3.mp4")
     shapes = {tuple(canvases.positions.shape) for canvases in found.values()}
     assert len(shapes) == 1
-    assert len({canvases.positions.numpy().tobytes() for canvases in found.values()}) == 5
+    assert len({canvases.positions.numpy().tobytes() for canvases in found.values()}) == 6
     assert found["random"].signal == "random"
     assert found["random"].provenance["signal"]["used"] == "random"
     assert found["luma"].signal == "luma"
+    assert found["event"].signal == "luma, events"
     again = build_tokenizers(saliency="random", grouping="fixed", budget_canvases=6, max_pixels=84 * 84)[0]
     other = build_tokenizers(saliency="random", grouping="fixed", budget_canvases=6, max_pixels=84 * 84, seed=1)[0]
     assert torch.equal(again(folder / "clip_3.mp4").positions, found["random"].positions)

@@ -177,7 +177,7 @@ def test_every_axis_is_one_flag(flag):
         "model.connector": ["merger", "mlp", "resampler", "query", "pool", "average"],
         "data.tokens.source": ["codec", "frames", "hybrid", "mix"],
         "data.tokens.grouping": ["bitcost", "readiness", "fixed", "container"],
-        "data.tokens.saliency": ["motion+residual", "motion", "residual", "luma", "random"],
+        "data.tokens.saliency": ["motion+residual", "motion", "residual", "luma", "event", "random"],
         "data.tokens.preset": ["paper", "release", "event"],
     }.items(),
 )

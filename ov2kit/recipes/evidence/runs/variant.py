@@ -56,7 +56,7 @@ class Variant:
         canvas: edge of a canvas in pixels.
         grouping: "bitcost", "readiness", "fixed" or "container".
         candidates: "bitcost", "uniform" or "all": which frames of a group are looked at.
-        saliency: "motion+residual", "motion", "residual", "luma" or "random", as in `saliency_options`.
+        saliency: "motion+residual", "motion", "residual", "luma", "event" or "random", as in `saliency_options`.
         rank_damping: lambda.
         peak_weight: alpha_peak.
         block: merged tokens per edge of a chosen block.
