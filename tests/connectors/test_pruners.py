@@ -53,7 +53,7 @@ def uniqueness_by_hand(x, frames, tokens):
     weight = [math.exp((u - max(unusual)) / 0.01) for u in unusual]
     part = [1 + w / sum(weight) - 1 / frames for w in weight]
     left = []
-    for f, frame in enumerate(own):
+    for frame in own:
         center = mean(frame)
         left.append(sorted(range(area), key=lambda i: like(frame[i], clip) + like(frame[i], center)))
     given = [0] * frames

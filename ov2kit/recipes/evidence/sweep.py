@@ -10,22 +10,27 @@ experiments:
     grid: {source: [codec, frames], budget: [4, 8, 16]}
     also: [{source: blank, budget: 8}]   # rows beside the grid, with the same fields
     against: {source: frames}     # a row is compared with itself with these fields replaced: another row
+  - name: presets
+    choices:                      # an axis of names, each of several fields at once
+      tokens: {paper: {}, event: {saliency: event, candidates: uniform}, frames: {source: frames}}
+    grid: {tokens: [paper, event, frames], budget: [8, 16]}
+    against: {tokens: frames}
 ```
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ov2kit.errors import check_keys, check_number, shorten
+from ov2kit.errors import check_choice, check_keys, check_number, check_type, shorten
 from ov2kit.files import check_file, is_safe_name
 from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 CONFIGS = Path(__file__).parent / "configs"
-_KEYS = ("name", "title", "seeds", "base", "grid", "also", "against")
+_KEYS = ("name", "title", "seeds", "base", "choices", "grid", "also", "against")
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,11 @@ def _experiment(entry: dict[str, Any], base: dict[str, Any]) -> Experiment:
     labels += entry.get("also") or []
     if odd := [label for label in labels if set(label) != set(entry["grid"])]:
         raise SweepError(f"a row beside the grid of {entry['name']!r} needs {', '.join(entry['grid'])}, got {odd[0]}")
+    choices = _choices(entry)
     rows = []
     for label in labels:
-        variant = Variant.of({**own, **label})
-        rival = Variant.of({**own, **label, **(entry.get("against") or {})})
+        variant = Variant.of({**own, **_fields(label, choices)})
+        rival = Variant.of({**own, **_fields({**label, **(entry.get("against") or {})}, choices)})
         rows.append(Row(label, variant, None if rival == variant else rival))
     if not is_safe_name(str(entry["name"])):
         raise SweepError(
@@ -115,3 +121,29 @@ def _experiment(entry: dict[str, Any], base: dict[str, Any]) -> Experiment:
     seeds = entry.get("seeds", 3)
     check_number(f"seeds of {entry['name']!r}", seeds, low=1, integer=True, error=SweepError)
     return Experiment(str(entry["name"]), str(entry.get("title") or entry["name"]), seeds, tuple(rows))
+
+
+def _choices(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Axes whose values are names of several fields at once."""
+    choices: dict[str, dict[str, Any]] = entry.get("choices") or {}
+    check_type(f"choices of {entry['name']!r}", choices, dict, "axes, each with names of fields", error=SweepError)
+    known = {field.name for field in fields(Variant)}
+    for axis, names in choices.items():
+        if axis in known or axis not in entry["grid"]:
+            raise SweepError(
+                f"choices of {entry['name']!r}: expected axes of the grid that are no field of a variant, got {axis!r}"
+            )
+        if not isinstance(names, dict) or not all(isinstance(given, dict) for given in names.values()):
+            raise SweepError(f"choices of {entry['name']!r}: {axis} must map names to fields, got {shorten(names)}")
+    return choices
+
+
+def _fields(label: dict[str, Any], choices: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for axis, value in label.items():
+        if axis in choices:
+            check_choice(axis, value, choices[axis], SweepError)
+            found |= choices[axis][value]
+        else:
+            found[axis] = value
+    return found

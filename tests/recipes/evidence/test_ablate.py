@@ -80,6 +80,29 @@ def test_rows_beside_the_grid_are_compared_like_the_others(tmp_path):
     assert rows[-1].rival == Variant(source="frames", budget=8, steps=5)
 
 
+def test_an_axis_of_names_sets_several_fields(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    entry = {
+        "name": "a",
+        "choices": {
+            "tokens": {
+                "paper": {},
+                "even": {"candidates": "uniform", "selection": "topk"},
+                "no": {"source": "blank"},
+            }
+        },
+        "grid": {"tokens": ["paper", "even"], "budget": [4]},
+        "also": [{"tokens": "no", "budget": 4}],
+        "against": {"tokens": "paper"},
+    }
+    path.write_text(yaml.safe_dump({"experiments": [entry]}, sort_keys=False))
+    rows = read_sweep(path)[1][0].rows
+    even = Variant(budget=4, candidates="uniform", selection="topk")
+    assert [row.variant for row in rows] == [Variant(budget=4), even, Variant(budget=4, source="blank")]
+    assert [row.label for row in rows][1] == {"tokens": "even", "budget": 4}
+    assert [row.rival for row in rows] == [None, Variant(budget=4), Variant(budget=4)]
+
+
 def test_jobs_are_planned_once_and_after_what_they_need():
     base, other = (Variant(train=10, val=4, test=1, positions=name) for name in ("release", "none"))
     jobs = plan([(base, 0), (other, 0), (base, 1), (base, 0)])
@@ -119,6 +142,21 @@ def test_jobs_are_planned_once_and_after_what_they_need():
             "experiments: [{name: a, grid: {source: [codec]}, against: {source: frames}}]",
             "'a' compares {'source': 'codec'} against {'source': 'frames'}, which is no row of it",
         ),
+        (
+            "experiments: [{name: a, choices: {x: {one: {}}}, grid: {x: [two]}}]",
+            "unknown x 'two'; known: one",
+        ),
+        (
+            "experiments: [{name: a, choices: {source: {one: {}}}, grid: {source: [one]}}]",
+            "expected axes of the grid that are no field of a variant, got 'source'",
+        ),
+        ("experiments: [{name: a, choices: {x: [one]}, grid: {x: [one]}}]", "x must map names to fields"),
+        (
+            "experiments: [{name: a, grid: {pruning: [evs], source: [frames]}}]",
+            "expected more canvases as encoded with it",
+        ),
+        ("experiments: [{name: a, grid: {pruning: [evs], encoded: [16]}}]", "expected source frames"),
+        ("experiments: [{name: a, grid: {encoded: [4]}}]", "encoded must be at least 8, got 4"),
         ("just text", "expected a mapping with a list of experiments"),
         ("a: [", "cannot be read as a sweep"),
     ],
