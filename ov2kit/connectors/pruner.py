@@ -77,7 +77,7 @@ class Pruner(nn.Module):
             if bucket.length <= self.tokens:
                 rows = torch.arange(bucket.length, device=features.device).expand(len(bucket.items), -1)
             else:
-                x = take(features, bucket).unflatten(1, bucket.shape)
+                x = take(features, bucket).reshape(len(bucket.items), *bucket.shape, self.width)
                 worth = self.worth(x.to(torch.promote_types(x.dtype, torch.float32))).flatten(1)
                 best = worth.argsort(dim=1, descending=True, stable=True)[:, : self.tokens]
                 rows = best.sort(dim=1).values

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.files import refuse_overwriting_inputs, write_text
-from ov2kit.recipes.evidence.jobs import Limits, plan, result_path, run_jobs
+from ov2kit.recipes.evidence.jobs import Job, Limits, plan, result_path, run_jobs
 from ov2kit.recipes.evidence.machine import machine_facts
 from ov2kit.recipes.evidence.report import write_report
 from ov2kit.recipes.evidence.runs.variant import SweepError
@@ -25,7 +25,8 @@ def ablate(
 ) -> dict[str, Any]:
     """Run what is missing of a sweep, then write results.json, results.md, plots and runs.jsonl.
 
-    A line of runs.jsonl is one run: its variant, its seed, scores of every test clip, and what it cost.
+    A line of runs.jsonl is one run: its variant, its seed, scores of every test clip, and what it cost. It is written
+    after each run, so that a sweep that is cut off keeps what is done.
 
     Args:
         config: sweep file, see `ov2kit.recipes.evidence.sweep`.
@@ -54,6 +55,7 @@ def ablate(
         refuse_overwriting_inputs(folder / name, [config])
     most = max((e.seeds for e in experiments), default=0)  # seed by seed: a sweep cut short still has all of its rows
     jobs = plan((row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows)
+    wanted = [job.variant.run_key(job.seed) for job in jobs if job.kind == "run"]
     failed: dict[str, str] = {}
     texts: dict[str, str] = {}
     facts = {
@@ -67,19 +69,25 @@ def ablate(
         if (folder / "results.json").is_file():  # where the runs were made
             before = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             facts = {name: before[name] for name in facts if name in before}
-    else:
-        place.mkdir(parents=True, exist_ok=True)
-        failed = run_jobs(jobs, place, limits, lambda line: print(line, file=sys.stderr, flush=True))
     for job in jobs:
         if job.kind == "run" and (path := result_path(place, job)).exists():
             texts[job.variant.run_key(job.seed)] = path.read_text(encoding="utf-8")
-    wanted = [job.variant.run_key(job.seed) for job in jobs if job.kind == "run"]
-    texts = {key: texts[key] for key in wanted if key in texts}
-    if not texts:
+
+    def write_runs(job: Job | None = None) -> None:
+        if job is not None and job.kind == "run":
+            texts[job.variant.run_key(job.seed)] = result_path(place, job).read_text(encoding="utf-8")
+        if job is None or job.kind == "run":
+            write_text(folder / "runs.jsonl", "".join(texts[key] for key in wanted if key in texts))
+
+    if not report_only:
+        for made in (folder, place):
+            made.mkdir(parents=True, exist_ok=True)
+        failed = run_jobs(jobs, place, limits, lambda line: print(line, file=sys.stderr, flush=True), write_runs)
+    if not any(key in texts for key in wanted):
         why = f"the first failure: {next(iter(failed.values()))}" if failed else f"{place} holds none of its runs"
         raise SweepError(f"{config}: no run succeeded; {why}")
-    runs = {key: read_run(text, key)[1] for key, text in texts.items()}
+    runs = {key: read_run(texts[key], key)[1] for key in wanted if key in texts}
     results = {**facts, "sweep": given, "experiments": summarize(experiments, runs), "failed": failed}
     write_report(folder, results)
-    write_text(folder / "runs.jsonl", "".join(texts.values()))
+    write_runs()
     return results

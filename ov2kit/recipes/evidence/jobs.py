@@ -124,7 +124,13 @@ class Limits:
             raise SweepError("device 'cuda': torch finds no GPU here; use --device cpu")
 
 
-def run_jobs(jobs: list[Job], work: Path, limits: Limits, say: Callable[[str], None]) -> dict[str, str]:
+def run_jobs(
+    jobs: list[Job],
+    work: Path,
+    limits: Limits,
+    say: Callable[[str], None],
+    ready: Callable[[Job], None] = lambda job: None,
+) -> dict[str, str]:
     """Do what is not done yet, several at a time.
 
     Args:
@@ -132,6 +138,7 @@ def run_jobs(jobs: list[Job], work: Path, limits: Limits, say: Callable[[str], N
         work: folder of all results.
         limits: how many at a time, where, how long.
         say: called with one line per job.
+        ready: called with each job whose result has come.
 
     Returns:
         Key of each job that failed, and why in one line. Jobs that need one of them fail too; those that no time was
@@ -165,6 +172,7 @@ def run_jobs(jobs: list[Job], work: Path, limits: Limits, say: Callable[[str], N
                 seconds = time.monotonic() - began
                 if result_path(work, job).exists():
                     done.add(job.key)
+                    ready(job)
                     log_path(work, job).unlink(missing_ok=True)
                     line = f"{job.kind} {job.key}"
                 else:
@@ -177,9 +185,16 @@ def run_jobs(jobs: list[Job], work: Path, limits: Limits, say: Callable[[str], N
 
 
 class _Worker:
-    """A process that does one job after another as they are sent to it."""
+    """A process that does one job after another as they are sent to it.
 
-    def __init__(self, context: Any, work: Path, device: str) -> None:
+    A device is not to be used in a fork of a process that has asked for it, and imports may: there it starts afresh.
+    """
+
+    def __init__(self, work: Path, device: str) -> None:
+        forks = device == "cpu" and sys.platform.startswith("linux")
+        context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+        if forks:
+            context.set_forkserver_preload(["ov2kit.recipes.evidence.runs.one_run"])
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, work, device), daemon=True)
         self.process.start()
@@ -195,9 +210,6 @@ class _Crew:
 
     def __init__(self, work: Path, limits: Limits) -> None:
         self.work, self.limits = work, limits
-        self.context: Any = multiprocessing.get_context("forkserver" if sys.platform.startswith("linux") else "spawn")
-        if sys.platform.startswith("linux"):
-            self.context.set_forkserver_preload(["ov2kit.recipes.evidence.runs.one_run"])
         self.busy: dict[Any, tuple[_Worker, Job]] = {}
         self.idle: dict[bool, list[_Worker]] = {True: [], False: []}  # those that run, those that do all else
 
@@ -214,15 +226,17 @@ class _Crew:
     def start(self, job: Job) -> None:
         """Give the job to a worker."""
         idle = self.idle[job.kind == "run"]
-        worker = idle.pop() if idle else _Worker(self.context, self.work, self.limits.device)
+        device = self.limits.device if job.kind == "run" else "cpu"
+        worker = idle.pop() if idle else _Worker(self.work, device)
         worker.connection.send(job)
         self.busy[worker.connection] = worker, job
 
     def finished(self, seconds: float | None) -> list[tuple[Job, int | None]]:
         """Wait until a job ends, and tell those that have, with the exit status of those whose process ended."""
         found: list[tuple[Job, int | None]] = []
-        for connection in wait(list(self.busy), seconds):
-            worker, job = self.busy.pop(connection)
+        for ready in wait(list(self.busy), seconds):
+            worker, job = self.busy.pop(ready)
+            connection = worker.connection
             try:
                 connection.recv()
                 stays = job.kind != "run" or self.limits.device != "cpu"

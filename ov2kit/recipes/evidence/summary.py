@@ -6,6 +6,7 @@ Letters: S seeds, C test clips.
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def _of(variant: Variant, seeds: int, known: Runs) -> dict[int, dict[str, Any]]:
     return {seed: known[key] for seed, key in keys.items() if key in known}
 
 
-def read_run(text: str, name: object) -> tuple[str, dict[str, Any]]:
+def read_run(text: str, name: str | Path) -> tuple[str, dict[str, Any]]:
     """The key of a run, and the run, from its line of JSON.
 
     Raises:

@@ -2,13 +2,17 @@
 
 import json
 import math
+import shutil
+import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from ov2kit.cli import run
-from ov2kit.recipes.evidence.jobs import plan, result_path
+from ov2kit.recipes.evidence import jobs
+from ov2kit.recipes.evidence.jobs import Limits, plan, result_path
 from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 from ov2kit.recipes.evidence.summary import mean_interval, paired_difference
 from ov2kit.recipes.evidence.sweep import CONFIGS, read_sweep
@@ -105,14 +109,14 @@ def test_an_axis_of_names_sets_several_fields(tmp_path):
 
 def test_jobs_are_planned_once_and_after_what_they_need():
     base, other = (Variant(train=10, val=4, test=1, positions=name) for name in ("release", "none"))
-    jobs = plan([(base, 0), (other, 0), (base, 1), (base, 0)])
+    planned = plan([(base, 0), (other, 0), (base, 1), (base, 0)])
     parts = [("train", 0), ("train", 4), ("train", 8), ("val", 0), ("test", 0)]  # 4 clips each: 4 + 4 + 2, 4, 1
-    assert [job.kind for job in jobs] == ["data", "canvases"] * 5 + ["run"] * 3
-    assert [job.part for job in jobs if job.kind == "data"] == parts
-    keys = [job.key for job in jobs]
+    assert [job.kind for job in planned] == ["data", "canvases"] * 5 + ["run"] * 3
+    assert [job.part for job in planned if job.kind == "data"] == parts
+    keys = [job.key for job in planned]
     assert len(set(keys)) == len(keys)
-    assert all(keys.index(need) < keys.index(job.key) for job in jobs for need in job.needs)
-    assert {len(job.needs) for job in jobs if job.kind == "run"} == {5}
+    assert all(keys.index(need) < keys.index(job.key) for job in planned for need in job.needs)
+    assert {len(job.needs) for job in planned if job.kind == "run"} == {5}
 
 
 @pytest.mark.parametrize(
@@ -229,3 +233,78 @@ def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     again = json.loads((out / "results.json").read_text())
     assert again["experiments"][0] == source
+
+    table, lines = (out / "results.md").read_bytes(), (out / "runs.jsonl").read_bytes()
+    shutil.rmtree(out / "work")  # what is kept of a sweep makes its report again, with the machine that it ran on
+    marked = {**again, "machine": {**again["machine"], "processor": "another"}}
+    (out / "results.json").write_text(json.dumps(marked))
+    assert run(["ablate", "--config", str(config), "--out", str(out), "--report_only"]) == 0
+    assert json.loads((out / "results.json").read_text()) == marked
+    assert (out / "runs.jsonl").read_bytes() == lines
+    assert (out / "results.md").read_bytes() == table.replace(again["machine"]["processor"].encode(), b"another")
+    assert not (out / "work").exists()
+
+
+def test_a_sweep_ends_in_time_and_leaves_nothing_half_done(tmp_path, capsys):
+    config = tmp_path / "sweep.yaml"
+    long = {**TINY, "difficulty": {"seconds": [3000.0, 3000.0]}}
+    config.write_text(yaml.safe_dump({"base": long, "experiments": [{"name": "a", "grid": {"source": ["codec"]}}]}))
+    began = time.monotonic()
+    assert run(["ablate", "--config", str(config), "--out", str(tmp_path / "out"), "--seconds", "0.2"]) == 2
+    said = capsys.readouterr().err
+    assert "stopped after 0.2 s with 9 jobs to do" in said  # 3 parts to make and to tokenize, 3 runs
+    assert "no run succeeded" in said
+    assert time.monotonic() - began < 100  # a clip alone would take longer
+    assert [path for path in (tmp_path / "out" / "work").rglob("*") if path.is_file() and path.suffix != ".txt"] == []
+
+
+def test_limits_are_checked():
+    for given, message in (
+        ({"processes": 0}, "processes must be at least 1, got 0"),
+        ({"runs": 0}, "runs must be at least 1, got 0"),
+        ({"seconds": 0}, "seconds must be above 0, got 0"),
+        ({"device": "tpu"}, "unknown device 'tpu'; known: cpu, cuda"),
+    ):
+        with pytest.raises(SweepError, match=message):
+            Limits(**given)
+    if not torch.cuda.is_available():
+        with pytest.raises(SweepError, match="finds no GPU here; use --device cpu"):
+            Limits(device="cuda")
+
+
+def test_at_most_so_many_jobs_train_at_a_time(tmp_path, monkeypatch):
+    """Order of jobs without processes: two at a time, one run among them."""
+    log = []
+
+    class Worker:
+        def __init__(self, work, device):
+            self.connection, self.process, self.device = self, self, device
+            self.exitcode = 0
+
+        def send(self, job):
+            if job is not None:
+                log.append((self.device, job.kind))
+                path = result_path(tmp_path, job)
+                path.mkdir(parents=True) if job.kind != "run" else (path.parent.mkdir(exist_ok=True), path.touch())
+
+        def recv(self):
+            return True
+
+        def terminate(self):
+            log.append((self.device, "ended"))
+
+        join = close = lambda self, *_: None
+        is_alive = lambda self: False  # noqa: E731
+
+    seen = []
+    monkeypatch.setattr(jobs, "_Worker", Worker)
+    monkeypatch.setattr(jobs, "wait", lambda busy, _: seen.append(len(busy)) or busy)
+    planned = plan(
+        [(Variant(train=2, val=1, test=1, batch=2, positions=name), 0) for name in ("release", "exact", "2d")]
+    )
+    assert jobs.run_jobs(planned, tmp_path, Limits(processes=2, runs=1), log.append) == {}
+    started = [kind for device, kind in (entry for entry in log if isinstance(entry, tuple)) if kind != "ended"]
+    assert sorted(started) == ["canvases"] * 3 + ["data"] * 3 + ["run"] * 3
+    assert max(seen) == 2
+    assert seen[-3:] == [1, 1, 1]  # the runs, one by one
+    assert sum(entry == ("cpu", "ended") for entry in log) == 2  # workers that stayed; runs had one each

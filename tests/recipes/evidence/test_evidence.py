@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from ov2kit import Segments
+from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import Ov2kitError
 from ov2kit.recipes import build_tokenizers
 from ov2kit.recipes.architecture.parts import PositionsName, connectors, position_module
@@ -29,9 +31,12 @@ from ov2kit.recipes.evidence.runs.canvas_store import (
     read_canvases,
     read_facts,
 )
+from ov2kit.recipes.evidence.runs.flops import encoder_flops
+from ov2kit.recipes.evidence.runs.one_run import run_variant
 from ov2kit.recipes.evidence.runs.readout import PLACE_WAVES, TimeReadout, event_targets, peaks, place_waves
 from ov2kit.recipes.evidence.runs.small_model import JumpModel, pack
 from ov2kit.recipes.evidence.runs.variant import ConnectorName, SeenBy, SweepError, Variant
+from ov2kit.recipes.evidence.sweep import read_sweep
 from ov2kit.recipes.metrics.start_times import parse_answer
 from ov2kit.recipes.prompt.layout import Visibility
 
@@ -439,3 +444,69 @@ def test_names_mean_what_they_mean_in_the_recipes():
         assert repr(mine.scorer) == repr(theirs.scorer)
         assert getattr(mine.scorer, "motion", None) == getattr(theirs.scorer, "motion", None)  # random takes no motion
     assert set(get_args(SeenBy)) == {*get_args(Visibility), "spatial"}
+
+
+def test_operations_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    encoder = OneVisionEncoder(64, 2, 2, 128, patch=PATCH, merge=MERGE, backend="eager")
+    counter = FlopCounterMode(display=False)
+    with counter:
+        for n in (16, 24):  # apart: what computes and masks the pairs of others is counted with them
+            encoder(torch.randn(n, 3 * PATCH**2), torch.zeros(n, 3, dtype=torch.int32), Segments.from_lengths([n]))
+    assert counter.get_total_flops() == encoder_flops(64, 2, 128, 3 * PATCH**2, [16, 24])
+
+
+@pytest.mark.parametrize("pruning", ["evs", "uniqueness"])
+def test_pruned_tokens_keep_their_times_and_places(stored, pruning):
+    """What the read-out gets is what the connector made of the rows that are kept, frame and place with it."""
+    clips = read_canvases(stored(source="frames", budget=8), "train")
+    batch = pack(clips, "group")
+    torch.manual_seed(0)
+    model = JumpModel(pruning=pruning, kept_tokens=4 * 16).eval()
+    seen = {}
+    model.readout.register_forward_pre_hook(lambda module, given: seen.update(given=given))
+    model(batch, torch.arange(20) * 0.1)
+    tokens, place, frame = seen["given"][:3]
+    assert len(tokens) == len(place) == len(frame) == 2 * 4 * 16
+    whole = JumpModel(kept_tokens=1).eval()
+    whole.load_state_dict(model.state_dict())
+    whole.readout.register_forward_pre_hook(lambda module, given: seen.update(all=given))
+    whole(batch, torch.arange(20) * 0.1)
+    by_place = {(int(f), *p.tolist()): t for t, p, f in zip(*seen["all"][:3], strict=True)}
+    assert all(torch.equal(by_place[int(f), *p.tolist()], t) for t, p, f in zip(tokens, place, frame, strict=True))
+    assert torch.bincount(frame // 8).tolist() == [64, 64]  # of each clip
+
+
+def test_half_precision_is_near_and_reaches_every_weight(stored):
+    batch = pack(read_canvases(stored(source="codec", budget=4), "train"), "group")
+    torch.manual_seed(0)
+    model, queries = JumpModel(64), torch.arange(20) * 0.1
+    whole = model(batch, queries)
+    model.precision = "bfloat16"
+    half = model(batch, queries)
+    assert whole.dtype == half.dtype == torch.float32
+    assert 0 < (whole - half).abs().max() < 0.05
+    half.square().sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_the_sweep_of_minutes_runs_at_a_small_size(jumpset, tmp_path):
+    """Every kind of row of it, trained for two steps on two clips."""
+    budget, pruning = read_sweep("minutes.yaml")[1]
+    small = {"train": 2, "val": 1, "test": 2, "size": 64, "canvas": 64, "width": 32, "depth": 1, "steps": 2, "batch": 2}
+    rows = {row.label["input"]: row.variant.plain() for row in (*budget.rows, *pruning.rows)}
+    assert set(rows) == {"paper", "event", "frames", "hybrid", "blank", "evs", "uniqueness"}
+    found = {}
+    for name, fields in rows.items():
+        own = {**fields, **small, "budget": 4, "difficulty": {"seconds": [2.0, 2.4]}, "data_seed": 3}
+        variant = Variant.of({**own, "encoded": 8 if fields["encoded"] else None})
+        folder = tmp_path / variant.canvas_key()
+        if not folder.exists():
+            build_canvases(variant, jumpset, folder)
+        found[name] = run_variant(variant, 0, folder)
+    assert {run["tokens"] for run in found.values()} == {64.0}
+    assert found["evs"]["tokens_range"] == [64, 64]
+    assert found["evs"]["encoder_gflops"] > 1.9 * found["frames"]["encoder_gflops"]
+    assert {run["device"] for run in found.values()} == {"cpu"}
+    assert all(np.isfinite(run["loss"]) for run in found.values())

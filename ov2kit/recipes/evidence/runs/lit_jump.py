@@ -15,6 +15,8 @@ from ov2kit.recipes.metrics.jumpscore import jumpscore_row
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 
 STEP_SECONDS = 0.08
+#: what grows with the width of the encoder
+_WIDE = ("model.encoder", "model.connector", "model.readout.score", "model.readout.value")
 _THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 
@@ -26,7 +28,7 @@ class LitJumpReadout(lightning.LightningModule):
     Args:
         model: takes a batch and the times asked about, and gives a logit for each.
         lr: peak learning rate.
-        encoder_lr: that of the encoder and the connector, where it is another.
+        encoder_lr: that of the encoder, the connector and what reads their channels, where it is another.
         weight_decay: of AdamW.
         warmup_share: share of the steps.
         most_seconds: the longest clip.
@@ -61,7 +63,7 @@ class LitJumpReadout(lightning.LightningModule):
         """AdamW; linear warm-up, then a cosine to 0: the functions of the full recipe."""
         rates = {"model": self.lr}
         if self.encoder_lr is not None:
-            rates |= {"model.encoder": self.encoder_lr, "model.connector": self.encoder_lr}
+            rates |= dict.fromkeys(_WIDE, self.encoder_lr)
         optimizer = adamw(self, rates, betas=(0.9, 0.98), eps=1e-8, weight_decay=self.weight_decay)
         schedule = cosine_with_warmup(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -80,8 +82,8 @@ class LitJumpReadout(lightning.LightningModule):
         logits = self.model(batch, self.query_seconds)
         target = event_targets(batch.starts, self.query_seconds)
         inside = self._rows_inside(batch).to(logits.device)
-        chosen = (values.flatten().index_select(0, inside) for values in (logits, target))
-        loss = F.binary_cross_entropy_with_logits(*chosen)
+        logits, target = (values.flatten().index_select(0, inside) for values in (logits, target))
+        loss = F.binary_cross_entropy_with_logits(logits, target)
         self.log("loss", loss, batch_size=len(batch.starts))
         return loss
 

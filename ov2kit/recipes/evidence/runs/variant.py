@@ -72,7 +72,7 @@ class Variant:
         steps: optimizer steps.
         batch: clips per step.
         lr: peak learning rate; what validation chose for the source when omitted, see docs/evidence.md.
-        encoder_lr: that of the encoder and the connector, where it is another.
+        encoder_lr: that of the encoder, the connector and what reads their channels, where it is another.
         precision: "float32", or "bfloat16": encoder and connector under autocast.
 
     Raises:
