@@ -22,7 +22,7 @@ from ov2kit.recipes.evidence.runs.variant import RUN, RUN_VERSION, SweepError, V
 
 #: clips that one job makes or tokenizes
 PART_CLIPS = 4
-_PATIENCE = 10  # seconds for a process to end
+_PATIENCE = 10  # seconds for all processes to end
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,9 @@ class _Crew:
         workers = [worker for worker, _ in self.busy.values()] + self.idle[True] + self.idle[False]
         for worker in workers:
             worker.process.terminate()
+        until = time.monotonic() + _PATIENCE
         for worker in workers:
-            worker.process.join(_PATIENCE)
+            worker.process.join(max(0.0, until - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
