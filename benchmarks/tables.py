@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, datasets, scaling, serving, small_models, speed
+from benchmarks._tables import bits, datasets, finetuning, scaling, serving, small_models, speed
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -20,6 +20,7 @@ TABLES = {
     "attention-cpu": lambda: speed.kept("attention-cpu"),
     "attention-gpu": speed.gpu,
     "encoder-gpu": speed.gpu_encoder,
+    "finetuning": finetuning.memory,
     "serving": serving.load,
     "serving-conditions": serving.conditions,
     "budget": small_models.budget,

@@ -1,9 +1,9 @@
-"""A model directory fine-tuned on codec videos by TRL's `SFTTrainer`: LoRA from PEFT, beside 8-bit weights if asked.
+"""A model directory fine-tuned on codec videos by TRL's `SFTTrainer`: LoRA from PEFT, in 8 or 4 bits if asked.
 
 The model is an ordinary one of transformers, so the trainer needs nothing of ours but the collator: it reads each row's
 conversation, videos from their codec stream, and makes the tensors and labels that `ov2kit fit` makes.
 
-What is not taught here: two steps teach nothing. `bits=8` keeps the weights in 8 bits (bitsandbytes).
+What is not taught here: two steps teach nothing. `bits=8` or `bits=4` keeps the weights in so many bits (bitsandbytes).
 
 Run: python examples/trl_sft.py a_model_directory a_video.mp4
 """
@@ -23,6 +23,12 @@ from ov2kit.recipes.clients.trainer_batches import ConversationCollator
 LORA = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
+QUANTIZED = {
+    8: BitsAndBytesConfig(load_in_8bit=True),
+    4: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16),
+}
+
+
 def rows(video: str | Path, answer: str, count: int = 4) -> list[dict[str, Any]]:
     """Questions about a video, as a data set of TRL has them."""
     ask = [{"type": "video", "video": str(video)}, {"type": "text", "text": "What happens?"}]
@@ -33,10 +39,10 @@ def rows(video: str | Path, answer: str, count: int = 4) -> list[dict[str, Any]]
 def trainer(
     directory: str | Path, data: list[dict[str, Any]], out: str | Path, *, bits: int | None = None, **options: Any
 ) -> SFTTrainer:
-    """The trainer of a directory with adapters beside its weights; `bits=8` keeps those in 8 bits."""
+    """The trainer of a directory with adapters beside its weights; `bits` (8 or 4) keeps those in so many bits."""
     from datasets import Dataset
 
-    quantized = {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)} if bits == 8 else {}
+    quantized = {} if bits is None else {"quantization_config": QUANTIZED[bits]}
     model = AutoModelForImageTextToText.from_pretrained(directory, device_map="auto", **quantized)
     processor = AutoProcessor.from_pretrained(directory)
     config = SFTConfig(

@@ -88,13 +88,14 @@ def test_two_steps_learn_and_the_adapters_merge(example, folder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_steps_beside_eight_bit_weights(example, folder, tmp_path):
+@pytest.mark.parametrize("bits", [8, 4])
+def test_two_steps_beside_quantized_weights(example, folder, tmp_path, bits):
     pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: pip install bitsandbytes")
     trainer = example.trainer(
-        folder, talks(example), tmp_path / "run", bits=8, save_strategy="no", gradient_checkpointing=True
+        folder, talks(example), tmp_path / "run", bits=bits, save_strategy="no", gradient_checkpointing=True
     )
     frozen = trainer.model.get_base_model().model.language_model.layers[0].mlp.up_proj.base_layer.weight
-    assert frozen.dtype == torch.int8
+    assert frozen.dtype == {8: torch.int8, 4: torch.uint8}[bits]
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[1] < losses[0]

@@ -28,7 +28,7 @@ CONFIG_FILES = sorted(CONFIGS.rglob("*.yaml"))
 STAGES = [path for path in CONFIG_FILES if path.name.startswith("stage")]
 # what a config names that only its user has, made small enough for any machine
 SMALL = {
-    "model.size": "tiny", "model.start": "null", "data.tokens.max_pixels": "4000",
+    "model.size": "tiny", "model.start": "null", "model.quantization": "null", "data.tokens.max_pixels": "4000",
     "data.loading.num_workers": "0", "trainer.accelerator": "cpu", "trainer.devices": "1", "trainer.strategy": "auto",
 }  # fmt: skip
 

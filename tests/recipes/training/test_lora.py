@@ -126,7 +126,8 @@ def test_the_recipe_for_one_gpu_learns_beside_bfloat16_weights(tmp_path, capsys)
     processor = Processor(tokenizer, codec=CodecTokenizer(budget_canvases=4, max_pixels=4000))
     build(release_config("tiny", tokenizer=tokenizer)).to(torch.bfloat16).save_pretrained(tmp_path / "m", processor)
     options = {
-        "model.start": tmp_path / "m", "data.sources.path": "sample.jsonl", "data.tokens.max_pixels": 4000,
+        "model.start": tmp_path / "m", "model.quantization": "null",
+        "data.sources.path": "sample.jsonl", "data.tokens.max_pixels": 4000,
         "data.loading.num_workers": 0, "trainer.accelerator": "cpu", "trainer.max_steps": 2, "out": tmp_path / "run",
         "trainer.accumulate_grad_batches": 1, "trainer.log_every_n_steps": 1,
     }  # fmt: skip

@@ -150,7 +150,7 @@ def test_a_run_is_stopped_resumed_and_converted(folder, tmp_path, capsys):
             "data.sources.path": "sample.jsonl", "data.tokens.max_pixels": 4000, "data.tokens.budget_canvases": 4,
             "data.loading.num_workers": 0, "data.loading.cache": tmp_path / "cache", "trainer.accelerator": "cpu",
             "trainer.accumulate_grad_batches": 1, "trainer.log_every_n_steps": 1, "model.start": folder,
-            "model.quantization": "nf4", "model.warmup_share": 0, "model.min_lr": 1e-4, "out": tmp_path / out,
+            "model.warmup_share": 0, "model.min_lr": 1e-4, "out": tmp_path / out,
         }  # fmt: skip
         given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
         assert run_command(["fit", "--config", "one_gpu_lora.yaml", *given, *more]) == status
