@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from ov2kit.errors import DataError, OutputError, check_choice, check_number
 from ov2kit.recipes.datasets.directories import FOLDER
-from ov2kit.recipes.datasets.inputs import Item, fingerprint
+from ov2kit.recipes.datasets.inputs import Item, fingerprint, staged
 from ov2kit.recipes.datasets.local_engine import Outcome, run_local
 from ov2kit.recipes.datasets.piece import read_piece
 from ov2kit.recipes.datasets.shards import ShardFolder, is_known_by_content
@@ -193,7 +193,8 @@ def build_shards(
             for key in shards.pieces.names():
                 if (piece := read_piece(shards.pieces, key)) is not None and piece.facts["status"] == "failed":
                     shards.pieces.remove(key)
-        _run(plan, shards, recipe, workers, attempts, progress, engine)
+        with tempfile.TemporaryDirectory() as scratch:
+            _run(plan, shards, recipe, workers, attempts, progress, engine, scratch)
         shards.pieces.remove("")
         return Counter(row["status"] for row in shards.rows())
 
@@ -223,6 +224,7 @@ def _run(
     attempts: int,
     progress: Callable[[dict[str, int], int, int], None],
     engine: Engine,
+    scratch: str,
 ) -> None:
     seen = {row["sha256"]: row["name"] for row in shards.rows() if is_known_by_content(row)}
     finished = {recipe.key(sha256) for sha256 in seen}
@@ -233,7 +235,7 @@ def _run(
     outcomes: dict[int, Outcome] = {}
     counts: Counter[str] = Counter()
     at = 0  # of the shards to be made: the first that is not
-    numbered = [(place, item) for place, (_, item) in enumerate(jobs)]
+    numbered = enumerate(staged((item for _, item in jobs), scratch))
     run = run_local
     if engine == "ray":
         from ov2kit.recipes.datasets.ray_engine import run_ray as run

@@ -4,10 +4,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import check_number
-from ov2kit.recipes.datasets.inputs import Item
+from ov2kit.recipes.datasets.inputs import Item, staged
 from ov2kit.recipes.datasets.local_engine import run_local
 from ov2kit.recipes.datasets.piece import read_piece
 from ov2kit.recipes.datasets.storage import open_storage
@@ -60,8 +61,8 @@ def estimate(items: Sequence[Item], recipe: Recipe, tries: int, workers: int) ->
     count = min(tries, len(items))
     chosen = [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
     with tempfile.TemporaryDirectory() as folder:
-        pieces = open_storage(folder)
-        outcomes = run_local(list(enumerate(chosen)), recipe, pieces, workers=workers)
+        pieces = open_storage(Path(folder, "pieces"))
+        outcomes = run_local(enumerate(staged(chosen, folder)), recipe, pieces, workers=workers)
         found = [next(outcomes)]  # the first waits for the workers to start: the clock begins behind it
         begin = time.perf_counter()
         found += list(outcomes)

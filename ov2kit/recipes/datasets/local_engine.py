@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -15,6 +16,7 @@ from ov2kit.errors import DataError, OutputError
 from ov2kit.recipes.datasets.inputs import Item
 from ov2kit.recipes.datasets.piece import write_piece
 from ov2kit.recipes.datasets.storage import Storage
+from ov2kit.recipes.datasets.stores import modules_of
 from ov2kit.recipes.datasets.work import Recipe, failed_piece
 from ov2kit.recipes.datasets.worker import serve
 
@@ -79,9 +81,14 @@ def run_local(
         OutputError: a piece cannot be written.
         DataError: workers cannot be started.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ov2kit.codec.tokenizers.codec", "ov2kit.recipes.datasets.worker"])
     waiting = iter(jobs)
+    first = next(waiting, None)
+    if first is None:
+        return
+    waiting = chain([first], waiting)
+    stores = [*modules_of(first[1].url), *modules_of(pieces.root)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ov2kit.codec.tokenizers.codec", "ov2kit.recipes.datasets.worker", *stores])
     again: deque[_Job] = deque()
     crew: list[_Worker] = []
     stillborn = 0

@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ov2kit.errors import DataError, OutputError
-from ov2kit.recipes.datasets.inputs import Item, is_remote
+from ov2kit.recipes.datasets.inputs import Item
 from ov2kit.recipes.datasets.local_engine import Outcome, run_local
 from ov2kit.recipes.datasets.storage import Storage, open_storage
+from ov2kit.recipes.datasets.stores import is_remote
 from ov2kit.recipes.datasets.work import Recipe
 
 #: tasks of a run at most: Ray keeps facts of each; with more videos, a task has several

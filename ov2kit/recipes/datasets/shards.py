@@ -18,7 +18,8 @@ from typing import Any
 from ov2kit.canvases import Canvases
 from ov2kit.errors import DataError
 from ov2kit.recipes.datasets.piece import END_OF_TAR, Piece, read_piece, unpack_canvases, write_piece
-from ov2kit.recipes.datasets.storage import Storage, is_of_one_process, open_storage
+from ov2kit.recipes.datasets.storage import Storage, open_storage
+from ov2kit.recipes.datasets.stores import is_of_one_process
 from ov2kit.recipes.datasets.work import Recipe, sample_name
 
 

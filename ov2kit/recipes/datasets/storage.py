@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 from ov2kit.errors import OutputError
 from ov2kit.files import write_file
-from ov2kit.recipes.datasets.inputs import is_remote
+from ov2kit.recipes.datasets.stores import is_remote, modules_of, store_errors, store_of, words_of
 
 _PARTIAL = ".*.partial*"
 
@@ -99,9 +99,13 @@ class RemoteStorage:
     """Objects below a URL that fsspec knows, such as s3://bucket/folder.
 
     What a store needs (keys, an endpoint) it takes from its own environment variables and files.
+
+    Raises:
+        DataError: fsspec knows no such URLs, or the package for them is not installed.
     """
 
     def __init__(self, root: str) -> None:
+        modules_of(root)
         self.root = root.rstrip("/")
 
     def _at(self, name: str) -> tuple[Any, str]:
@@ -153,7 +157,7 @@ class RemoteStorage:
                 system, path = self._at(name)
                 system.put_file(copy.name, path)
             except Exception as error:  # every store has its own
-                raise OutputError(f"{url}: cannot be written ({_words(error)}); run the command again") from error
+                raise OutputError(f"{url}: cannot be written ({words_of(error)}); run the command again") from error
 
     def remove(self, name: str) -> None:
         """See `Storage.remove`."""
@@ -162,7 +166,7 @@ class RemoteStorage:
             with contextlib.suppress(FileNotFoundError):
                 system.rm(path, recursive=True)
         except Exception as error:
-            raise OutputError(f"{self.place(name)}: cannot be removed ({_words(error)})") from error
+            raise OutputError(f"{self.place(name)}: cannot be removed ({words_of(error)})") from error
 
     def place(self, name: str) -> str:
         """See `Storage.place`."""
@@ -170,33 +174,9 @@ class RemoteStorage:
 
 
 def open_storage(root: "str | Path") -> Storage:
-    """The storage of a path or URL; nothing is asked of it yet."""
+    """The storage of a path or URL; nothing is asked of it yet.
+
+    Raises:
+        DataError: fsspec knows no such URLs, or the package for them is not installed.
+    """
     return RemoteStorage(str(root)) if is_remote(str(root)) else LocalStorage(str(root))
-
-
-def is_of_one_process(url: str) -> bool:
-    """Whether what lies there is in the memory of a process, and no other one finds it."""
-    return url.startswith("memory://")
-
-
-def store_of(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and the path in it. Listings are asked for each time: other machines write there."""
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(url, use_listings_cache=False)
-    return system, path
-
-
-@contextlib.contextmanager
-def store_errors(url: str) -> Iterator[None]:
-    """Whatever a store raises, as what a file would."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OSError(f"{url}: cannot be read ({_words(error)})") from error
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

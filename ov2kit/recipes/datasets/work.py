@@ -18,10 +18,11 @@ from torch import nn
 from ov2kit.canvases import Canvases
 from ov2kit.codec.provenance.provenance import Provenance, SourceRecord
 from ov2kit.errors import DamagedVideoWarning, OutputError, Ov2kitError
-from ov2kit.recipes.datasets.inputs import Item, is_remote, open_input
+from ov2kit.recipes.datasets.inputs import Item
 from ov2kit.recipes.datasets.limits import LimitError, Limits, check_limits
 from ov2kit.recipes.datasets.piece import Images, Piece, pack_canvases, without_history, write_piece
-from ov2kit.recipes.datasets.storage import Storage, store_errors
+from ov2kit.recipes.datasets.storage import Storage
+from ov2kit.recipes.datasets.stores import is_remote, open_input, store_errors
 
 #: in what a result is known by: another format is another result
 FORMAT = "ov2kit.dataset/1"

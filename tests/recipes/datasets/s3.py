@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -20,7 +19,12 @@ class Gate:
     """
 
     def __init__(self, server):
-        self.server, self.fault = server, lambda method, path: None
+        self.server = server
+        self.calm()
+
+    def calm(self):
+        """No faults, and nothing has been asked."""
+        self.fault = lambda method, path: None
         self.requests, self.failed = [], []
 
     def __call__(self, environ, start_response):
@@ -49,8 +53,8 @@ class Gate:
 
 @contextmanager
 def serving():
-    """A gate with an empty bucket behind it, and the environment of processes that use it."""
-    pytest.importorskip("s3fs")
+    """A gate, the environment of processes that use what is behind it, and a client that goes around the gate."""
+    s3fs = pytest.importorskip("s3fs")
     moto = pytest.importorskip("moto.server")
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -63,15 +67,17 @@ def serving():
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     place = f"http://127.0.0.1:{server.server_port}"
-    urllib.request.urlopen(urllib.request.Request(f"{place}/moto-api/reset", method="POST")).close()  # it has globals
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "AWS_ENDPOINT_URL": place, "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX_ATTEMPTS": "2",
         "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 0.8, "connect_timeout": 2}}',
     }  # fmt: skip
+    options = {"key": "test", "secret": "test", "endpoint_url": place}
+    client = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, **options)
     try:
-        yield gate, environ
+        client.mkdir(BUCKET)
+        yield gate, environ, client
     finally:
         server.shutdown()
         thread.join()

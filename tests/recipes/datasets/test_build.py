@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 
 import fsspec
 import pytest
@@ -270,9 +271,11 @@ def test_videos_in_a_tar_file_give_the_same_samples(reference, clips, tmp_path):
     assert {name.removeprefix(place) for name in rows(tmp_path / "out")} == set(rows(reference))
 
 
-def test_a_target_in_memory(reference, clips):
+def test_inputs_and_a_target_in_memory(reference, clips):
     memory = fsspec.filesystem("memory")
-    build(clips, "memory://tokens/out", Traced())
+    memory.put(f"{clips}/", "/clips/", recursive=True)
+    items = [replace(item, name=item.url.rpartition("/")[2]) for item in find_items(["memory://clips"])]
+    build_shards(items, "memory://tokens/out", Recipe(Traced()), videos_per_shard=3)
     shards = {path.rpartition("/")[2]: memory.cat(path) for path in memory.find("/tokens/out/shards")}
     assert shards == content(reference)
     assert list(ShardFolder("memory://tokens/out").rows()) == list(rows(reference).values())
@@ -280,3 +283,4 @@ def test_a_target_in_memory(reference, clips):
         "dataset.json", "shards", "state",
     ]  # fmt: skip
     memory.rm("/tokens", recursive=True)
+    memory.rm("/clips", recursive=True)

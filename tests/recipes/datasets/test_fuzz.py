@@ -21,7 +21,7 @@ from ov2kit.recipes.datasets.limits import Limits
 from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.clips import encode
-from tests.recipes.datasets.test_kills import workers_of
+from tests.recipes.datasets.processes import workers_of
 from tests.recipes.datasets.tokenizers import Traced
 
 COUNT = int(os.environ.get("OV2KIT_FUZZ", "1000"))

@@ -3,14 +3,18 @@
 import io
 import json
 import tarfile
+from importlib.util import find_spec
 
 import fsspec
 import pyarrow as pa
 import pytest
+from fsspec.registry import known_implementations
 from pyarrow import parquet
 
 from ov2kit.errors import DataError
-from ov2kit.recipes.datasets.inputs import Item, find_items, fingerprint, open_input
+from ov2kit.recipes.datasets.inputs import Item, find_items, fingerprint
+from ov2kit.recipes.datasets.storage import open_storage
+from ov2kit.recipes.datasets.stores import modules_of, open_input
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def test_urls_are_listed_by_fsspec():
     assert [item.url for item in find_items(["memory://set/in/a.mkv"])] == names[1:]
     with pytest.raises(DataError, match="no video found"):
         find_items(["memory://elsewhere"])
-    with pytest.raises(DataError, match="cannot be listed"):
+    with pytest.raises(DataError, match="cannot be opened here"):
         find_items(["nowhere://x/y.mp4"])
 
 
@@ -135,3 +139,44 @@ def test_videos_in_a_tar_file_are_byte_ranges(tmp_path):
     (tmp_path / "y.tar").write_bytes(b"no tar")
     with pytest.raises(DataError, match=r"y\.tar: not a tar file that can be read"):
         find_items([str(tmp_path / "y.tar")])
+
+
+def test_lists_in_a_store_name_what_lies_beside_them():
+    system = fsspec.filesystem("memory")
+    system.pipe("/lists/a.jsonl", b'{"video": "b.mp4"}\n{"video": ["s3://bucket/a.mp4"]}\n')
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({"video": ["b.mp4"]}), buffer)
+    system.pipe("/lists/a.parquet", buffer.getvalue())
+    beside, elsewhere = Item("b.mp4", "memory://lists/b.mp4"), Item("s3://bucket/a.mp4", "s3://bucket/a.mp4")
+    assert find_items(["memory://lists/a.jsonl"]) == [beside, elsewhere]
+    assert find_items(["memory://lists/a.parquet"]) == [beside]
+    assert find_items(["memory://lists/a.parquet"], media_root="/m") == [Item("b.mp4", "/m/b.mp4")]
+    assert find_items(["memory://lists/a.parquet"], media_root="s3://m/")[0].url == "s3://m/b.mp4"
+    with pytest.raises(DataError, match=r"memory://lists/none\.txt: cannot be read"):
+        find_items(["memory://lists/none.txt"])
+
+
+def test_a_package_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
+    absent = {"class": "not_installed_here.Store", "err": "Please install nothere"}
+    monkeypatch.setitem(known_implementations, "nothere", absent)
+    (tmp_path / "list.txt").write_text("file:///a.mp4\nnothere://bucket/b.mp4\n")
+    for given in ("nothere://bucket", "nothere://bucket/*.mp4", "nothere://bucket/list.json", f"{tmp_path}/list.txt"):
+        with pytest.raises(DataError, match=r"nothere://.*: cannot be opened here \(Please install nothere\)"):
+            find_items([given])
+    with pytest.raises(DataError, match=r"nothere://out: cannot be opened here"):
+        open_storage("nothere://out")
+    with pytest.raises(DataError, match=r"nowhere://out: cannot be opened here \(Protocol not known"):
+        open_storage("nowhere://out")
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("s3://a/b.mp4", "s3fs"), ("gs://a/b.mp4", "gcsfs"), ("hf://datasets/a/b.mp4", "huggingface_hub")],
+)
+def test_which_package_opens_it(url, package):
+    if find_spec(package):
+        assert modules_of(url)[0].partition(".")[0] == package
+        assert modules_of(f"zip://c.mp4::{url}")[1:] == modules_of(url)
+    else:
+        with pytest.raises(DataError, match=f"{url}: cannot be opened here .*{package}"):
+            modules_of(url)

@@ -20,6 +20,7 @@ from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.clips import encode
 from tests.paths import ROOT
+from tests.recipes.datasets.processes import actors_of, workers_of
 from tests.recipes.datasets.tokenizers import Slow
 
 KILLS = int(os.environ.get("OV2KIT_KILLS", "20"))
@@ -44,40 +45,6 @@ def content(folder):
     return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
 
 
-def below(parent):
-    """Process -> those right below it, of all that are below the parent."""
-    table = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            table.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-        except (OSError, IndexError):  # it has ended meanwhile
-            continue
-    found, waiting = {}, [parent]
-    while waiting:
-        process = waiting.pop()
-        found[process] = table.get(process, [])
-        waiting += found[process]
-    return found
-
-
-def workers_of(parent):
-    """Processes below the parent, without the server that forks them."""
-    table = below(parent)
-    return [worker for child in table[parent] for worker in table[child]]
-
-
-def actors_of(parent):
-    """Actors of Ray and what is below them."""
-    found = []
-    for child in below(parent):
-        try:
-            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::MapWorker"):
-                found += below(child)
-        except OSError:
-            continue
-    return found
-
-
 victims_of = actors_of if ENGINE == "ray" else workers_of
 
 
@@ -97,7 +64,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
         return subprocess.Popen(
             [sys.executable, "-c", RUN, str(tmp_path / "videos"), str(out), ENGINE], cwd=ROOT, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"},  # not one that somebody else has here
         )  # fmt: skip
 
     process = start()

@@ -76,3 +76,15 @@ class Slow(Traced):
 
     def before(self, video):
         time.sleep(0.3)
+
+
+class Held(Traced):
+    """On all videos but those of 8 frames, until the file `free` is there."""
+
+    def __init__(self, free: Path) -> None:
+        super().__init__()
+        self.free = free
+
+    def before(self, video):
+        while frames_of(video) != 8 and not self.free.exists():
+            time.sleep(0.05)
