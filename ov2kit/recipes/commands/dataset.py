@@ -74,16 +74,20 @@ def run(parsed: Namespace) -> int:
     shards = ShardFolder(parsed.out)
     if parsed.explain:
         return _explain(items, shards, recipe, parsed)
+    manifest = summary = ""
+
+    def finish(shards: ShardFolder) -> None:
+        nonlocal manifest, summary
+        if parsed.assets:
+            write_directories(shards)
+        manifest, summary = write_manifest(shards), write_summary(shards)
+
     with tqdm(total=len(items), unit=" videos", disable=parsed.quiet or None, file=sys.stderr) as bar:
         counts = build_shards(
             items, parsed.out, recipe, engine=parsed.engine, workers=parsed.workers,
             videos_per_shard=parsed.videos_per_shard, overwrite=parsed.overwrite, retry_failed=parsed.retry_failed,
-            progress=_drawing(bar),
+            progress=_drawing(bar), finish=finish,
         )  # fmt: skip
-    if parsed.assets:
-        write_directories(shards)
-    manifest = write_manifest(shards)
-    summary = write_summary(shards)
     facts = {"out": parsed.out, "manifest": manifest, "summary": summary, "videos": len(items), **counts}
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     print(json.dumps(facts) if parsed.json else f"{parsed.out}: {len(items)} videos ({said}) -> {manifest}")

@@ -9,13 +9,10 @@
 The content of each shard follows from the sorted items alone: so many per shard, those that gave nothing left out.
 """
 
-import fcntl
-import hashlib
 import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +21,7 @@ from ov2kit.errors import DataError, OutputError, check_choice, check_number
 from ov2kit.recipes.datasets.directories import FOLDER
 from ov2kit.recipes.datasets.inputs import Item, fingerprint, staged
 from ov2kit.recipes.datasets.local_engine import Outcome, run_local
+from ov2kit.recipes.datasets.lock import is_of_locks, locked
 from ov2kit.recipes.datasets.piece import read_piece
 from ov2kit.recipes.datasets.shards import ShardFolder, is_known_by_content
 from ov2kit.recipes.datasets.storage import LocalStorage, Storage
@@ -80,28 +78,6 @@ def plan_run(items: Sequence[Item], shards: ShardFolder, per_shard: int, *, retr
     return plan
 
 
-@contextmanager
-def locked(storage: Storage) -> Iterator[None]:
-    """One run at a time; of those of this machine where the storage is remote.
-
-    Raises:
-        OutputError: another one is at work there.
-    """
-    if isinstance(storage, LocalStorage):
-        path = Path(storage.place("state/lock"))
-    else:
-        path = Path(tempfile.gettempdir(), f"ov2kit-{hashlib.sha256(storage.root.encode()).hexdigest()[:16]}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(
-                f"{storage.root}: another run is at work there; wait for it, or choose another place"
-            ) from error
-        yield
-
-
 def check_recipe(storage: Storage, recipe: Recipe, *, overwrite: bool = False) -> bool:
     """Whether the folder holds a dataset made in this way.
 
@@ -147,6 +123,7 @@ def build_shards(
     overwrite: bool = False,
     retry_failed: bool = False,
     progress: Callable[[dict[str, int], int, int], None] = lambda counts, done, total: None,
+    finish: Callable[[ShardFolder], object] = lambda shards: None,
 ) -> Counter[str]:
     """Tokenize all items into shards; what is finished already stays.
 
@@ -161,6 +138,7 @@ def build_shards(
         overwrite: replace a dataset that was made with other options.
         retry_failed: try videos again that failed in an earlier run.
         progress: called with the counts of this run by kind of outcome, items done and items to do.
+        finish: called with the finished shards, for what is made of them while no other run may change them.
 
     Returns:
         Rows by status.
@@ -173,9 +151,9 @@ def build_shards(
     check_number("attempts", attempts, low=1, integer=True)
     shards = ShardFolder(folder)
     storage = shards.storage
-    with locked(storage):
+    with locked(storage) as check:
         if not check_recipe(storage, recipe, overwrite=overwrite):
-            states = (f"state/{name}" for name in storage.names("state") if name != "lock")
+            states = (f"state/{name}" for name in storage.names("state") if not is_of_locks(name))
             for name in (*FINISHED, "dataset.json", "shards", FOLDER, *states):
                 storage.remove(name)
             with storage.write("dataset.json") as file:
@@ -194,8 +172,10 @@ def build_shards(
                 if (piece := read_piece(shards.pieces, key)) is not None and piece.facts["status"] == "failed":
                     shards.pieces.remove(key)
         with tempfile.TemporaryDirectory() as scratch:
-            _run(plan, shards, recipe, workers, attempts, progress, engine, scratch)
+            _run(plan, shards, recipe, workers, attempts, progress, engine, scratch, check)
+        check()
         shards.pieces.remove("")
+        finish(shards)
         return Counter(row["status"] for row in shards.rows())
 
 
@@ -225,6 +205,7 @@ def _run(
     progress: Callable[[dict[str, int], int, int], None],
     engine: Engine,
     scratch: str,
+    check: Callable[[], None],
 ) -> None:
     seen = {row["sha256"]: row["name"] for row in shards.rows() if is_known_by_content(row)}
     finished = {recipe.key(sha256) for sha256 in seen}
@@ -240,6 +221,7 @@ def _run(
     if engine == "ray":
         from ov2kit.recipes.datasets.ray_engine import run_ray as run
     for outcome in run(numbered, recipe, shards.pieces, workers=workers, attempts=attempts, done=done):
+        check()
         outcomes[outcome.number] = outcome
         left[jobs[outcome.number][0]] -= 1
         counts[outcome.kind or "done"] += 1

@@ -159,6 +159,25 @@ class RemoteStorage:
             except Exception as error:  # every store has its own
                 raise OutputError(f"{url}: cannot be written ({words_of(error)}); run the command again") from error
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file that is not there yet; whether it is this one that is there then.
+
+        One alone succeeds of all that try it at the same time, where the store has a conditional put.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        url, why = self.place(name), ""
+        try:
+            system, path = self._at(name)
+            system.pipe_file(path, content, mode="create")
+        except Exception as error:  # it is there, or it was written and the answer was lost, or it cannot be
+            why = words_of(error)
+        try:
+            return self.read(name) == content
+        except OSError as error:
+            raise OutputError(f"{url}: cannot be written ({why or error}); run the command again") from error
+
     def remove(self, name: str) -> None:
         """See `Storage.remove`."""
         try:

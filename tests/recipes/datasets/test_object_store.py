@@ -33,14 +33,15 @@ def build(store, *more, code=0):
 
 
 def found(store):
-    """Shards and rows in the store, and everything else there by name."""
+    """Shards and rows in the store, and everything else there by name but the one lease."""
     client, out = store.client, store.out
     names = {path.removeprefix(f"{out}/") for path in client.find(out)}
     shards = {name.removeprefix("shards/"): client.cat(f"{out}/{name}") for name in names if name.startswith("shards/")}
     rows = []
     for name in sorted(name for name in names if name.startswith("state/0")):
         rows += json.loads(client.cat(f"{out}/{name}"))["rows"]
-    return shards, rows, {name for name in names if not name.startswith(("shards/", "state/0"))}
+    assert len([name for name in names if name.startswith("state/lease-")]) == 1
+    return shards, rows, {name for name in names if not name.startswith(("shards/", "state/0", "state/lease-"))}
 
 
 def test_bytes_are_those_of_a_run_on_this_machine_although_requests_fail(store, wanted):
