@@ -78,13 +78,12 @@ def plan_run(items: Sequence[Item], shards: ShardFolder, per_shard: int, *, retr
     return plan
 
 
-def check_recipe(storage: Storage, recipe: Recipe, *, overwrite: bool = False) -> bool:
-    """Whether the folder holds a dataset made in this way.
+def find_changes(storage: Storage, recipe: Recipe) -> list[str] | None:
+    """What differs between the options and format of a dataset and those of a recipe; None where there is no dataset.
 
     Raises:
-        OutputError: it holds something else, or a dataset made with other options and `overwrite` is not given.
+        OutputError: something else is there.
     """
-    path = storage.place("dataset.json")
     try:
         found = json.loads(storage.read("dataset.json"))
     except FileNotFoundError:
@@ -92,15 +91,25 @@ def check_recipe(storage: Storage, recipe: Recipe, *, overwrite: bool = False) -
             raise OutputError(
                 f"{storage.root}: expected an empty folder or a dataset, found {others[0]}; choose another place"
             ) from None
-        return False
+        return None
     except (ValueError, OSError) as error:
+        path = storage.place("dataset.json")
         raise OutputError(f"{path}: not readable ({error}); choose another place") from error
-    changed = list(_changes(found, recipe.facts()))
+    return list(_changes(found, recipe.facts()))
+
+
+def check_recipe(storage: Storage, recipe: Recipe, *, overwrite: bool = False) -> bool:
+    """Whether the folder holds a dataset made in this way.
+
+    Raises:
+        OutputError: it holds something else, or a dataset made with other options and `overwrite` is not given.
+    """
+    changed = find_changes(storage, recipe)
     if changed and not overwrite:
         raise OutputError(
             f"{storage.root}: was made with other options ({'; '.join(changed)}); pass --overwrite to replace it"
         )
-    return not changed
+    return changed == []
 
 
 def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:

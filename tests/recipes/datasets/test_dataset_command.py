@@ -7,10 +7,12 @@ from pyarrow import parquet
 
 from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
+from ov2kit.recipes.datasets import work
 from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.prompt.media import load_canvases
 from tests.clips import encode
 
+MOVED = "finished; only its shard is put together again"
 OPTIONS = ["--budget_canvases", "2", "--max_pixels", "8000", "--quiet", "--videos_per_shard", "2"]
 
 
@@ -64,8 +66,7 @@ def test_the_manifest_is_the_same_for_more_workers_and_a_resumed_run(videos, tmp
 def test_explain_writes_nothing(videos, tmp_path, capsys):
     assert dataset(videos, tmp_path / "out", "--explain") == 0
     assert set(capsys.readouterr().out.strip().split("\n")) == {
-        f"{name}: no dataset made with these options is there"
-        for name in ("0.mp4", "1.mp4", "2.mp4", "copy.mp4", "list.mkv")
+        f"{name}: no dataset is there" for name in ("0.mp4", "1.mp4", "2.mp4", "copy.mp4", "list.mkv")
     }
     assert not (tmp_path / "out").exists()
     assert dataset(videos, tmp_path / "out") == 0
@@ -76,6 +77,34 @@ def test_explain_writes_nothing(videos, tmp_path, capsys):
     lines = capsys.readouterr().out.strip().split("\n")
     assert lines[:3] == ["0.mp4: finished", "1.mp4: finished", "2.mp4: changed since it was read"]
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_explain_names_each_reason(videos, tmp_path, capsys, monkeypatch):
+    out, names = tmp_path / "out", tmp_path / "list.txt"
+
+    def explained(lines, *more):
+        """Name -> reason, with this list of videos."""
+        names.write_text("".join(f"videos/{line}.mp4\n" for line in lines))
+        capsys.readouterr()
+        assert dataset(names, out, "--explain", *more) == 0
+        return [line.removeprefix("videos/") for line in capsys.readouterr().out.strip().split("\n")]
+
+    (videos / "3.mp4").write_bytes(b"no video")
+    names.write_text("videos/1.mp4\nvideos/2.mp4\nvideos/3.mp4\nvideos/4.mp4\n")
+    assert dataset(names, out) == 0
+    four = [1, 2, 3, 4]
+    unread = "4.mp4: cannot be read"
+    assert explained(four) == ["1.mp4: finished", "2.mp4: finished", f"3.mp4: {MOVED}", unread]
+    assert explained(four, "--retry_failed")[2:] == ["3.mp4: failed, and is tried again", unread]
+    assert explained([0, 1, 2]) == ["0.mp4: not finished yet", f"1.mp4: {MOVED}", f"2.mp4: {MOVED}"]
+    (videos / "4.mp4").write_bytes((videos / "1.mp4").read_bytes())
+    encode(videos / "1.mp4", frames=15, gop=4)
+    assert explained(four)[::3] == ["1.mp4: changed since it was read", "4.mp4: not finished yet"]
+    other = "the dataset was made with other options"
+    assert explained([1], "--images", "npy") == [f"1.mp4: {other} (images png -> npy)"]
+    assert explained([1], "--budget_canvases", "3") == [f"1.mp4: {other} (tokenizer.budget_canvases 2 -> 3)"]
+    monkeypatch.setattr(work, "FORMAT", "ov2kit.dataset/2")
+    assert explained([1]) == [f"1.mp4: {other} (format ov2kit.dataset/1 -> ov2kit.dataset/2)"]
 
 
 def test_a_dry_run_estimates_and_writes_nothing(videos, tmp_path, capsys):
