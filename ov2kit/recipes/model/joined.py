@@ -5,12 +5,16 @@ What transformers asks of a model: a config, names, tied tensors, embeddings, re
 """
 
 import copy
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ov2kit.errors import OptionError, check_type
 from ov2kit.recipes.architecture.parts import build_language_model, build_vision
@@ -20,6 +24,7 @@ from ov2kit.recipes.model.layout import Shared, Whole
 from ov2kit.recipes.release.names import part_name
 
 _PARTS = ("encoder", "connector", "language_model")
+_making = threading.local()
 
 
 class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
@@ -66,6 +71,8 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         #: texts of tokenizer and processor by file name, where a checkpoint brought them
         self.files: dict[str, str] = {}
         cast(Any, self).post_init()
+        if (wanted := getattr(_making, "dtype", None)) is not None:
+            self.to(wanted)
 
     # -- parts
 
@@ -125,6 +132,16 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
 
     # -- what transformers asks of a model
 
+    @classmethod
+    def get_init_context(cls, dtype: torch.dtype, is_quantized: bool, *given: Any) -> Any:
+        """How transformers makes the model that it then fills: without memory, and nothing else is changed meanwhile.
+
+        Its own contexts change the default dtype, `torch.linspace` and the tying of weights for the whole process.
+        """
+        if any(given) or cast(Any, is_deepspeed_zero3_enabled)():  # another way to make it, or kernels from the hub
+            return cast(Any, super()).get_init_context(dtype, is_quantized, *given)
+        return [torch.device("meta"), _made_in(dtype)]
+
     def init_weights(self) -> None:
         """Nothing: the parts have drawn their weights, and tied them, when they were made."""
 
@@ -173,6 +190,16 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             getattr(self, f"{kind}_checkpointing_enable")({"use_reentrant": False})
         else:
             getattr(self, f"{kind}_checkpointing_disable")()
+
+
+@contextmanager
+def _made_in(dtype: torch.dtype) -> Iterator[None]:
+    """A model that this thread makes meanwhile gets this dtype."""
+    _making.dtype = dtype
+    try:
+        yield
+    finally:
+        del _making.dtype
 
 
 def _described(config: LlavaOnevision2Config | Mapping[str, Any], *, whole: bool) -> dict[str, Any]:

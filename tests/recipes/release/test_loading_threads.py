@@ -89,6 +89,30 @@ def test_twenty_loads_in_four_threads(folder):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_loads_that_are_left_to_transformers(folder, dtype):
+    """Its own way to make a model turned every layer of other threads into bfloat16, for as long as it took."""
+    pytest.importorskip("accelerate", reason="needs accelerate: pip install 'ov2kit[peft]'")
+    want = LlavaOneVision2.from_pretrained(folder, dtype).state_dict()
+
+    def work():
+        return LlavaOneVision2.from_pretrained(folder, dtype, device_map="cpu")
+
+    work()
+    before = process_state()
+    with Layers() as layers:
+        models = in_four_threads(work, 8)
+    assert layers.made > 8
+    assert layers.wrong == []
+    assert process_state() == before
+    for model in models:
+        assert {p.dtype for p in model.parameters()} == {dtype}
+        assert all(torch.equal(tensor, want[name]) for name, tensor in model.state_dict().items())
+        assert model.lm_head.weight is model.language_model.get_input_embeddings().weight
+        assert not any(t.is_meta for t in [*model.parameters(), *model.buffers()])
+
+
 def test_building_with_fresh_weights_in_threads():
     build(BFLOAT16)
     before = process_state()
