@@ -9,6 +9,7 @@ NEEDS = {
     "browser": r"Chromium",
     "vllm": r"needs vllm",
     "lmms_eval": r"needs lmms-eval",
+    "lmms_engine": r"needs lmms-engine",
     "extras": r"pip install|extra\b|could not import",
     "references": r"lmms-eval|opencv-python|scikit-image",
     "system": r"on the path|/proc",

@@ -98,6 +98,7 @@ def test_unknown_needs_are_refused():
         ("needs transformers: pip install 'ov2kit[recipes]'", "extras"),
         ("needs vllm: make clients", "vllm"),
         ("needs lmms-eval and lmms-video-utils: make clients", "lmms_eval"),
+        ("needs lmms-engine, see docs/assets.md", "lmms_engine"),
         ("lmms-eval is not installed; the stored numbers are its own", "references"),
         ("no make on the path", "system"),
         ("it rains", "other"),

@@ -1,6 +1,9 @@
-"""Canvases in the form that lmms-engine reads, beside what its own front end hands it."""
+"""Canvases in the form that lmms-engine reads, beside what its own front end hands it, and through its own dataset."""
 
 import dataclasses
+import json
+import sys
+from types import ModuleType
 
 import av
 import pytest
@@ -9,6 +12,7 @@ import torch
 from ov2kit import Canvases
 from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import CanvasError
+from ov2kit.recipes import build, release_config, small_tokenizer
 from ov2kit.recipes.clients.lmms_engine import EngineVideo
 from tests.clips import encode
 from tests.paths import SAMPLE
@@ -58,6 +62,103 @@ def test_they_have_the_forms_that_its_own_front_end_gives(canvases):
         )
         assert isinstance(video.fps, float)
         assert isinstance(video.n_groups, int)
+
+
+def block_order(rows, t, height, width, spatial_merge_size):
+    """Raster order of canvases to that of merge x merge blocks, by its definition."""
+    m, grid = spatial_merge_size, rows.view(t, height, width, 3)
+    return torch.stack(
+        [
+            grid[k, top + i, left + j]
+            for k in range(t)
+            for top in range(0, height, m)
+            for left in range(0, width, m)
+            for i in range(m)
+            for j in range(m)
+        ]
+    )
+
+
+class OfCheckpoint:
+    """What the released checkpoint brings as Python files: a processor, whose modules have two functions."""
+
+    def __init__(self, monkeypatch):
+        from transformers import Qwen2VLImageProcessor
+
+        module = ModuleType("codec_video_processing_llava_onevision2")
+        module.convert_positions_to_block_layout = block_order
+        module.build_patch_positions = None  # of pictures, of which the test has none
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        sides = {"shortest_edge": 28 * 28, "longest_edge": 10**6}
+        self.image_processor = Qwen2VLImageProcessor(patch_size=14, merge_size=2, temporal_patch_size=1, size=sides)
+        self.video_processor = type("VideoProcessor", (), {"__module__": module.__name__})()
+        self.tokenizer = small_tokenizer()
+
+    def apply_chat_template(self, messages, tokenize=True):
+        return self.tokenizer.apply_chat_template(messages, tokenize=tokenize, chat_template=self.chat_template)
+
+
+def test_its_own_dataset_and_collator_train_our_model(tmp_path, monkeypatch):
+    """With lmms-engine 0.1.4; docs/assets.md says how to install it."""
+    datasets = pytest.importorskip("lmms_engine.datasets", reason="needs lmms-engine, see docs/assets.md")
+    from lmms_engine.datasets.iterable import LlavaOv2IterableDataset
+    from lmms_engine.datasets.processor import LlavaOnevision2DataProcessor
+
+    tokenize, seen = CodecTokenizer(6, canvases_per_group=3, max_pixels=16_000), []
+
+    class Clips(LlavaOv2IterableDataset):
+        def load_codec_videos(self, video_path, data_folder=None, fps=1, video_kwargs=None):
+            seen.append(tokenize(f"{data_folder}/{video_path}"))
+            video = EngineVideo.of(seen[-1])
+            return video.canvases.permute(0, 2, 3, 1).numpy(), video.fps, video
+
+    released = OfCheckpoint(monkeypatch)
+    monkeypatch.setattr(LlavaOnevision2DataProcessor, "_build_processor", lambda self: released)
+    encode(tmp_path / "other.mp4", frames=25)
+    (tmp_path / "sample.mp4").write_bytes(SAMPLE.read_bytes())
+    with (tmp_path / "rows.jsonl").open("w") as file:
+        for name, said in (("sample.mp4", "A rabbit sits in a meadow."), ("other.mp4", "Squares.")):
+            video = [{"type": "video_url", "video_url": {"url": name}}, {"type": "text", "text": "What happens?"}]
+            answer = [{"type": "text", "text": said}]
+            turns = [{"role": "user", "content": video}, {"role": "assistant", "content": answer}]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    config = datasets.DatasetConfig(
+        dataset_type="llava_ov2_iterable", dataset_format="yaml", shuffle=False, video_backend="lmms_video_utils",
+        datasets=[{"path": str(tmp_path / "rows.jsonl"), "data_folder": str(tmp_path), "data_type": "jsonl"}],
+        processor_config={"processor_name": "here", "processor_type": "llava_onevision2"},
+    )  # fmt: skip
+    dataset = Clips(config)
+    dataset.build()
+    batch = dataset.get_collator()(list(dataset))
+    assert len(seen) == 2
+    grids = [[1, *canvases.grid] for canvases in seen for _ in range(len(canvases))]
+    assert batch["image_grid_thw"].tolist() == grids
+    pixels = torch.cat([canvases.pixel_values() for canvases in seen])
+    torch.testing.assert_close(batch["pixel_values"], pixels, atol=1e-5, rtol=1e-5)
+    assert torch.equal(batch["patch_positions"], torch.cat([canvases.flat_positions() for canvases in seen]).long())
+    pad = released.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    assert (batch["input_ids"] == pad).sum(1).tolist() == [canvases.num_tokens for canvases in seen]
+    assert (batch["labels"] == pad).sum() == 0
+    for row, canvases in zip(batch["input_ids"], seen, strict=True):
+        text = released.tokenizer.decode(row)
+        stamps = [
+            f"<{seconds:.1f} seconds><|vision_start|>" for seconds in EngineVideo.of(canvases).source_pts.tolist()
+        ]
+        assert text.count("seconds>") == len(stamps)
+        assert all(text.count(stamp) == stamps.count(stamp) for stamp in stamps)
+
+    torch.manual_seed(0)
+    model = build(release_config("tiny", tokenizer=released.tokenizer))
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    losses = []
+    for _ in range(3):
+        loss = model(**batch).loss
+        loss.backward()
+        assert all(p.grad is not None for p in model.encoder.parameters())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[2] < losses[0]
 
 
 def test_several_clips_or_a_group_without_a_picture_are_refused(canvases):
