@@ -2,11 +2,14 @@
 
     python -m benchmarks.live delays --work DIR      # events shown, tokens and waits, over the delay
     python -m benchmarks.live gate --work DIR        # calls saved against events missed, over the quantile
+    python -m benchmarks.live truth --work DIR       # what is shown of small events, over the delay, by truth per block
+    python -m benchmarks.live truth-gate --work DIR  # the gate on small events
     python -m benchmarks.live day --hours 24         # memory, drift of times and handles of a loop at full speed
     python -m benchmarks.live sources --clip FILE    # CPU seconds of two sources, with head room
 
-The first two make a set of rendered clips with known jumps in DIR, and follow them as one stream. Each prints its rows
-and writes them as JSON under benchmarks/results/live.
+The first two make a set of rendered clips with known jumps in DIR, and follow them as one stream; the next two use the
+event set, and share their folder with `benchmarks.events`. Each prints its rows and writes them as JSON under
+benchmarks/results/live.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks._live import truth
 from ov2kit.canvases import Canvases
 from ov2kit.codec import BitCostGate, CodecTokenizer, LiveGroup, LiveTokenizer
 
@@ -250,21 +254,36 @@ def sources(clip: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _printed(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows, each shown as soon as it is there."""
+    found = []
+    for row in rows:
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        found.append(row)
+    return found
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("delays", "gate", "day", "sources"))
+    parser.add_argument("what", choices=("delays", "gate", "truth", "truth-gate", "day", "sources"))
     parser.add_argument("--work", type=Path, default=Path("live-work"))
     parser.add_argument("--clips", type=int, default=48)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--rate", type=float, default=90.0)
     parser.add_argument("--clip", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="sets of events")
+    parser.add_argument("--real", nargs="+", default=[], help="videos to use as background of sets that are made")
     options = parser.parse_args()
     if options.what == "day":
         rows = day(options.hours, options.fps, options.rate)
     elif options.what == "sources":
         rows = sources(options.clip)
+    elif options.what == "truth":
+        rows = _printed(truth.delays(truth.sets(options.work, options.seeds, options.real)))
+    elif options.what == "truth-gate":
+        rows = _printed(truth.gate(truth.sparse(options.work)))
     else:
         rows = {"delays": delays, "gate": gate}[options.what](options.work, options.clips)
     for row in rows:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ov2kit.recipes.prompt.processor import Processor
 
 
+# Layers whose keys and values up to a token stay what they are, whatever comes after it.
+_REUSED = {"full_attention", "sliding_attention"}
+
+
 @dataclass(frozen=True)
 class LiveAnswer:
     """One answer.
@@ -44,17 +48,18 @@ class LiveAnswer:
 def why_no_reuse(model: "LlavaOneVision2") -> str | None:
     """Why keys and values of one prompt cannot be used for the next; None where they can.
 
-    A prompt that begins as the last one needs its keys and values up to there. Full attention has them. Sliding
-    windows have forgotten some, and states of recurrent layers cannot be taken back.
+    A prompt that begins as the last one needs its keys and values up to there. Full attention has them, and sliding
+    windows do where the cache keeps what lies outside of them too. States of recurrent layers cannot be taken back.
     """
     language_model = cast(Any, model.language_model)
     if getattr(language_model, "_is_stateful", False):
         return "its layers keep a state that cannot be taken back"
     config = language_model.config.get_text_config()
-    kinds = sorted(set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"})
+    kinds = sorted(set(getattr(config, "layer_types", None) or ["full_attention"]) - _REUSED)
     if kinds:
         return f"it has layers of {', '.join(kinds)}"
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+    has_kinds = getattr(config, "layer_types", None)
+    if not has_kinds and getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
         return f"its attention sees {config.sliding_window} tokens"
     return None
 
@@ -180,7 +185,7 @@ class LiveAnswers:
         same = (key[:, :length] == self._cached[:, :length]).all(0)
         common = length if bool(same.all()) else int(same.long().argmin())
         if self._cache is None or common == 0:
-            self._cache = DynamicCache(config=cast(Any, self.model.language_model).config)
+            self._cache = DynamicCache()  # without a config all layers keep everything; masks know the windows
             return 0
         self._cache.crop(common - self._cache.get_seq_length())
         return common

@@ -6,6 +6,7 @@ import torch
 from ov2kit.canvases import Canvases
 from ov2kit.errors import OptionError
 from ov2kit.recipes import Processor
+from ov2kit.recipes.architecture.sizes import release_config
 from ov2kit.recipes.generate import answer
 from ov2kit.recipes.live.answers import LiveAnswers, why_no_reuse
 from ov2kit.recipes.live.context import RollingContext, from_own_start
@@ -98,13 +99,34 @@ def test_answers_are_those_to_a_fresh_prompt(model, groups, reuse):
     assert all(tokens < head for left, tokens, _ in reused if left)
 
 
+def test_sliding_windows_reuse_what_lies_outside_of_them_too(groups):
+    """A layer sees 16 tokens, and the prompt is cut back by more than that: answers are those to fresh prompts."""
+    torch.manual_seed(3)
+    text = {"tie_word_embeddings": False, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
+    net = build(release_config("tiny", tokenizer=small_tokenizer(), text=text)).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
+    assert set(net.language_model.config.layer_types) == {"full_attention", "sliding_attention"}
+    processor, context = Processor(small_tokenizer()), RollingContext(keep_seconds=11.0)
+    live = LiveAnswers(net, processor, "What happens, in one word or in two?", max_new_tokens=24)
+    assert live.reuse
+    reused = []
+    for group in groups[:6]:
+        context.add(group)
+        found, sample = live(context), live.sample(context)
+        assert found.text == answer(net, processor, [sample], max_new_tokens=24)[0]
+        reused.append(found.reused_tokens)
+    assert sum(tokens > 40 for tokens in reused) >= 2
+
+
 def test_which_models_cannot_use_a_cache_again(model):
     assert why_no_reuse(model) is None
     config = model.language_model.config
     kinds = list(config.layer_types)
     try:
-        config.layer_types = ["sliding_attention", *kinds[1:]]
-        assert why_no_reuse(model) == "it has layers of sliding_attention"
+        config.layer_types = ["linear_attention", *kinds[1:]]
+        assert why_no_reuse(model) == "it has layers of linear_attention"
         assert not LiveAnswers(model, Processor(small_tokenizer()), "x").reuse
     finally:
         config.layer_types = kinds
