@@ -1,15 +1,13 @@
 """What a stream costs: a bounded delay, a gate, a day at full speed, two sources at once.
 
-    python -m benchmarks.live delays --work DIR      # events shown, tokens and waits, over the delay
-    python -m benchmarks.live gate --work DIR        # calls saved against events missed, over the quantile
     python -m benchmarks.live truth --work DIR       # what is shown of small events, over the delay, by truth per block
-    python -m benchmarks.live truth-gate --work DIR  # the gate on small events
+    python -m benchmarks.live truth-gate --work DIR  # calls saved against events missed, over the quantile
+    python -m benchmarks.live gate --work DIR        # the same where something jumps every ten seconds
     python -m benchmarks.live day --hours 24         # memory, drift of times and handles of a loop at full speed
-    python -m benchmarks.live sources --clip FILE    # CPU seconds of two sources, with head room
+    python -m benchmarks.live sources --clip FILE    # two sources at 30 pictures a second, with head room
 
-The first two make a set of rendered clips with known jumps in DIR, and follow them as one stream; the next two use the
-event set, and share their folder with `benchmarks.events`. Each prints its rows and writes them as JSON under
-benchmarks/results/live.
+The first three make what is missing in DIR; the sets of the first are those of `benchmarks.events`. Each prints its
+rows and writes them as JSON under benchmarks/results/live.
 """
 
 import argparse
@@ -19,7 +17,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,27 +25,26 @@ import av
 import numpy as np
 
 from benchmarks._live import truth
-from ov2kit.canvases import Canvases
 from ov2kit.codec import BitCostGate, CodecTokenizer, LiveGroup, LiveTokenizer
 
 RESULTS = Path(__file__).parent / "results" / "live"
-DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 RATE = 24.0  # tokens per second, canvases of 36 tokens (96 pixels): an ordinary group of 4 lasts 6 s
 _JUMP_SECONDS = 0.4
 _WRAP = 1 << 33
 
 
-def clips_of(work: Path, count: int, *, rare: bool = False) -> list[tuple[Path, list[float]]]:
-    """Rendered clips and the seconds at which something jumps in each: every second or two, or seldom."""
+def clips_of(work: Path, count: int) -> list[tuple[Path, list[float]]]:
+    """Rendered clips and the seconds at which something jumps in each, seldom."""
     from ov2kit.recipes.evidence.films.difficulty import Difficulty
     from ov2kit.recipes.evidence.films.jumpset import make_jumpset, read_split
 
-    folder = work / f"{'rare' if rare else 'often'}-{count}"
+    folder = work / f"rare-{count}"
     if not folder.exists():
-        calm = Difficulty(distractors=(0, 1), rest=6.0, lighting=0.05, switches=0.0)
-        if rare:
-            calm = replace(calm, seconds=(20.0, 24.0), pause=(5.0, 5.0), jumpers=(1, 1), feints=0.0)
+        calm = Difficulty(
+            distractors=(0, 1), rest=6.0, lighting=0.05, switches=0.0, seconds=(20.0, 24.0), pause=(5.0, 5.0),
+            jumpers=(1, 1), feints=0.0,
+        )  # fmt: skip
         make_jumpset(folder, (count, 1, 1), difficulty=calm, encoding="h264-mix")
     rows = read_split(folder, "train")
     return [(folder / row["video"], json.loads(row["answer"])) for row in rows]
@@ -63,75 +59,13 @@ def followed(clips: list[tuple[Path, list[float]]], **options: Any) -> tuple[lis
         with av.open(str(path)) as container:
             for packet in container.demux(video=0):
                 groups += live.push(packet)
-            if options.get("delay_seconds", 2.0) is not None:
-                groups += live.pause()
+            groups += live.pause()
     return groups + live.finish(), events
-
-
-def shown_twice(groups: list[LiveGroup], events: list[float]) -> float:
-    """Share of the events of which frames at two moments at least are on canvases."""
-    times = np.array(sorted(time for group in groups for time in group.canvases.clip_times()[0].values()))
-    inside = [((times >= start) & (times <= start + _JUMP_SECONDS)).sum() for start in events]
-    return float(np.mean([count >= 2 for count in inside]))
-
-
-def tokens_on_events(parts: list[tuple[Canvases, float]], events: list[float]) -> float:
-    """Share of the tokens that come from frames in which something jumps.
-
-    Args:
-        parts: canvases, and where their times begin.
-        events: when jumps start.
-    """
-    inside = total = 0
-    starts = np.array(events)
-    for canvases, offset in parts:
-        times = canvases.clip_times()[0]
-        frames, counts = np.unique(canvases.positions[..., 0].numpy(), return_counts=True)
-        for frame, count in zip(frames.tolist(), counts.tolist(), strict=True):
-            if frame >= 0:
-                since = times[frame] + offset - starts
-                inside += count * bool(((since >= 0) & (since <= _JUMP_SECONDS)).any())
-                total += count
-    return inside / total
-
-
-def delays(work: Path, count: int) -> list[dict[str, Any]]:
-    """One row per delay, and one for whole clips at as many tokens."""
-    clips, rows = clips_of(work, count), []
-    for delay in DELAYS:
-        groups, events = followed(clips, delay_seconds=delay)
-        tokens = sum(group.tokens for group in groups)
-        rows.append(
-            {
-                "delay_seconds": delay, "groups": len(groups), "events": len(events), "tokens": tokens,
-                "events_shown": round(shown_twice(groups, events), 4),
-                "tokens_on_events": round(tokens_on_events([(g.canvases, 0.0) for g in groups], events), 4),
-                "worst_wait_seconds": round(max(group.waited_seconds for group in groups), 3),
-                "mean_wait_seconds": round(float(np.mean([group.waited_seconds for group in groups])), 3),
-            }
-        )  # fmt: skip
-    per_canvas = groups[0].tokens // len(groups[0].canvases)
-    budget = max(4, round(tokens / per_canvas / len(clips)))
-    whole, parts, offset, events = [], [], 0.0, []
-    for path, starts in clips:
-        canvases = CodecTokenizer(budget)(path)
-        whole += [offset + t for t in canvases.clip_times()[0].values()]
-        events += [offset + start for start in starts]
-        parts.append((canvases, offset))
-        offset += 1000.0
-    times = np.array(whole)
-    inside = [((times >= start) & (times <= start + _JUMP_SECONDS)).sum() >= 2 for start in events]
-    rows.append(
-        {"delay_seconds": None, "events": len(events), "tokens": budget * per_canvas * len(clips),
-         "events_shown": round(float(np.mean(inside)), 4),
-         "tokens_on_events": round(tokens_on_events(parts, events), 4)}
-    )  # fmt: skip
-    return rows
 
 
 def gate(work: Path, count: int) -> list[dict[str, Any]]:
     """One row per quantile: share of calls saved, and of events whose groups led to no call."""
-    groups, events = followed(clips_of(work, count, rare=True), delay_seconds=1.0)
+    groups, events = followed(clips_of(work, count), delay_seconds=1.0)
     rows = []
     for quantile in QUANTILES:
         decide = BitCostGate(quantile=quantile, heartbeat_seconds=None)
@@ -221,36 +155,64 @@ def _memory() -> int:
     return pages * resource.getpagesize()
 
 
-def sources(clip: Path) -> list[dict[str, Any]]:
-    """CPU seconds per second of stream that one source and two sources in threads take, of the cores there are."""
+def retimed(clip: Path, fps: float, turns: int) -> Iterator[Any]:
+    """Packets of a clip so many times over, with so many pictures a second."""
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        assert video.average_rate is not None
+        assert video.time_base is not None
+        scale, offset = float(video.average_rate) / fps, 0.0
+        for _ in range(turns):
+            count = 0
+            for packet in container.demux(video):
+                if packet.dts is not None and packet.pts is not None:
+                    packet.pts = round(packet.pts * scale + offset)
+                    packet.dts = round(packet.dts * scale + offset)
+                    count += 1
+                    yield packet
+            offset += count / fps / float(video.time_base)
+            container.seek(0)
+
+
+def sources(clip: Path, fps: float, turns: int = 6) -> list[dict[str, Any]]:
+    """One source and two in threads, at full speed for CPU seconds, then two as fast as they are filmed for latency."""
     import threading
 
-    def follow() -> float:
-        live, end = LiveTokenizer(CodecTokenizer()), 0.0
-        with av.open(str(clip)) as container:
-            for packet in container.demux(video=0):
-                for group in live.push(packet):
-                    end = group.end_seconds
-            for group in live.finish():
-                end = group.end_seconds
-        return end
+    def follow(found: list[tuple[float, float, float]], *, in_real_time: bool) -> None:
+        live, begin, groups = LiveTokenizer(CodecTokenizer()), time.monotonic(), []
+        for number, packet in enumerate(retimed(clip, fps, turns)):
+            if in_real_time:
+                time.sleep(max(0.0, begin + number / fps - time.monotonic()))
+            groups += live.push(packet)
+        groups += live.finish()
+        cut = [group for group in groups if group.reason != "end"]
+        late = max((group.latency_seconds for group in cut), default=0.0)
+        waited = max((group.waited_seconds for group in cut), default=0.0)
+        found.append((groups[-1].end_seconds, late, waited))
 
     rows = []
-    for count in (1, 2):
-        follow()
-        lengths: list[float] = []
-        threads = [threading.Thread(target=lambda: lengths.append(follow())) for _ in range(count)]  # noqa: B023
+    follow([], in_real_time=False)
+    for count, in_real_time in ((1, False), (2, False), (2, True)):
+        found: list[tuple[float, float, float]] = []
+        options = {"args": (found,), "kwargs": {"in_real_time": in_real_time}}
+        threads = [threading.Thread(target=follow, **options) for _ in range(count)]  # type: ignore[arg-type]
         cpu, wall = time.process_time(), time.perf_counter()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rows.append(
-            {"sources": count, "stream_seconds": round(lengths[0], 2), "cpu_seconds": round(cpu, 3),
-             "cores_needed": round(cpu / lengths[0], 3), "cores": os.cpu_count(),
-             "head_room": round((os.cpu_count() or 1) * lengths[0] / cpu, 1), "wall_seconds": round(wall, 3)}
-        )  # fmt: skip
+        seconds = found[0][0]
+        row = {
+            "sources": count, "frames_per_second": fps, "in_real_time": in_real_time,
+            "stream_seconds": round(seconds, 2), "cpu_seconds": round(cpu, 3), "cores": os.cpu_count(),
+            "cores_needed": round(cpu / seconds, 3), "head_room": round((os.cpu_count() or 1) * seconds / cpu, 1),
+            "wall_seconds": round(wall, 3), "load": round(os.getloadavg()[0], 1),
+        }  # fmt: skip
+        if in_real_time:
+            row["worst_latency_seconds"] = round(max(late for _, late, _ in found), 3)
+            row["worst_wait_seconds"] = round(max(waited for _, _, waited in found), 3)
+        rows.append(row)
     return rows
 
 
@@ -266,26 +228,26 @@ def _printed(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("delays", "gate", "truth", "truth-gate", "day", "sources"))
+    parser.add_argument("what", choices=("truth", "truth-gate", "gate", "day", "sources"))
     parser.add_argument("--work", type=Path, default=Path("live-work"))
     parser.add_argument("--clips", type=int, default=48)
     parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--fps", type=int, default=None, help="25, sources 30")
     parser.add_argument("--rate", type=float, default=90.0)
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="sets of events")
     parser.add_argument("--real", nargs="+", default=[], help="videos to use as background of sets that are made")
     options = parser.parse_args()
     if options.what == "day":
-        rows = day(options.hours, options.fps, options.rate)
+        rows = day(options.hours, options.fps or 25, options.rate)
     elif options.what == "sources":
-        rows = sources(options.clip)
+        rows = sources(options.clip, options.fps or 30)
     elif options.what == "truth":
         rows = _printed(truth.delays(truth.sets(options.work, options.seeds, options.real)))
     elif options.what == "truth-gate":
         rows = _printed(truth.gate(truth.sparse(options.work)))
     else:
-        rows = {"delays": delays, "gate": gate}[options.what](options.work, options.clips)
+        rows = gate(options.work, options.clips)
     for row in rows:
         print(json.dumps(row))
     RESULTS.mkdir(parents=True, exist_ok=True)

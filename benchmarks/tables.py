@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, datasets, finetuning, scaling, serving, small_models, speed
+from benchmarks._tables import bits, datasets, finetuning, live, scaling, serving, small_models, speed
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -37,6 +37,10 @@ TABLES = {
     "bits-by-clip": bits.estimates_clip_by_clip,
     "datasets": datasets.runs,
     "datasets-million": datasets.million,
+    "live-truth": live.truth,
+    "live-gate": live.truth_gate,
+    "live-day": live.day,
+    "live-sources": live.sources,
     "bits-cost": lambda: speed.kept("bits-cost"),
 }
 
