@@ -16,7 +16,7 @@ WRAP = 1 << 33
 
 
 def live(**options):
-    return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **options)
+    return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **({"tokens_per_second": 45.0} | options))
 
 
 def moved(packets, ticks, first=0):

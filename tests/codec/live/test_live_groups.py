@@ -112,7 +112,7 @@ def test_a_group_waits_no_longer_than_the_delay(delay):
 
 def test_the_rate_is_kept_and_used():
     rate, burst = 40.0, 400.0
-    groups = pushed(live(tokens_per_second=rate, burst_tokens=burst), packets_of(ts_clip(frames=1500)))
+    groups = pushed(live(tokens_per_second=rate, burst_tokens=burst), packets_of(ts_clip(frames=900)))
     check_chain(groups)
     ends = np.array([group.end_seconds for group in groups])
     sums = np.concatenate([[0], np.cumsum([group.tokens for group in groups])])
@@ -123,11 +123,11 @@ def test_the_rate_is_kept_and_used():
 
 
 def test_a_small_rate_stretches_the_groups():
-    groups = pushed(live(tokens_per_second=4.0, burst_tokens=100), packets_of(ts_clip(frames=1500)))
+    groups = pushed(live(tokens_per_second=4.0, burst_tokens=100), packets_of(ts_clip(frames=900)))
     check_chain(groups)
     assert {len(group.canvases) for group in groups} == {2}  # an I and a P canvas, which the rate has room for
     assert max(group.end_seconds - group.start_seconds for group in groups) > 6.0
-    assert frames_of(groups[-1])[1] == 1500
+    assert frames_of(groups[-1])[1] == 900
 
 
 def test_silence_ends_the_open_group_and_packets_may_follow():
