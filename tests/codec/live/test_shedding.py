@@ -13,7 +13,8 @@ from tests.codec.live.test_live_groups import check_pixels
 
 
 def live(**options):
-    return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **({"delay_seconds": 1.0, "tokens_per_second": 45.0} | options))
+    options = {"delay_seconds": 1.0, "tokens_per_second": 45.0} | options
+    return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **options)
 
 
 def with_lag(path, lag, most=10.0):

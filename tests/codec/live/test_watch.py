@@ -21,7 +21,8 @@ DATA = {"frames": 200, "bframes": 0}  # 8 s
 
 
 def live(**options):
-    return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **({"delay_seconds": 1.0, "tokens_per_second": 45.0} | options))
+    options = {"delay_seconds": 1.0, "tokens_per_second": 45.0} | options
+    return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **options)
 
 
 def check_same(groups, data, *, has_end=True):
