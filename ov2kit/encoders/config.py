@@ -23,6 +23,14 @@ _NAMES = {
     "frame_windows_size": "frame_window",
 }
 
+#: fields of sister checkpoints that change the arithmetic
+_NOT_BUILT = {
+    "use_patch_position_encoding": "row and column embeddings in the merger",
+    "use_post_layernorm": "a norm after the last layer, without a pooling head",
+    "zero_centered_gamma": "norms of the encoder with 1 added to their weights",
+    "merger_zero_centered_gamma": "a norm of the merger with 1 added to its weights",
+}
+
 
 def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `OneVisionEncoder` for a config dict with the release's field names.
@@ -32,17 +40,15 @@ def arguments_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     has no field for the pairing and always means "release".
 
     Raises:
-        ValueError: an activation or dropout that the encoder does not have.
+        ValueError: an activation or dropout that the encoder does not have, or a field of a sister that is not built.
     """
     arguments = {ours: config[theirs] for theirs, ours in _NAMES.items() if config.get(theirs) is not None}
     activation = check_choice("hidden_act", config.get("hidden_act", "gelu"), ACTIVATIONS)
     if dropout := config.get("attention_dropout", 0.0):
         raise ValueError(f"attention_dropout must be 0, got {dropout}")
-    if config.get("use_patch_position_encoding"):
-        raise ValueError(
-            "use_patch_position_encoding is not built: row and column embeddings in the merger; a model trained with "
-            "them gives other numbers without"
-        )
+    for field, what in _NOT_BUILT.items():
+        if config.get(field):
+            raise ValueError(f"{field} is not built: {what}; a model trained with it gives other numbers without")
     has_head = bool(config.get("use_head", False))
     made = {"act_layer": ACTIVATIONS[activation], "post_norm": has_head, "pooling_head": has_head}
     return arguments | made | {"pairing": "release"}

@@ -342,8 +342,15 @@ class TestRefused:
 
     def test_a_position_encoding_that_is_not_built(self, tmp_path):
         config = golden_config()
-        config["vision_config"] = config["vision_config"] | {"use_patch_position_encoding": True}
-        self.refuse(write_release(tmp_path / "m", config), "use_patch_position_encoding is not built")
+        plain = config["vision_config"]
+        for field in (
+            "use_patch_position_encoding",
+            "use_post_layernorm",
+            "zero_centered_gamma",
+            "merger_zero_centered_gamma",
+        ):
+            config["vision_config"] = plain | {field: True}
+            self.refuse(write_release(tmp_path / field, config), f"{field} is not built")
 
     def test_pickles(self, tmp_path):
         folder = write_release(tmp_path / "m")
