@@ -5,6 +5,7 @@ import time
 import pytest
 
 from ov2kit.codec import CodecTokenizer, LiveTokenizer
+from ov2kit.codec.live.window import HeldPacket, Window
 from ov2kit.errors import OptionError
 from tests.clips import encode
 from tests.codec.live.senders import paced, tcp_server
@@ -45,9 +46,13 @@ def check_gaps(groups, frames):
     assert frame == frames
 
 
-@pytest.mark.parametrize(("gop", "bframes"), [(25, 0), (25, 3), (10_000, 0)])
-def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, gop, bframes):
-    path = encode(tmp_path / "x.ts", frames=400, gop=gop, bframes=bframes)
+@pytest.mark.parametrize(
+    ("gop", "bframes", "params"), [(25, 0, ""), (25, 3, ""), (25, 3, "open-gop=1"), (10_000, 0, "")]
+)
+def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, gop, bframes, params):
+    path = encode(
+        tmp_path / "x.ts", frames=400, gop=gop, bframes=bframes, options={"x264-params": params} if params else {}
+    )
     groups, progress, decoded = with_lag(path, lambda number: 11.0 if 100 <= number < 300 else 0.0)
     check_gaps(groups, 400)
     check_pixels(groups, path)
@@ -118,3 +123,20 @@ def test_sources_that_cannot_be_held_back_have_a_bound():
     assert {Address(f"{scheme}://127.0.0.1:9/x").can_wait for scheme in ("tcp", "http", "https")} == {True}
     with pytest.raises(OptionError, match="max_lag_seconds must be above 0, got 0"):
         live().watch("x.ts", max_lag_seconds=0)
+
+
+@pytest.mark.parametrize("leading", [False, True])
+def test_packets_are_dropped_before_a_keyframe_only_if_nothing_shown_needs_them(leading):
+    """Decode order: two pictures left out, a keyframe at 2.0 s, and one that is shown before it or after it."""
+    window, last = Window(0.04), 1.9 if leading else 2.1
+    for number, (seconds, is_entry) in enumerate([(1.0, True), (1.5, False), (2.0, True), (last, False)]):
+        window.add(
+            HeldPacket(
+                number=number, packet=object(), seconds=seconds, dts=0.04 * number, nbytes=9, is_key=is_entry,
+                is_entry=is_entry, begins=1, is_disposable=False, is_corrupt=False, arrived=0.0,
+            )
+        )  # fmt: skip
+    window.forget(window.table(), 2)
+    assert window.skip_to_entry() is not leading
+    assert [item.number for item in window] == ([0, 1, 2, 3] if leading else [2, 3])
+    assert not window.skip_to_entry()
