@@ -20,7 +20,7 @@ from ov2kit.canvases import IMAGE_PAD, VISION_END, VISION_START
 from ov2kit.errors import DataError, OptionError, check_choice, check_keys
 from ov2kit.files import kind_of
 from ov2kit.recipes.architecture.connector_tokens import config_tokens_out
-from ov2kit.recipes.architecture.released_config import CONFIGS
+from ov2kit.recipes.architecture.released_config import CONFIGS, MageVLConfig
 from ov2kit.recipes.prompt.chat import Media
 from ov2kit.recipes.prompt.processor import PROCESSOR_CLASS, Processor
 from ov2kit.recipes.prompt.sample import Sample, collate
@@ -230,5 +230,10 @@ def _cut(prompt: str, stocks: Mapping[str, list[Any]]) -> tuple[list[str], list[
     return _PLACE.split(prompt), [Media(kind, stocks[kind].pop(0)) for kind in kinds]
 
 
+class MageVLProcessor(LlavaOnevision2Processor):
+    """The same under the name that directories of Mage-VL give theirs; AutoProcessor goes by names."""
+
+
 for _config in CONFIGS:
-    AutoProcessor.register(_config, LlavaOnevision2Processor, exist_ok=True)  # type: ignore[no-untyped-call]
+    _processor = MageVLProcessor if _config is MageVLConfig else LlavaOnevision2Processor
+    AutoProcessor.register(_config, _processor, exist_ok=True)  # type: ignore[no-untyped-call]

@@ -281,3 +281,28 @@ def test_a_model_put_together_by_hand_says_its_activation(tmp_path):
     assert (written["hidden_act"], written["spatial_merge_size"]) == ("gelu_pytorch_tanh", 3)
     again = LlavaOneVision2.from_pretrained(tmp_path / "m")
     assert str(again.encoder) == str(made.encoder)
+
+
+def test_a_processor_under_the_name_of_mage_vl(tmp_path):
+    """As published: the name in preprocessor_config.json, fields that shape nothing, a list of ends, nested RoPE."""
+    config = line_config("mage") | {"architectures": ["MageVLForConditionalGeneration"], "eos_token_id": [1, 2]}
+    text = config["text_config"]
+    text["rope_parameters"] = {"rope_theta": text.pop("rope_theta", 5e6), "rope_type": "default"}
+    config["vision_config"] |= {
+        "model_type": "mage_vl_vision",
+        "text_hidden_size": text["hidden_size"],
+        "image_size": 448,
+    }
+    tensors = {k: v for k, v in build(line_config("mage")).state_dict().items() if k != "lm_head.weight"}
+    folder = write_release(tmp_path / "m", config, tensors)
+    small_tokenizer().save_pretrained(folder)
+    (folder / "processor_config.json").unlink(missing_ok=True)
+    said = {"patch_size": 16, "merge_size": 2, "processor_class": "MageVLProcessor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    assert type(processor).__name__ == "MageVLProcessor"
+    assert processor(
+        text="<|vision_start|><|image_pad|><|vision_end|>?", images=[torch.zeros(3, 64, 64, dtype=torch.uint8)]
+    )["pixel_values"].shape == (16, 3 * 16 * 16)
+    again = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    assert again.config.text_config.rope_parameters["rope_theta"] == text["rope_parameters"]["rope_theta"]
