@@ -19,46 +19,40 @@ def found() -> dict[str, Any]:
 def runs() -> str:
     """A row per run, then the peers over their files."""
     facts = found()
-    videos, hours = facts["videos"], facts["video_seconds"] / 3600
+    length = facts["video_seconds"] / facts["videos"]
+    each = [(f"{run['engine']}, {run['workers']}", facts, run) for run in facts["runs"]]
+    for name, peer in facts["peers"].items():
+        each += [(f"{name}, {run['workers']}", peer, run) for run in peer.get("runs", [])]
     rows = []
-    for run in facts["runs"]:
+    for name, files, run in each:
+        videos, hours = files["videos"], files["video_seconds"] / 3600
         cores = run["cpu_seconds"] / 3600
         rows.append(
-            [f"{run['engine']}, {run['workers']}", f"{run['wall_seconds']:.0f}", f"{run['cpu_seconds']:.0f}",
-             f"{videos / cores:.0f}", f"{hours / cores:.0f}", f"{run['peak_mb']:.0f} MB"]
+            [name, f"{videos}", f"{run['wall_seconds']:.0f}", f"{run['cpu_seconds']:.0f}",
+             f"{3600 * videos / run['wall_seconds']:.0f}", f"{videos / cores:.0f}",
+             f"{hours / cores:.1f}", f"{run['peak_mb']:.0f} MB"]
         )  # fmt: skip
-    for name, peer in facts["peers"].items():
-        if "error" in peer:
-            rows.append([name, "", "", "", "", "did not run"])
-            continue
-        cores = peer["seconds"] / 3600
-        done = hours * peer["videos"] / videos
-        per_hour = [f"{peer['videos'] / cores:.0f}", f"{done / cores:.0f}"]
-        rows.append([f"{name} ({peer['videos']} videos)", f"{peer['seconds']:.0f}", "", *per_hour, ""])
+    rows += [[name, "did not run", *[""] * 6] for name, peer in facts["peers"].items() if "error" in peer]
     head = [
-        "run",
-        "seconds",
-        "processor seconds",
-        "videos per core-hour",
-        "video-hours per core-hour",
-        "largest process",
-    ]
+        "run, workers", "videos", "seconds", "processor seconds", "videos per hour", "videos per core-hour",
+        "video-hours per core-hour", "memory of all",
+    ]  # fmt: skip
     made = table(head, rows)
     machine = facts["machine"]
     load = f"{machine['load'][0]:.0f}" if machine["load"] else "not known"
     return (
-        f"{made}\n\n{videos} videos, {hours:.2g} hours; {machine['processor']}, {machine['cores']} cores, load {load}, "
-        f"{machine['date']}, commit {machine['commit']}."
+        f"{made}\n\n{facts['videos']} videos of {length:.1f} seconds on average; {machine['processor']}, "
+        f"{machine['cores']} cores, load {load}, {machine['date']}, commit {machine['commit']}."
     )
 
 
 def million() -> str:
-    """What a million videos of two minutes would take, from the first run without its start."""
+    """What a million videos of two minutes would take, from a run over a few without its start."""
     facts = found()
-    run = facts["runs"][0]
-    scale = VIDEOS * SECONDS / facts["video_seconds"]
+    run = facts["long"]
+    scale = VIDEOS * SECONDS / run["video_seconds"]
     core_hours = (run["cpu_seconds"] - facts["nothing_to_do"]["cpu_seconds"]) / 3600 * scale
-    out, read = facts["bytes_written"] / facts["videos"] * VIDEOS / 1e12, facts["bytes_read"] * scale / 1e12
+    out, read = run["bytes_written"] / run["videos"] * VIDEOS / 1e12, run["bytes_read"] * scale / 1e12
     parent = facts["assembly"]["cpu_seconds"] / facts["assembly"]["videos"] * VIDEOS / 3600
     rows = [
         ["core-hours", f"{core_hours:.0f}"],
