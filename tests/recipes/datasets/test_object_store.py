@@ -13,8 +13,6 @@ from ov2kit.recipes.datasets.stored import StoredVideos
 from tests.recipes.datasets.s3 import BUCKET
 
 OPTIONS = ["--budget_canvases", "2", "--max_pixels", "8000", "--videos_per_shard", "2", "--quiet", "--workers", "2"]
-
-
 IN = f"s3://{BUCKET}/in/"
 
 
@@ -103,6 +101,13 @@ def test_a_video_that_comes_short_is_not_taken_for_a_shorter_one(store, wanted):
     build(store, "--retry_failed")
     shards, rows, _ = found(store)
     assert (shards, rows) == wanted
+
+
+def test_a_dry_run_over_a_store_estimates_and_writes_nothing(store, wanted):
+    found = json.loads(build(store, "--dry_run", "7", "--json").out)
+    assert (found["videos"], found["tried"], found["failed"]) == (7, 7, 1)
+    assert found["tokens"] == sum(row.get("tokens", 0) for row in wanted[1])  # every one was tried
+    assert "PUT" not in {method for method, _ in store.gate.requests}
 
 
 class Tokens:
