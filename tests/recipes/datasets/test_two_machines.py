@@ -69,7 +69,7 @@ def found(store):
 def test_the_second_is_refused_and_finds_nothing_to_do_later(store, other, wanted, tmp_path):
     free = tmp_path / "free"
     begin(store.machine, store, free)
-    refused = other.call(f"{__name__}:build", store.out, str(free))
+    refused = other.call(f"{__name__}:build", store.out, str(tmp_path))  # which is there: it would not wait
     place = f"process {store.machine.process.pid} of "
     assert refused.error.startswith(f"OutputError: s3://{store.out}: another run is at work there, {place}")
     free.touch()
