@@ -10,10 +10,12 @@ from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.jobs import DecodeJob, plan_jobs
 from ov2kit.codec.video.packets import PacketTable
 from ov2kit.codec.video.pictures import picture_bytes
+from ov2kit.codec.video.vectors import VECTOR
 
 _FRAMES_HELD = 90
 _FRAMES_AHEAD = 96
 _BYTES_HELD = 64 << 20
+_MACROBLOCK_PIXELS, _VECTORS_OF_MACROBLOCK = 256, 2  # partitions, and two references in B pictures
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,13 @@ def plan_decode(
 
 
 def _frames_within(most: int, request: FrameRequest, info: StreamInfo) -> int:
-    """How many frames may wait, so that their pictures stay within a number of bytes."""
+    """How many frames may wait, so that their pictures and vectors stay within a number of bytes."""
     rgb = (request.size or info.display_size) if request.rgb else (0, 0)
     luma = request.luma_size or (0, 0)
     nbytes = 3 * rgb[0] * rgb[1] + 2 * luma[0] * luma[1]
     if request.picture:
         nbytes += picture_bytes(info.coded_size, info.pix_fmt)
+    if request.motion and info.exports_motion:
+        macroblocks = info.coded_size[0] * info.coded_size[1] // _MACROBLOCK_PIXELS
+        nbytes += macroblocks * _VECTORS_OF_MACROBLOCK * VECTOR.itemsize
     return max(2, min(most, _BYTES_HELD // max(1, nbytes)))

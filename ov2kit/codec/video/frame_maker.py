@@ -32,8 +32,9 @@ class FrameMaker:
         self._request, self._table, self._info = request, table, info
         self._scaler = PictureScaler()
         self._turn_of_luma = Orientation() if request.as_coded else info.orientation
-        # Of the last few pictures: a candidate is often the next one's reference.
-        self._lumas: dict[int, tuple[Any, Tensor]] = {}
+        # Of the last few pictures, by run and index: a candidate is often the next one's reference. The pictures
+        # themselves are not kept: those of 1080p are 3 MB each.
+        self._lumas: dict[tuple[int, int], Tensor] = {}
         self._keep = threading.Lock()
 
     def frame(self, decoded: DecodedFrame) -> Frame:
@@ -46,8 +47,10 @@ class FrameMaker:
             is_key=bool(picture.key_frame),
             nbytes=int(self._table.frame_bytes[index]),
             rgb=self._rgb(picture) if request.rgb else None,
-            luma=self._luma(index, picture),
-            reference=self._luma(decoded.reference_index, decoded.reference) if request.reference else None,
+            luma=self._luma((decoded.run, index), picture),
+            reference=(
+                self._luma((decoded.run, decoded.reference_index), decoded.reference) if request.reference else None
+            ),
             reference_index=decoded.reference_index,
             motion=motion_vectors(picture, keep=request.picture) if request.motion else None,
             coded_size=(picture.height, picture.width),
@@ -62,15 +65,15 @@ class FrameMaker:
     def _held(self, picture: Any) -> HeldPicture:
         return HeldPicture(picture, self._request.size or self._info.display_size, self._info.orientation, self._scaler)
 
-    def _luma(self, index: int, picture: Any) -> Tensor | None:
+    def _luma(self, key: tuple[int, int], picture: Any) -> Tensor | None:
         size = self._request.luma_size
         if size is None or picture is None:
             return None
-        kept, found = self._lumas.get(index, (None, None))
-        if found is None or kept is not picture:  # one that was decoded again is another picture
+        found = self._lumas.get(key)
+        if found is None:
             found = torch.from_numpy(self._scaler.luma(picture, size, self._turn_of_luma))
             with self._keep:
-                self._lumas[index] = (picture, found)
+                self._lumas[key] = found
                 if len(self._lumas) > _LUMAS_KEPT:
                     del self._lumas[next(iter(self._lumas))]
         return found

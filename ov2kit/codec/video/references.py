@@ -1,6 +1,7 @@
 """Each wanted picture with the picture it is compared with."""
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -9,6 +10,7 @@ from ov2kit.codec.video.losses import DecodeLosses
 
 _B = 3  # AV_PICTURE_TYPE_B; PyAV gives pict_type as a plain int
 _MAX_DISTANCE = 16
+_RUNS = count()
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class DecodedFrame:
         picture: the frame as FFmpeg decoded it.
         reference: the last I or P picture shown before it in the same job; None if there is none.
         reference_index: display index of the reference, -1 without one.
+        run: a number for the decode that both came from: there, and only there, an index is one picture.
     """
 
     index: int
     picture: VideoFrame
     reference: VideoFrame | None
     reference_index: int
+    run: int
 
 
 class References:
@@ -45,6 +49,7 @@ class References:
         self._reference: tuple[VideoFrame, int, int] | None = None
         self._last: tuple[VideoFrame, int, int] | None = None
         self._order = 0
+        self._run = next(_RUNS)
         self.given = 0
         self.is_damaged = False
 
@@ -55,7 +60,7 @@ class References:
             wanted: (F,) bool over frames as they are counted from now on.
             frames: how many come before the first of them, as they were counted until now.
         """
-        self._wanted = wanted
+        self._wanted, self._run = wanted, next(_RUNS)
         for name in ("_reference", "_last"):
             kept = getattr(self, name)
             setattr(self, name, kept and (kept[0], kept[1] - frames, kept[2]))
@@ -76,4 +81,5 @@ class References:
         if not is_wanted:
             return None
         self.given += 1
-        return DecodedFrame(index, frame, *(before[:2] if before is not None else (None, -1)))
+        reference, reference_index = before[:2] if before is not None else (None, -1)
+        return DecodedFrame(index, frame, reference, reference_index, self._run)

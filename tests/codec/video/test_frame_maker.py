@@ -1,5 +1,6 @@
 """FrameMaker and HeldBack alone: what becomes of a decoded picture, and of results that may be damaged."""
 
+import sys
 from dataclasses import replace
 
 import av
@@ -32,7 +33,7 @@ def pictures():
 
 def made(stream, pictures, info=None, index=2, **request):
     maker = FrameMaker(FrameRequest(**request), stream.packets, info or stream.info)
-    return maker.frame(DecodedFrame(index, pictures[index], pictures[0], 0))
+    return maker.frame(DecodedFrame(index, pictures[index], pictures[0], 0, run=0))
 
 
 def test_facts_come_from_the_table_and_the_picture(stream, pictures):
@@ -73,10 +74,20 @@ def test_rgb_and_luma_are_turned_as_shown_and_luma_as_coded_is_not(stream, pictu
 def test_a_picture_decoded_again_under_the_same_index_is_another_picture(stream, pictures):
     """Damage is decoded again: the luma kept for an index is that of its picture, not of the one before."""
     maker = FrameMaker(FrameRequest(rgb=False, luma_size=(36, 64)), stream.packets, stream.info)
-    first = maker.frame(DecodedFrame(0, pictures[0], None, -1)).luma
-    again = maker.frame(DecodedFrame(0, pictures[2], None, -1)).luma
+    first = maker.frame(DecodedFrame(0, pictures[0], None, -1, run=0)).luma
+    again = maker.frame(DecodedFrame(0, pictures[2], None, -1, run=1)).luma
     assert not np.array_equal(first, again)
     assert np.array_equal(again, made(stream, pictures, rgb=False, luma_size=(36, 64)).luma)
+
+
+def test_luma_that_is_kept_keeps_no_picture(stream, pictures):
+    """Pictures of 1080p are 3 MB each."""
+    maker = FrameMaker(FrameRequest(rgb=False, luma_size=(36, 64), reference=True), stream.packets, stream.info)
+    held = [sys.getrefcount(picture) for picture in pictures]
+    first = maker.frame(DecodedFrame(2, pictures[2], pictures[0], 0, run=0))
+    assert [sys.getrefcount(picture) for picture in pictures] == held
+    again = maker.frame(DecodedFrame(1, pictures[1], pictures[0], 0, run=0))
+    assert again.reference is first.reference  # kept it is
 
 
 @pytest.mark.parametrize(("most", "at_once"), [(0, 5), (3, 5), (4, 5), (5, 0), (9, 0)])
