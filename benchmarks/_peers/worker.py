@@ -110,9 +110,9 @@ class Floor:
         asked: list[int] = []
 
         class Asked(self.open):  # type: ignore[misc, name-defined]
-            def frames(self, indices: Any = None, **request: Any) -> Any:
+            def requested(self, indices: Any, request: Any) -> Any:
                 asked.extend(indices)
-                return super().frames(indices, **request)
+                return super().requested(indices, request)
 
         self.make(budget_canvases=canvases, threads=self.threads)(Asked(clip, threads=self.threads))
         return asked

@@ -14,6 +14,8 @@ from benchmarks._peers.looping import loop_clip
 from benchmarks._peers.process import Worker, WorkerError
 from benchmarks._peers.tables import geometric_mean, off_budget, speed_table, verdicts
 from benchmarks._peers.truth import Truth, block_bits, overlap_of_best
+from benchmarks._peers.worker import Floor
+from ov2kit.codec import CodecTokenizer
 from tests.paths import SAMPLE
 
 
@@ -35,6 +37,13 @@ def test_chance_is_what_random_blocks_reach():
         free.append(compare(anywhere, other).recall)
     assert np.mean(timed) == pytest.approx(expected.recall_timed, abs=0.01)
     assert np.mean(free) == pytest.approx(expected.recall_random, abs=0.01)
+
+
+def test_the_floor_decodes_every_frame_that_the_tokenizer_scores():
+    groups = CodecTokenizer(budget_canvases=4, max_pixels=20_000)(SAMPLE).provenance["groups"]
+    scored = sum(group["candidates"] for group in groups)
+    assert scored == 32  # 8 to a canvas; none of this clip is lost
+    assert Floor(1).run(str(SAMPLE), 4) == {"frames": scored}
 
 
 def test_agreement_of_a_choice_with_itself_and_with_its_complement():
