@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, datasets, finetuning, live, scaling, serving, small_models, speed
+from benchmarks._tables import bits, datasets, finetuning, live, scaling, serving, small_models, speed, stages
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -17,6 +17,8 @@ TABLES = {
     "speed": speed.clips,
     "aims": speed.aims,
     "scaling": scaling.growth,
+    "stages": stages.stages,
+    "ways": lambda: speed.kept("ways"),
     "attention-cpu": lambda: speed.kept("attention-cpu"),
     "attention-gpu": speed.gpu,
     "encoder-gpu": speed.gpu_encoder,
