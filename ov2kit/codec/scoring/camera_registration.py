@@ -11,6 +11,7 @@ from torch import Tensor
 _COARSE_STEPS, _FINE_STEPS = 3, 1
 _FARTHEST = 0.3  # of the edge, that a shift may go
 _SAMPLED = 5  # every n-th pixel decides a median
+_FITTED = 2  # every n-th row and column of the whole pictures decides the last step
 _WHITENED = 0.25  # exponent: 1, phase correlation, follows noise where pictures are smooth; 0 the largest object
 _SAME = 0.75  # gray levels
 
@@ -30,9 +31,13 @@ def camera_motion(luma: Tensor, reference: Tensor) -> Tensor:
     luma = luma - luma.mean((1, 2), keepdim=True)
     reference = reference - reference.mean((1, 2), keepdim=True)
     found = luma.new_zeros(len(luma), 2, 3)
-    moving = _typical_error(luma, reference, None) > _SAME
+    unmoved = _typical_error(luma, reference, None)
+    moving = unmoved > _SAME
     if bool(moving.any()):
-        found[moving] = _fitted(luma[moving], reference[moving])
+        luma, reference = luma[moving], reference[moving]
+        motion = _fitted(luma, reference)
+        better = _typical_error(luma, reference, motion) < unmoved[moving]
+        found[moving] = torch.where(better[:, None, None], motion, 0.0)
     return found
 
 
@@ -41,13 +46,11 @@ def _fitted(luma: Tensor, reference: Tensor) -> Tensor:
     small, small_reference = (F.avg_pool2d(x[:, None], 2)[:, 0] for x in (luma, reference))
     none = luma.new_zeros(len(luma), 2, 3)
     shift = none.clone()
-    shift[:, :, 0] = _phase_shift(luma, reference) / 2
+    shift[:, :, 0] = _phase_shift(small, small_reference)
     better = _mean_error(small, small_reference, shift) < _mean_error(small, small_reference, none)
     motion = torch.where(better[:, None, None], shift, none)
     motion = 2 * _gauss_newton(small, small_reference, motion, _COARSE_STEPS)
-    motion = _gauss_newton(luma, reference, motion, _FINE_STEPS)
-    better = _typical_error(luma, reference, motion) < _typical_error(luma, reference, None)
-    return torch.where(better[:, None, None], motion, none)
+    return _gauss_newton(luma, reference, motion, _FINE_STEPS, every=_FITTED)
 
 
 def moved(reference: Tensor, motion: Tensor, outside: Tensor | None = None) -> Tensor:
@@ -65,7 +68,9 @@ def moved(reference: Tensor, motion: Tensor, outside: Tensor | None = None) -> T
     seen = reference.clone()
     moves = motion.flatten(1).any(1)
     if bool(moves.any()):
-        pictures, inside = _sampled(reference[moves], motion[moves])
+        shape = (-1, *reference.shape[1:])
+        parts = _sampled(reference[moves], motion[moves], _basis(*reference.shape[1:], reference))
+        pictures, inside = (part.view(shape) for part in parts)
         seen[moves] = pictures if outside is None else torch.where(inside, pictures, outside[moves])
     return seen
 
@@ -77,15 +82,14 @@ def _basis(h: int, w: int, like: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(x), x, y]).flatten(1)
 
 
-def _sampled(reference: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, h, w) pictures, and (N, h, w) bool of what lies inside the reference."""
-    count, h, w = reference.shape
-    basis = _basis(h, w, reference)
+def _sampled(reference: Tensor, motion: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, n) pictures at the n pixels of the (3, n) basis, and (N, n) bool of what lies inside the reference."""
+    h, w = reference.shape[1:]
     per_pixel = motion.new_tensor([2 / (w - 1), 2 / (h - 1)])[:, None]
-    at = basis[1:] + (motion @ basis) * per_pixel  # (N, 2, h * w)
-    grid = at.transpose(1, 2).reshape(count, h, w, 2)
+    at = basis[1:] + (motion @ basis) * per_pixel  # (N, 2, n)
+    grid = at.transpose(1, 2)[:, None]
     seen = F.grid_sample(reference[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return seen[:, 0], (at.abs() <= 1).all(1).view(count, h, w)
+    return seen[:, 0, 0], (at.abs() <= 1).all(1)
 
 
 def _phase_shift(luma: Tensor, reference: Tensor) -> Tensor:
@@ -102,21 +106,27 @@ def _phase_shift(luma: Tensor, reference: Tensor) -> Tensor:
     return torch.where(near, shift, 0.0)
 
 
-def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int) -> Tensor:
-    """Better motions, by least squares in which pixels with large errors count little."""
+def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int, *, every: int = 1) -> Tensor:
+    """Better motions, by least squares in which pixels with large errors count little.
+
+    The pixels are those of every n-th row and column.
+    """
     count, h, w = luma.shape
-    gradient = torch.zeros(count, 2, 1, h, w, dtype=luma.dtype, device=luma.device)
-    gradient[:, 0, 0, :, 1:-1] = (luma[:, :, 2:] - luma[:, :, :-2]) / 2
-    gradient[:, 1, 0, 1:-1] = (luma[:, 2:] - luma[:, :-2]) / 2
-    jacobian = (gradient.flatten(3) * _basis(h, w, luma)).flatten(1, 2)  # (N, 6, h * w)
+    gradient = torch.zeros(count, 2, h, w, dtype=luma.dtype, device=luma.device)
+    gradient[:, 0, :, 1:-1] = (luma[:, :, 2:] - luma[:, :, :-2]) / 2
+    gradient[:, 1, 1:-1] = (luma[:, 2:] - luma[:, :-2]) / 2
+    basis = _basis(h, w, luma).view(3, h, w)[:, ::every, ::every].flatten(1)
+    gradient = gradient[:, :, ::every, ::every].flatten(2)
+    jacobian = (gradient[:, :, None] * basis).flatten(1, 2)  # (N, 6, n)
+    wanted = luma[:, ::every, ::every].flatten(1)
     eye = torch.eye(6, dtype=luma.dtype, device=luma.device)
     for _ in range(steps):
-        seen, inside = _sampled(reference, motion)
-        error = (luma - seen).flatten(1)[:, None]
+        seen, inside = _sampled(reference, motion, basis)
+        error = (wanted - seen)[:, None]
         error = error - error[:, :, ::_SAMPLED].median(2, keepdim=True).values
         away = error.abs()
         typical = away[:, :, ::_SAMPLED].median(2, keepdim=True).values
-        weight = inside.flatten(1)[:, None] / (1 + (away / (2 * typical + 1)) ** 2) ** 2
+        weight = inside[:, None] / (1 + (away / (2 * typical + 1)) ** 2) ** 2
         weighed = jacobian * weight
         normal = weighed @ jacobian.transpose(1, 2)
         ridge = 1e-3 * (1 + normal.diagonal(dim1=1, dim2=2).mean(1))[:, None, None]
@@ -131,6 +141,9 @@ def _mean_error(luma: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
 
 def _typical_error(luma: Tensor, reference: Tensor, motion: Tensor | None) -> Tensor:
     """(N,) gray levels that half of the pixels stay within."""
-    seen = reference if motion is None else moved(reference, motion)
-    error = (luma - seen).flatten(1)[:, ::_SAMPLED]
+    if motion is None:
+        seen = reference.flatten(1)[:, ::_SAMPLED]
+    else:
+        seen, _ = _sampled(reference, motion, _basis(*reference.shape[1:], reference)[:, ::_SAMPLED])
+    error = luma.flatten(1)[:, ::_SAMPLED] - seen
     return (error - error.median(1, keepdim=True).values).abs().median(1).values
