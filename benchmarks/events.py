@@ -3,10 +3,12 @@
     python -m benchmarks.events --work DIR --real A.mp4 B.mp4 ...      # make what is missing, then write the table
     python -m benchmarks.events --work DIR --report-only               # the table alone, from the rows that are stored
     python -m benchmarks.events --work DIR --choices frames paper event    # some of the rows
+    python -m benchmarks.events --work DIR --split held --real FILES   # footage, events, encodings that are in no other
     python -m benchmarks.events --work DIR --split tune                # to tune by; never reported
+    python -m benchmarks.events --work DIR --time --real FILES         # CPU time against preset="paper", nothing else
 
 A set per seed, one clip of each kind of footage in each; every row is one event. What is stored of a seed stays, what
-is missing is added. Results under benchmarks/results/events.
+is missing is added: remove the file of a seed to measure it again. Results under benchmarks/results/events.
 """
 
 import argparse
@@ -14,6 +16,9 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,10 @@ BUDGET = 8
 _T95 = {4: 2.776}  # Student's t for n - 1 = 4
 #: in the table by footage and by event; the others are parts taken away or added
 MAIN = ("frames", "random", "paper", "release", "event", "truth")
+#: of `--time`: a camera that stands, ones that move, and weather
+TIMED = ("still", "pan", "shake", "zoom", "rain", "real-shake")
+TIMED_BUDGETS = (8, 32)
+REPEATS = 5
 
 
 def choices() -> dict[str, Callable[[Any], Any]]:
@@ -96,7 +105,8 @@ def measure(clips: Sequence[Any], seed: int, names: Iterable[str]) -> list[dict[
                 found = event_shown(shown, blocks, event.start, event.stop, times)
                 rows.append({
                     "choice": name, "seed": seed, "clip": clip.id, "footage": clip.footage, "kind": event.kind,
-                    "encoding": clip.encoding, "once": int(found.once), "twice": int(found.twice),
+                    "encoding": clip.encoding, "rate": "variable" if clip.variable else f"{clip.fps:.0f}",
+                    "once": int(found.once), "twice": int(found.twice),
                     "recall": round(found.recall, 4), "delay": None if found.delay is None else round(found.delay, 3),
                     "background": round(useless, 4), "tokens": canvases.num_tokens, "seconds": round(spent, 4),
                 })  # fmt: skip
@@ -125,21 +135,26 @@ def overall(rows: Sequence[Mapping[str, Any]]) -> str:
         t = _T95.get(len(seeds) - 1)
         spread = f" ± {t * statistics.stdev(per_seed) / len(seeds) ** 0.5:.3f}" if t else ""
         seen = [row["delay"] for row in own if row["delay"] is not None]
-        clips = {(row["seed"], row["clip"]): row for row in own}
+        clips = _clips(own)
         cells = [
             str(len(seeds)),
             f"{mean_of(own, 'once'):.3f}", f"{mean_of(own, 'twice'):.3f}", f"{mean_of(own, 'both'):.3f}{spread}",
             f"{mean_of(own, 'recall'):.3f}", f"{len(seen) / len(own):.3f}", f"{statistics.fmean(seen):.2f}",
-            f"{statistics.fmean(row['background'] for row in clips.values()):.2f}",
-            f"{statistics.fmean(row['tokens'] for row in clips.values()):.0f}",
-            f"{1000 * statistics.fmean(row['seconds'] for row in clips.values()):.0f}",
+            f"{statistics.fmean(row['background'] for row in clips):.2f}",
+            f"{statistics.fmean(row['tokens'] for row in clips):.0f}",
+            f"{1000 * statistics.fmean(row['seconds'] for row in clips):.0f}",
         ]  # fmt: skip
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
+def _clips(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One row of each clip, for what is measured per clip."""
+    return list({(row["seed"], row["clip"]): row for row in rows}.values())
+
+
 def by(rows: Sequence[Mapping[str, Any]], column: str) -> str:
-    """once / twice of the main choices, per kind of footage, event or encoding."""
+    """once / twice / delay / background of the main choices, per kind of footage, event, encoding or frame rate."""
     values = list(dict.fromkeys(row[column] for row in rows))
     names = [name for name in MAIN if any(row["choice"] == name for row in rows)]
     lines = [f"| {column} | events | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
@@ -147,34 +162,60 @@ def by(rows: Sequence[Mapping[str, Any]], column: str) -> str:
         cells = []
         for name in names:
             own = [row for row in rows if row["choice"] == name and row[column] == value]
-            cells.append(" / ".join(f"{statistics.fmean(row[m] for row in own):.2f}" for m in ("once", "twice")))
+            seen = [row["delay"] for row in own if row["delay"] is not None]
+            means = [f"{statistics.fmean(row[m] for row in own):.2f}" for m in ("once", "twice")]
+            means += [f"{statistics.fmean(seen):.2f}" if seen else "never"]
+            cells.append(" / ".join([*means, f"{statistics.fmean(row['background'] for row in _clips(own)):.2f}"]))
         lines.append(f"| {value} | {len(own)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def run(work: Path, real: Sequence[str], split: str, names: Sequence[str]) -> None:
-    """Every seed and choice that is not stored yet."""
+def run_seed(work: Path, real: Sequence[str], split: str, names: Sequence[str], seed: int) -> None:
+    """Every choice of a seed that is not stored yet."""
     from ov2kit.files import write_text
-    from ov2kit.recipes.evidence.films.eventset import make_eventset, read_events
+    from ov2kit.recipes.evidence.films.eventset import read_events
 
-    for seed in SEEDS:
-        path, data = _stored(split, seed), work / f"set-{seed}"
-        stored = json.loads(path.read_text())["rows"] if path.exists() else []
-        missing = [name for name in names if not any(row["choice"] == name for row in stored)]
-        if not missing:
-            continue
-        if not data.exists():
-            make_eventset(data, 1, seed=seed, real=real)
-        rows = stored + measure(read_events(data, split), seed, missing)
-        facts = {
-            "seed": seed,
-            "split": split,
-            "budget": BUDGET,
-            "set": json.loads((data / "eventset.json").read_text()),
-        }
-        lines = ",\n".join(json.dumps(row) for row in rows)
-        write_text(path, json.dumps(facts)[:-1] + f', "rows": [\n{lines}\n]}}\n')
-        print(f"seed {seed}: {', '.join(missing)}", flush=True)
+    torch.set_num_threads(1)
+    path = _stored(split, seed)
+    stored = json.loads(path.read_text())["rows"] if path.exists() else []
+    missing = [name for name in names if not any(row["choice"] == name for row in stored)]
+    if not missing:
+        return
+    data = made_set(work, real, seed)
+    rows = stored + measure(read_events(data, split), seed, missing)
+    facts = {"seed": seed, "split": split, "budget": BUDGET, "set": json.loads((data / "eventset.json").read_text())}
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    write_text(path, json.dumps(facts)[:-1] + f', "rows": [\n{lines}\n]}}\n')
+    print(f"seed {seed}: {', '.join(missing)}", flush=True)
+
+
+def made_set(work: Path, real: Sequence[str], seed: int) -> Path:
+    """The set of a seed, made where it is missing."""
+    from ov2kit.recipes.evidence.films.eventset import make_eventset
+
+    data = work / f"set-{seed}"
+    return data if data.exists() else make_eventset(data, 1, seed=seed, real=real)
+
+
+def timed(clips: Iterable[Any]) -> str:
+    """CPU seconds of one thread, the least of several in turn, per footage and budget."""
+    from ov2kit.codec import CodecTokenizer
+
+    lines = ["| footage | canvases | paper, ms | event, ms | ratio |", "|---|---|---|---|---|"]
+    for clip in (clip for clip in clips if clip.footage in TIMED):
+        for budget in TIMED_BUDGETS:
+            paper, event = CodecTokenizer(budget, threads=1), CodecTokenizer(budget, preset="event", threads=1)
+            spent = [(_seconds(paper, clip), _seconds(event, clip)) for _ in range(REPEATS)]
+            one, two = (min(column) for column in zip(*spent, strict=True))
+            cells = [clip.footage, str(budget), f"{1000 * one:.0f}", f"{1000 * two:.0f}", f"{two / one:.2f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _seconds(tokenizer: Callable[[Any], Any], clip: Any) -> float:
+    began = time.process_time()
+    tokenizer(clip.video)
+    return time.process_time() - began
 
 
 def _stored(split: str, seed: int) -> Path:
@@ -187,18 +228,31 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where the sets are kept")
     parser.add_argument("--real", nargs="+", default=[], help="videos to use as background, for both splits")
     parser.add_argument("--choices", nargs="+", default=list(choices()), choices=list(choices()), help="rows to make")
-    parser.add_argument("--split", default="test", choices=("tune", "test"))
+    parser.add_argument("--split", default="test", choices=("tune", "test", "held"))
+    parser.add_argument("--processes", type=int, default=1, help="seeds side by side")
+    parser.add_argument("--time", action="store_true", help="time presets, and nothing else")
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    options.work.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if options.time:
+        from ov2kit.recipes.evidence.films.eventset import read_events
+
+        text = timed(read_events(made_set(options.work, options.real, SEEDS[0]), "test"))
+        (RESULTS / "time.md").write_text(text)
+        print(text)
+        return
     if not options.report_only:
-        options.work.mkdir(parents=True, exist_ok=True)
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        run(options.work, options.real, options.split, options.choices)
+        job = partial(run_seed, options.work, options.real, options.split, options.choices)
+        with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+            list(pool.map(job, SEEDS))
     stored = [_stored(options.split, seed) for seed in SEEDS]
     rows = [row for path in stored if path.exists() for row in json.loads(path.read_text())["rows"]]
-    columns = ("footage", "kind", "encoding")
-    text = overall(rows) + "".join(f"\nonce / twice by {column}:\n\n{by(rows, column)}" for column in columns)
+    columns = ("footage", "kind", "encoding", "rate")
+    text = overall(rows) + "".join(
+        f"\nonce / twice / delay in seconds / background by {column}:\n\n{by(rows, column)}" for column in columns
+    )
     (RESULTS / f"{options.split}.md").write_text(text)
     print(text)
 

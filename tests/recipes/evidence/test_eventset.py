@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import get_args
 
+import av
 import numpy as np
 import pytest
 
@@ -88,19 +89,21 @@ def test_files_show_each_frame_at_its_time_when_the_rate_varies(tmp_path, encodi
 def test_a_set_is_read_as_it_was_made(tmp_path, capsys):
     out = tmp_path / "set"
     status = run([
-        "eventset", "--out", str(out), "--clips", "1", "--footage", "still", "real", "--kinds", "appear", "turn",
-        "--encoding", "x264-veryfast", "--real", str(SAMPLE), str(SAMPLE), "--scene.seconds", "1.5",
+        "eventset", "--out", str(out), "--clips", "1", "--footage", "still", "real", "leaves", "--kinds", "appear",
+        "turn", "blink", "--encoding", "x264-veryfast", "--real", str(SAMPLE), str(SAMPLE), "--scene.seconds", "1.5",
         "--scene.size", "[84, 112]", "--scene.events", "[2, 2]", "--seed", "3",
     ])  # fmt: skip
     assert status == 0, capsys.readouterr().err
-    tune, test = (read_events(out, split) for split in ("tune", "test"))
+    tune, test, held = (read_events(out, split) for split in ("tune", "test", "held"))
     assert [clip.footage for clip in tune] == [clip.footage for clip in test] == ["still", "real"]
-    for clip in [*tune, *test]:
+    assert [clip.footage for clip in held] == ["still", "real", "leaves"]
+    assert {event.kind for clip in held[:2] for event in clip.events} == {"blink"}
+    for clip in [*tune, *test, *held]:
         stream = VideoStream(clip.video)
         assert (stream.num_frames, stream.info.display_size) == (clip.frames, clip.size)
         at = stream.packets.frame_seconds
         for event in clip.events:
-            assert event.kind in ("appear", "turn")
+            assert event.kind in (("appear", "turn") if clip not in held else ("appear", "turn", "blink"))
             assert min(event.masks) == int((at < event.start).sum())
             assert all(event.start <= at[t] <= event.stop and m.any() for t, m in event.masks.items())
     first = [next(iter(VideoStream(clips[0].video).frames())).rgb for clips in (tune, test)]
@@ -109,6 +112,65 @@ def test_a_set_is_read_as_it_was_made(tmp_path, capsys):
     (out / "eventset.json").write_text(json.dumps({**facts, "format": "ov2kit.eventset.9"}))
     with pytest.raises(DataError, match=r"eventset\.9"):
         read_events(out, "tune")
+    (out / "eventset.json").write_text(json.dumps(facts))
+    (out / "held.json").unlink()
+    with pytest.raises(DataError, match=r"expected held\.json"):
+        read_events(out, "held")
+
+
+def test_a_recolored_object_keeps_its_luma():
+    clip = render_events(4, SCENE, "still", TIMES, ["recolor"])
+    (event,) = clip.events
+    whole = np.logical_or.reduce(list(event.masks.values()))
+    before, after = (clip.frames[at][whole].astype(float) for at in (0, -1))
+    luma = np.array([0.299, 0.587, 0.114])
+    inside = ((after > 0) & (after < 255)).all(axis=1)  # a clipped channel cannot be made up for
+    assert np.abs((before - after) @ luma)[inside].max() < 2
+    assert np.abs(before - after)[inside].max() > 60
+
+
+def test_rates_are_constant_or_not_as_their_names_say(tmp_path):
+    """Frames without content: a constant rate is filled up to its 400 kbit/s, a variable one is not."""
+    frames = np.full((50, 64, 64, 3), 90, dtype=np.uint8)
+    size = {}
+    for encoding in ("x264-hrd", "x264-vbr"):
+        write_video(tmp_path / f"{encoding}.mp4", frames, 25, encoding)
+        size[encoding] = (tmp_path / f"{encoding}.mp4").stat().st_size
+    assert size["x264-hrd"] > 0.9 * 2 * 400_000 / 8
+    assert size["x264-vbr"] < 10_000
+
+
+def test_a_pyramid_has_b_frames_that_others_refer_to(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, size=(2, 64, 64, 3)).repeat(15, axis=0).astype(np.uint8)
+    for t in range(30):
+        frames[t] = np.roll(frames[t], t, axis=1)
+    referred = {}
+    for encoding in ("x264-pyramid", "x264-nobframes"):
+        write_video(tmp_path / f"{encoding}.mp4", frames, 25, encoding)
+        with av.open(tmp_path / f"{encoding}.mp4") as container:
+            packets = [bytes(packet) for packet in container.demux(video=0)]
+        referred[encoding] = sum(
+            reference > 0 for packet in packets for kind, reference in _slices(packet) if kind == 1
+        )
+    assert referred["x264-pyramid"] > 0
+    assert referred["x264-nobframes"] == 0
+
+
+def _slices(packet):
+    """(slice_type modulo 5, nal_ref_idc) of each coded slice of an MP4 packet; ITU-T H.264, 7.3.1 and 7.3.3."""
+    at = 0
+    while at < len(packet):
+        length = int.from_bytes(packet[at : at + 4], "big")
+        unit = packet[at + 4 : at + 4 + length]
+        at += 4 + length
+        if unit[0] & 31 in (1, 5):
+            bits = "".join(f"{byte:08b}" for byte in unit[1:12])
+            values = []
+            while len(values) < 2:  # first_mb_in_slice and slice_type, Exp-Golomb
+                zeros = bits.index("1")
+                values.append(int(bits[zeros : 2 * zeros + 1], 2) - 1)
+                bits = bits[2 * zeros + 1 :]
+            yield values[1] % 5, unit[0] >> 5 & 3
 
 
 def test_wrong_options_make_nothing(tmp_path):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ov2kit.errors import OptionError, check_choice
 from ov2kit.files import write_file
 
+_HRD = {"x264-params": "mbtree=0:nal-hrd=cbr"}  # a constant rate to the byte, with filler
 #: name -> (encoder, file suffix, options). One thread each, so that the same frames give the same bytes.
 ENCODINGS: dict[str, tuple[str, str, dict[str, str]]] = {
     "x264-veryfast": ("libx264", ".mp4", {"preset": "veryfast", "crf": "23"}),
@@ -21,6 +22,9 @@ ENCODINGS: dict[str, tuple[str, str, dict[str, str]]] = {
     "x264-intra": ("libx264", ".mp4", {"preset": "medium", "crf": "23", "g": "1"}),
     "x264-rate": ("libx264", ".mp4", {"preset": "medium", "b": "300k", "maxrate": "300k", "bufsize": "150k"}),
     "x264-longgop": ("libx264", ".mp4", {"preset": "medium", "crf": "26", "g": "1000", "bf": "5"}),
+    "x264-pyramid": ("libx264", ".mp4", {"preset": "slow", "crf": "24", "bf": "8", "b_strategy": "2", "refs": "4"}),
+    "x264-vbr": ("libx264", ".mp4", {"preset": "medium", "b": "250k", "maxrate": "750k", "bufsize": "750k"}),
+    "x264-hrd": ("libx264", ".mp4", {"preset": "medium", "b": "400k", "maxrate": "400k", "bufsize": "200k", **_HRD}),
     "x264-nobframes": ("libx264", ".mp4", {"preset": "medium", "crf": "23", "bf": "0"}),
     "hevc": ("libx265", ".mp4", {"preset": "veryfast", "crf": "25"}),
     "vp9": ("libvpx-vp9", ".webm", {"deadline": "realtime", "cpu-used": "6", "crf": "32", "b": "0"}),

@@ -12,7 +12,9 @@ from ov2kit.recipes.evidence.films.event_world import stretched
 if TYPE_CHECKING:
     from ov2kit.recipes.evidence.films.event_scene import EventScene
 
-EventKind = Literal["jump", "appear", "vanish", "turn", "speak", "creep", "text", "glow"]
+EventKind = Literal["jump", "appear", "vanish", "turn", "speak", "creep", "text", "glow", "grow", "blink", "recolor"]
+#: kinds that no choice of blocks was tuned on
+HELD_KINDS: tuple[EventKind, ...] = ("grow", "blink", "recolor")
 #: kind -> shortest and longest, seconds
 LENGTHS: dict[EventKind, tuple[float, float]] = {
     "jump": (0.3, 0.5),
@@ -23,8 +25,13 @@ LENGTHS: dict[EventKind, tuple[float, float]] = {
     "creep": (1.5, 3.0),
     "text": (0.4, 0.8),
     "glow": (0.8, 1.6),
+    "grow": (0.4, 0.8),
+    "blink": (0.8, 1.6),
+    "recolor": (0.4, 0.8),
 }
-_AFTER = 0.1  # seconds in which something appears or vanishes
+_AFTER = 0.1  # seconds in which something appears, vanishes or takes another color
+_GROWN = 1.6  # times its edge
+_HUE = (90.0, -46.0, 0.0)  # of equal luma (BT.601)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class EventActor:
         other: (n, n, 3) what it looks like after the event; same as `look` where it stays the same.
         alpha: (n, n) opacity.
         reach: pixels that a jump, or a slow move, goes aside and up.
-        rate: openings of a mouth per second.
+        rate: openings of a mouth, or flashes of a lamp, per second.
     """
 
     kind: EventKind
@@ -85,6 +92,17 @@ class EventActor:
             look = self.look if now < self.start else self.other
         elif self.kind == "glow":
             look = look + np.float32(4 * phase * (1 - phase) * 0.7) * (255 - look)
+        elif self.kind == "grow":
+            side = 2 * round(len(look) * (1 + (_GROWN - 1) * phase) / 2)
+            look, alpha = stretched(look, (side, side)), stretched(alpha[..., None], (side, side))[..., 0]
+            covers = alpha
+        elif self.kind == "blink":
+            covers = _lamp(len(look))
+            if self.start <= now <= self.stop and (now - self.start) * self.rate % 1 < 0.5:
+                look = look + covers[..., None] * (250 - look)
+        elif self.kind == "recolor":
+            changed = np.float32(np.clip((now - self.start) / _AFTER, 0, 1))
+            look = look + changed * np.array(_HUE, dtype=np.float32)
         _paste(picture, look, alpha, x, y)
         if body is not None:
             _paste(body, np.ones_like(covers), covers, x, y)
@@ -153,6 +171,13 @@ def _mouth(side: int) -> Picture:
     at = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
     away = np.sqrt(((at[:, None] - 0.35) / 0.2) ** 2 + (at[None] / 0.4) ** 2)
     return ((1 - away) * 0.2 * side / 2 + 0.5).clip(0, 1)
+
+
+def _lamp(side: int) -> Picture:
+    """(side, side) a small disk in the upper half."""
+    at = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
+    away = np.sqrt((at[:, None] + 0.3) ** 2 + at[None] ** 2) / 0.3
+    return ((1 - away) * 0.15 * side + 0.5).clip(0, 1)
 
 
 def _text(rng: np.random.Generator, side: int, like: Picture | None = None) -> Picture:

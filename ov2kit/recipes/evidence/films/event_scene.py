@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ov2kit.errors import check_number, check_numbers, check_order
 from ov2kit.recipes.evidence.films.event_actors import EventActor, EventKind, make_actor
 from ov2kit.recipes.evidence.films.event_camera import CAMERAS, Camera, look
+from ov2kit.recipes.evidence.films.event_screen import screen_world
 from ov2kit.recipes.evidence.films.event_weather import WEATHERS, weather
 from ov2kit.recipes.evidence.films.event_world import World, made_world
 
@@ -32,9 +33,15 @@ FOOTAGE: dict[str, tuple[str, str, str]] = {
     "fade": ("still", "none", "fade"),
     "real": ("still", "none", "none"),
     "real-shake": ("shake", "none", "none"),
+    "screen": ("still", "screen", "none"),
+    "leaves": ("still", "leaves", "none"),
+    "crowd": ("still", "crowd", "none"),
+    "shake-rain": ("shake", "rain", "none"),
 }
 #: kinds that need footage of the caller's
 REAL = ("real", "real-shake")
+#: kinds that no choice of blocks was tuned on
+HELD_FOOTAGE = ("screen", "leaves", "crowd", "shake-rain")
 _WORLD = 1.6  # edge of the world over that of the picture
 
 
@@ -141,13 +148,14 @@ def render_events(
     rng = np.random.default_rng(seed)
     camera_name, weather_name, change = FOOTAGE[footage]
     size, seconds = world_size(scene), float(times[-1])
+    made = screen_world if weather_name == "screen" else made_world
     world = World(
-        tuple(made_world(rng, size) for _ in range(1 if change == "none" else 3)) if real is None else (),
+        tuple(made(rng, size) for _ in range(1 if change == "none" else 3)) if real is None else (),
         real, change, cuts=(seconds * rng.uniform(0.25, 0.4), seconds * rng.uniform(0.6, 0.75)),
     )  # fmt: skip
     camera: Camera = CAMERAS[camera_name](rng, times, scene.size)
     actors = _actors(rng, scene, size, times, kinds, world.picture(0, 0.0))
-    lens = weather(rng, WEATHERS[weather_name], scene.size, size)
+    lens = weather(rng, WEATHERS[weather_name], scene.size, size, seconds)
     frames = np.empty((len(times), *scene.size, 3), dtype=np.uint8)
     masks: list[dict[int, NDArray[np.bool_]]] = [{} for _ in actors]
     for t, now in enumerate(times):

@@ -1,4 +1,4 @@
-"""What costs bits and is no event: rain, snow on a screen, water, flicker, a noisy sensor."""
+"""What costs bits and is no event: rain, snow on a screen, water, flicker, a noisy sensor, and what moves always."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ov2kit.recipes.evidence.films.actors import Picture
+from ov2kit.recipes.evidence.films.event_movers import crowd, leaves
+from ov2kit.recipes.evidence.films.event_screen import scrolling
 
 #: name of a footage's weather -> name of what is drawn
-WEATHERS = {name: name for name in ("none", "sensor", "rain", "snow", "flicker", "water")}
+WEATHERS = {name: name for name in ("none", "sensor", "rain", "snow", "flicker", "water", "screen", "leaves", "crowd")}
 _InWorld = Callable[[Picture, float], Picture]
 _Change = Callable[[Picture, float, np.random.Generator], Picture]
 
@@ -37,7 +39,9 @@ class Weather:
         return self.picture(picture, now, rng)
 
 
-def weather(rng: np.random.Generator, name: str, size: tuple[int, int], world_size: tuple[int, int]) -> Weather:
+def weather(
+    rng: np.random.Generator, name: str, size: tuple[int, int], world_size: tuple[int, int], seconds: float
+) -> Weather:
     """The weather of one clip.
 
     Args:
@@ -45,6 +49,7 @@ def weather(rng: np.random.Generator, name: str, size: tuple[int, int], world_si
         name: of `WEATHERS`.
         size: (H, W) of the picture.
         world_size: (rows, columns) of the world.
+        seconds: length of the clip.
     """
     clear = np.zeros(size, dtype=bool)
     if name == "sensor":
@@ -70,6 +75,10 @@ def weather(rng: np.random.Generator, name: str, size: tuple[int, int], world_si
         return Weather(clear, picture=hum)
     if name == "water":
         return Weather(clear, world=_water(rng, world_size))
+    if name == "screen":
+        return Weather(clear, world=scrolling(rng, world_size, seconds))
+    if name in ("leaves", "crowd"):
+        return Weather(clear, world=(leaves if name == "leaves" else crowd)(rng, world_size))
     return Weather(clear)
 
 

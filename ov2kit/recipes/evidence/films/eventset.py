@@ -4,11 +4,13 @@ Layout:
 
     videos/NAME.mp4
     masks/NAME.json          {"0": [run lengths or null per frame], ...}, one track per event
-    tune.json, test.json     lists of {"id", "video", "footage", "encoding", "fps", "variable", "frames", "size",
+    tune.json, test.json, held.json
+                             lists of {"id", "video", "footage", "encoding", "fps", "variable", "frames", "size",
                              "background", "events": [{"kind", "start", "stop", "track"}]}
     eventset.json            how it was made, written last
 
 What is tuned on `tune` is reported on `test`: the two share neither a seed nor a made background nor a file of footage.
+`held` has kinds of footage, of events, of encodings and frame rates that are in neither: what was tuned on none of it.
 """
 
 import json
@@ -27,9 +29,10 @@ from ov2kit.codec.stream import VideoStream
 from ov2kit.errors import DataError, OptionError, check_choice, check_number
 from ov2kit.files import check_format, format_name, kind_of, write_folder
 from ov2kit.recipes.evidence.films.encode import ENCODINGS, EncoderError, write_video
-from ov2kit.recipes.evidence.films.event_actors import EventKind
+from ov2kit.recipes.evidence.films.event_actors import HELD_KINDS, EventKind
 from ov2kit.recipes.evidence.films.event_scene import (
     FOOTAGE,
+    HELD_FOOTAGE,
     REAL,
     Event,
     EventClip,
@@ -40,12 +43,15 @@ from ov2kit.recipes.evidence.films.event_scene import (
 )
 from ov2kit.recipes.spatial.segmenter import MaskTracks
 
-EVENT_SPLITS = ("tune", "test")
+EVENT_SPLITS = ("tune", "test", "held")
 #: encodings of the mixed set, drawn per clip
 EVENT_MIX = (
     "x264-medium", "x264-veryfast", "x264-nobframes", "x264-longgop", "x264-rate", "x264-lowrate", "hevc", "vp9", "av1",
 )  # fmt: skip
+#: the same of the split `held`
+HELD_MIX = ("x264-pyramid", "x264-vbr", "x264-hrd")
 _FPS = (10, 25, 25, 30, 60)
+_HELD_FPS = (12, 15, 24, 50)
 _VARIABLE = 0.15  # share of clips whose frame rate varies
 _FACTS, _KIND, _VERSION = "eventset.json", "eventset", 1
 
@@ -91,6 +97,9 @@ def make_eventset(
 ) -> Path:
     """Render and encode a set; the folder appears whole or not at all.
 
+    `tune` and `test` have no footage of `HELD_FOOTAGE` and no event of `HELD_KINDS`. `held` has every event on such
+    footage, and such events on every other.
+
     The pixels of a clip depend on seed, split, footage and number alone, so sets of two encodings show the same clips.
 
     Args:
@@ -98,9 +107,10 @@ def make_eventset(
         clips: of each kind of footage in each split.
         seed: decides every clip.
         footage: names of `FOOTAGE`; all that can be made when omitted, those in `REAL` only with `real`.
-        encoding: a name of `ENCODINGS`, or "mix": drawn per clip from `EVENT_MIX`.
+        encoding: a name of `ENCODINGS`, or "mix": drawn per clip from `EVENT_MIX`, in `held` from `HELD_MIX`.
         kinds: of events; all when omitted.
-        real: video files to use as background, at least two: every other one is for `tune`, the others for `test`.
+        real: video files to use as background, at least two: every other one is for `tune`, the others for `test` and
+            `held`.
         scene: knobs of the scenes.
         processes: clips made side by side.
 
@@ -131,7 +141,13 @@ def make_eventset(
     with write_folder(folder) as scratch:
         (scratch / "videos").mkdir()
         (scratch / "masks").mkdir()
-        jobs = [(split, name, n) for split in range(len(EVENT_SPLITS)) for name in shown for n in range(clips)]
+        jobs = [
+            (split, name, n)
+            for split, split_name in enumerate(EVENT_SPLITS)
+            for name in shown
+            for n in range(clips)
+            if _kinds(split_name, name, drawn)
+        ]
         make = partial(_make_clip, scratch, seed, encoding, drawn, [str(path) for path in real], knobs)
         if processes > 1:
             with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -162,6 +178,8 @@ def read_events(folder: str | Path, split: str) -> list[EventRecord]:
         raise DataError(f"{place}: expected a set of events with {_FACTS}; make one with: ov2kit eventset --out DIR")
     facts = json.loads((place / _FACTS).read_text(encoding="utf-8"))
     check_format(facts.get("format"), _KIND, _VERSION, place / _FACTS, DataError)
+    if kind_of(place / f"{split}.json") != "file":
+        raise DataError(f"{place}: expected {split}.json, which sets of before do not have; make the set again")
     plain = json.loads((place / f"{split}.json").read_text(encoding="utf-8"))
     return [_read_record(place, record) for record in plain]
 
@@ -185,6 +203,13 @@ def _read_record(folder: Path, plain: Mapping[str, Any]) -> EventRecord:
     )  # fmt: skip
 
 
+def _kinds(split: str, footage: str, drawn: Sequence[EventKind]) -> tuple[EventKind, ...]:
+    """Events to draw from on footage of a kind; none where the split has no such footage."""
+    if split == "held":
+        return tuple(kind for kind in drawn if footage in HELD_FOOTAGE or kind in HELD_KINDS)
+    return tuple(kind for kind in drawn if footage not in HELD_FOOTAGE and kind not in HELD_KINDS)
+
+
 def _make_clip(
     folder: Path,
     seed: int,
@@ -198,15 +223,16 @@ def _make_clip(
     split, footage, number = job
     own = (seed, split, list(FOOTAGE).index(footage), number)
     rng = np.random.default_rng((*own, 1))
-    fps, variable = int(rng.choice(_FPS)), bool(rng.random() < _VARIABLE)
-    drawn = str(rng.choice(EVENT_MIX)) if encoding == "mix" else encoding
+    is_held = EVENT_SPLITS[split] == "held"
+    fps, variable = int(rng.choice(_HELD_FPS if is_held else _FPS)), bool(rng.random() < _VARIABLE)
+    drawn = str(rng.choice(HELD_MIX if is_held else EVENT_MIX)) if encoding == "mix" else encoding
     times = frame_seconds(rng, scene.seconds, fps, variable=variable)
     background, pictures = "made", None
     if footage in REAL:
-        files = real[split::2]
+        files = real[min(split, 1) :: 2]
         background = files[int(rng.integers(len(files)))]
         pictures = _footage(background, times, world_size(scene))
-    clip = render_events(own, scene, footage, times, kinds, pictures)
+    clip = render_events(own, scene, footage, times, _kinds(EVENT_SPLITS[split], footage, kinds), pictures)
     identity = f"{EVENT_SPLITS[split]}_{footage}_{number:03d}"
     video = f"videos/{identity}{ENCODINGS[drawn][1]}"
     write_video(folder / video, clip.frames, fps, drawn, seconds=times if variable else None)
