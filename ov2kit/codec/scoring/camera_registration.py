@@ -69,14 +69,15 @@ def moved(reference: Tensor, motion: Tensor, outside: Tensor | None = None) -> T
     moves = motion.flatten(1).any(1)
     if bool(moves.any()):
         shape = (-1, *reference.shape[1:])
-        parts = _sampled(reference[moves], motion[moves], _basis(*reference.shape[1:], reference))
+        parts = _sampled(reference[moves], motion[moves], _basis(reference))
         pictures, inside = (part.view(shape) for part in parts)
         seen[moves] = pictures if outside is None else torch.where(inside, pictures, outside[moves])
     return seen
 
 
-def _basis(h: int, w: int, like: Tensor) -> Tensor:
-    """(3, h * w) of 1, x and y."""
+def _basis(like: Tensor) -> Tensor:
+    """(N, h, w) -> (3, h * w) of 1, x and y."""
+    h, w = like.shape[1:]
     y = torch.linspace(-1, 1, h, dtype=like.dtype, device=like.device)[:, None].expand(h, w)
     x = torch.linspace(-1, 1, w, dtype=like.dtype, device=like.device)[None].expand(h, w)
     return torch.stack([torch.ones_like(x), x, y]).flatten(1)
@@ -115,7 +116,7 @@ def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int, *
     gradient = torch.zeros(count, 2, h, w, dtype=luma.dtype, device=luma.device)
     gradient[:, 0, :, 1:-1] = (luma[:, :, 2:] - luma[:, :, :-2]) / 2
     gradient[:, 1, 1:-1] = (luma[:, 2:] - luma[:, :-2]) / 2
-    basis = _basis(h, w, luma).view(3, h, w)[:, ::every, ::every].flatten(1)
+    basis = _basis(luma).view(3, h, w)[:, ::every, ::every].flatten(1)
     gradient = gradient[:, :, ::every, ::every].flatten(2)
     jacobian = (gradient[:, :, None] * basis).flatten(1, 2)  # (N, 6, n)
     wanted = luma[:, ::every, ::every].flatten(1)
@@ -144,6 +145,6 @@ def _typical_error(luma: Tensor, reference: Tensor, motion: Tensor | None) -> Te
     if motion is None:
         seen = reference.flatten(1)[:, ::_SAMPLED]
     else:
-        seen, _ = _sampled(reference, motion, _basis(*reference.shape[1:], reference)[:, ::_SAMPLED])
+        seen, _ = _sampled(reference, motion, _basis(reference)[:, ::_SAMPLED])
     error = luma.flatten(1)[:, ::_SAMPLED] - seen
     return (error - error.median(1, keepdim=True).values).abs().median(1).values
