@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_COARSE_STEPS, _FINE_STEPS = 3, 1
+_COARSE_STEPS, _FINE_STEPS = 2, 1
 _FARTHEST = 0.3  # of the edge, that a shift may go
 _SAMPLED = 5  # every n-th pixel decides a median
 _FITTED = 2  # every n-th row and column of the whole pictures decides the last step
@@ -137,7 +137,8 @@ def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int, *
 
 
 def _mean_error(luma: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
-    return (luma - moved(reference, motion)).abs().mean((1, 2))
+    seen, _ = _sampled(reference, motion, _basis(reference)[:, ::_SAMPLED])
+    return (luma.flatten(1)[:, ::_SAMPLED] - seen).abs().mean(1)
 
 
 def _typical_error(luma: Tensor, reference: Tensor, motion: Tensor | None) -> Tensor:
