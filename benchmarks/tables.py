@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, datasets, finetuning, live, scaling, serving, small_models, speed, stages
+from benchmarks._tables import bits, datasets, events, finetuning, live, scaling, serving, small_models, speed, stages
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -29,6 +29,13 @@ TABLES = {
     "budget-published": small_models.budget_beside_published,
     "tuning": small_models.tuning,
     "tracking": small_models.tracking,
+    "events": events.overall,
+    "events-footage": events.footage,
+    "events-held": lambda: events.overall("held"),
+    "events-held-footage": lambda: events.footage("held"),
+    "events-parts": events.parts,
+    "events-time": events.times,
+    "events-models": events.models,
     "scores": bits.shares,
     "scores-by-scale": bits.by_scale,
     "scores-as-run": bits.as_run,
