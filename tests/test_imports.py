@@ -42,6 +42,7 @@ ROOMS = {
         "evaluation": {"metrics", "inputs"},
         "spatial": {"metrics", "evaluation"},
         "datasets": set(),
+        "routing": set(),
         "prompt": {"architecture", "release", "inputs"},
         "model": {"architecture", "release", "prompt"},
         "data": {"datasets", "prompt", "inputs", "spatial"},

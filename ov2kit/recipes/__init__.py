@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
     from ov2kit.recipes.prompt.subtitles import read_subtitles as read_subtitles
     from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer as load_tokenizer
     from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer as small_tokenizer
+    from ov2kit.recipes.routing.plan import Plan as Plan
+    from ov2kit.recipes.routing.question_kind import QuestionClassifier as QuestionClassifier
+    from ov2kit.recipes.routing.router import Router as Router
     from ov2kit.recipes.training.lit import LitLlavaOneVision2 as LitLlavaOneVision2
 
 _PLACES = {
@@ -41,7 +44,10 @@ _PLACES = {
     "ConversationIndex": "ov2kit.recipes.data.index",
     "LitLlavaOneVision2": "ov2kit.recipes.training.lit",
     "LlavaOneVision2": "ov2kit.recipes.model.model",
+    "Plan": "ov2kit.recipes.routing.plan",
     "Processor": "ov2kit.recipes.prompt.processor",
+    "QuestionClassifier": "ov2kit.recipes.routing.question_kind",
+    "Router": "ov2kit.recipes.routing.router",
     "Sample": "ov2kit.recipes.prompt.sample",
     "VisualLayout": "ov2kit.recipes.prompt.layout",
     "build": "ov2kit.recipes.model.build",

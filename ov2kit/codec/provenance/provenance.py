@@ -162,6 +162,7 @@ class Provenance(Record):
         seconds: wall time per stage.
         versions: of what decides the result.
         assets: how they were read, where something had to be inferred.
+        plan: why this source was taken, where a router chose it.
     """
 
     preset: str | None = entry(text)
@@ -176,6 +177,7 @@ class Provenance(Record):
     seconds: Mapping[str, float] | None = entry(mapping(number))
     versions: Mapping[str, str] | None = entry(mapping(text))
     assets: AssetsRecord | None = entry(AssetsRecord.from_dict)
+    plan: Mapping[str, Any] | None = entry(mapping())
 
     @property
     def cost(self) -> str:

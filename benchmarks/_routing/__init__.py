@@ -1,0 +1,1 @@
+"""Questions about the set of events, what of their answers canvases show, and the tables."""

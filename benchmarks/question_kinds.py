@@ -1,0 +1,134 @@
+"""Train the classifier of questions that the package carries, and judge it by questions it has not seen.
+
+    python -m benchmarks.question_kinds              # judge the weights of the package, write the table
+    python -m benchmarks.question_kinds --train      # make them again first: seconds, the same every time
+
+Training questions are templates and words of `benchmarks._questions.train`; those of `held_out` share none of their
+templates and none of their words for things, acts and signs. Results under benchmarks/results/routing.
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks._questions import held_out, train, trial
+from ov2kit.files import write_tensors, write_text
+from ov2kit.recipes.routing.features import BUCKETS, question_features
+from ov2kit.recipes.routing.question_kind import KINDS, WEIGHTS, QuestionClassifier
+
+RESULTS = Path(__file__).parent / "results" / "routing"
+PER_TEMPLATE = 40
+_PENALTY = 1e-4
+_STEPS = 60
+_MADE_UP = 0.5
+
+
+def filled(source: ModuleType, kind: str, number: int) -> str:
+    """The question of a kind with a number: any number gives one, neighbors have other templates and words."""
+    rng = np.random.default_rng((number, KINDS.index(kind)))  # type: ignore[arg-type] # one of them
+    templates = source.TEMPLATES[kind]
+    template = templates[number % len(templates)]
+    thing, other = (source.THINGS[i] for i in rng.permutation(len(source.THINGS))[:2])
+    act, acting, do = source.ACTS[rng.integers(len(source.ACTS))]
+    sign = source.SIGNS[rng.integers(len(source.SIGNS))]
+    if source is train and rng.random() < _MADE_UP:  # so that unknown words say nothing
+        thing, other, sign, verb = (_made_up(rng) for _ in range(4))
+        act, acting, do = verb + "s", verb + "ing", verb
+    text: str = template.format(thing=thing, other=other, act=act, acting=acting, do=do, do_s=act, sign=sign)
+    return text
+
+
+def _made_up(rng: np.random.Generator) -> str:
+    """A word that is none."""
+    return "".join(rng.choice(list(letters)) for letters in ("bcdfghjklmnprstvw", "aeiou") * int(rng.integers(1, 4)))
+
+
+def questions(source: ModuleType, per_template: int) -> list[tuple[str, str]]:
+    """(kind, text), each once."""
+    found: dict[tuple[str, str], None] = {}
+    for kind in KINDS:
+        for number in range(per_template * len(source.TEMPLATES[kind])):
+            found[kind, filled(source, kind, number)] = None
+    return list(found)
+
+
+def fit(pairs: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """Weights (kinds, buckets) and bias (kinds,): multinomial logistic regression, each kind with equal weight."""
+    features = torch.stack([question_features(text) for _, text in pairs])
+    labels = torch.tensor([KINDS.index(kind) for kind, _ in pairs])  # type: ignore[arg-type] # one of them
+    counts = torch.bincount(labels, minlength=len(KINDS)).float()
+    weight = torch.zeros(len(KINDS), BUCKETS, requires_grad=True)
+    bias = torch.zeros(len(KINDS), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(features @ weight.T + bias, labels, 1 / counts)
+        loss = loss + _PENALTY * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(step)
+    return weight.detach(), bias.detach()
+
+
+def calibrated(weight: Tensor, bias: Tensor, pairs: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """Scaled by one number, so that shares are as sure as they are right on other questions."""
+    features = torch.stack([question_features(text) for _, text in pairs])
+    labels = torch.tensor([KINDS.index(kind) for kind, _ in pairs])  # type: ignore[arg-type] # one of them
+    counts = torch.bincount(labels, minlength=len(KINDS)).float()
+    logits = features @ weight.T + bias
+    factors = np.geomspace(0.5, 8, 41).tolist()
+    best = min(factors, key=lambda f: float(torch.nn.functional.cross_entropy(f * logits, labels, 1 / counts)))
+    print(f"calibrated: logits times {best:.3g}")
+    return best * weight, best * bias
+
+
+def judge(classify: Any, pairs: list[tuple[str, str]]) -> dict[str, Counter[str]]:
+    """What questions of each kind are taken for."""
+    taken: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    for kind, text in pairs:
+        taken[kind][classify(text).kind] += 1
+    return taken
+
+
+def table(taken: dict[str, Counter[str]]) -> str:
+    """Accuracy per kind, and what the others are taken for."""
+    lines = ["| kind | questions | right | taken for |", "| --- | --- | --- | --- |"]
+    for kind, found in taken.items():
+        others = ", ".join(f"{name} {n}" for name, n in found.most_common() if name != kind) or "-"
+        lines.append(f"| {kind} | {found.total()} | {found[kind] / found.total():.3f} | {others} |")
+    rights = [found[kind] / found.total() for kind, found in taken.items()]
+    lines.append(f"| mean of the kinds | {sum(f.total() for f in taken.values())} | {np.mean(rights):.3f} | |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trial", action="store_true", help="judge by the trial questions alone; writes nothing")
+    parser.add_argument("--train", action="store_true", help="make the weights again first")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.train:
+        weight, bias = calibrated(*fit(questions(train, PER_TEMPLATE)), questions(trial, PER_TEMPLATE))
+        write_tensors(WEIGHTS, {"weight": weight.half(), "bias": bias}, {"kinds": json.dumps(KINDS)})
+    if options.trial:
+        print(table(judge(QuestionClassifier(), questions(trial, 30))))
+        return
+    taken = judge(QuestionClassifier(), questions(held_out, 30))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    facts = {kind: dict(sorted(found.items())) for kind, found in taken.items()}
+    write_text(RESULTS / "questions.json", json.dumps(facts, indent=1) + "\n")
+    print(table(taken))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What questions ask for: questions of nobody's templates, and what the benchmark stores."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import question_kinds
+from benchmarks._questions import held_out, train, trial
+from ov2kit.errors import CheckpointError, OptionError
+from ov2kit.recipes.routing.features import BUCKETS, question_features
+from ov2kit.recipes.routing.question_kind import KINDS, WEIGHTS, QuestionClassifier
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("At which second does the skier jump?", "when"),
+        ("Give the start and end time of the goal.", "when"),
+        ("When does the second athlete take off?", "when"),
+        ("How many cars are left when the light turns green?", "count"),  # "when" is not the point
+        ("How often does she wave before the music stops?", "count"),
+        ("Does the blue car pass before the bus?", "order"),
+        ("Which of the two doors opens first?", "order"),
+        ("What is the man with the ladder doing?", "happens"),
+        ("What happens in this clip?", "happens"),
+        ("What is written on the sign when the bus stops?", "say"),
+        ("Read the number plate of the van.", "say"),
+        ("Where is the cup when the clip is over?", "where"),
+        ("Is the plant to the left of the window?", "where"),
+        ("What color is the coat of the woman?", "look"),
+        ("Describe the appearance of the house.", "look"),
+    ],
+)
+def test_what_is_asked_for(question, kind):
+    asked = QuestionClassifier()(question)
+    assert asked.kind == kind
+    assert sum(asked.shares.values()) == pytest.approx(1, abs=1e-4)
+    assert set(asked.shares) == set(KINDS)
+
+
+def test_splits_share_no_template_and_no_word_to_fill_in():
+    for name in ("THINGS", "ACTS", "SIGNS"):
+        assert not set(getattr(train, name)) & set(getattr(held_out, name))
+        assert not set(getattr(trial, name)) & set(getattr(held_out, name))
+    templates = [{t for of_kind in source.TEMPLATES.values() for t in of_kind} for source in (train, trial, held_out)]
+    assert not templates[0] & templates[2]
+    assert not templates[1] & templates[2]
+    assert not templates[0] & templates[1]
+    assert all(set(source.TEMPLATES) == set(KINDS) for source in (train, trial, held_out))
+
+
+def test_stored_accuracy_is_that_of_the_weights_in_the_package():
+    taken = question_kinds.judge(QuestionClassifier(), question_kinds.questions(held_out, 30))
+    stored = json.loads((question_kinds.RESULTS / "questions.json").read_text())
+    assert {kind: dict(found) for kind, found in taken.items()} == stored
+    assert all(found[kind] / found.total() > 0.7 for kind, found in taken.items())
+    assert WEIGHTS.stat().st_size < 200_000
+
+
+def test_case_and_punctuation_make_no_difference_and_words_do():
+    one = question_features("When does the Dog bark?")
+    assert torch.equal(one, question_features("when does the dog bark ??"))
+    assert not torch.equal(one, question_features("when does the cat bark"))
+    assert one.shape == (BUCKETS,)
+    assert float(one.norm()) == pytest.approx(1)
+
+
+def test_training_again_gives_weights_that_classify_alike(monkeypatch):
+    """A run of a few steps on a tenth of the questions already tells most of them apart."""
+    monkeypatch.setattr(question_kinds, "_STEPS", 8)
+    weight, bias = question_kinds.fit(question_kinds.questions(train, 3))
+    pairs = question_kinds.questions(trial, 2)
+    found = [int((weight @ question_features(text) + bias).argmax()) for _, text in pairs]
+    assert sum(KINDS[k] == kind for k, (kind, _) in zip(found, pairs, strict=True)) > 0.75 * len(pairs)
+
+
+@pytest.mark.parametrize("question", ["", "?!", "  "])
+def test_without_a_word_nothing_is_asked(question):
+    with pytest.raises(OptionError, match="no word"):
+        QuestionClassifier()(question)
+
+
+def test_other_weights_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no weights of a question classifier"):
+        QuestionClassifier(tmp_path / "none.safetensors")
+    save_file({"weight": torch.zeros(3, 5), "bias": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"expected weight \(7, 4096\) and bias \(7,\), got \(3, 5\) and \(3,\)"):
+        QuestionClassifier(tmp_path / "other.safetensors")
