@@ -20,7 +20,7 @@ def question_features(text: str) -> Tensor:
     """
     words = _WORD.findall(text.casefold())[:_LONGEST]
     pieces = [f"w {word}" for word in words]
-    pieces += [f"p {a} {b}" for a, b in zip(["<", *words], [*words, ">"], strict=True)]
+    pieces += [f"p {a} {b}" for a, b in zip(["<", *words], [*words, ">"], strict=True) if words]
     for word in words:
         marked = f"<{word}>"
         pieces += [f"l {marked[i : i + n]}" for n in _LETTERS for i in range(len(marked) - n + 1)]
@@ -29,4 +29,5 @@ def question_features(text: str) -> Tensor:
     if counts:
         places, values = list(counts), torch.tensor([float(n) for n in counts.values()])
         features[places] = torch.log1p(values)
-    return features / features.norm().clamp(min=1e-6)
+    scaled: Tensor = features / features.norm().clamp(min=1e-6)
+    return scaled

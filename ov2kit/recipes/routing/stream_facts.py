@@ -14,6 +14,7 @@ _BIN_SECONDS = 0.5
 _SAMPLES = 12  # frames whose vectors are looked at
 _MOVES = 0.5  # pixels per frame from which on a place moves
 _SPIKE = 4.0  # times the bytes of the frames around
+_LIKE_KEYFRAME = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class StreamFacts:
         bits_per_pixel: median over the frames that are no keyframes.
         dynamics: bit cost of the half second at the 95th percentile, over that of the median one; 1 is steady.
         noise: bit cost of the half second at the 10th percentile, over the mean; near 1, something costs all the time.
-        cuts: pictures that begin anew: keyframes out of step, and frames that cost several times what those around
-            them do.
+        cuts: pictures that begin something else: keyframes sooner than the longest distance between two, and frames
+            that cost several times what those around them do. One cut may be taken for the rule.
         motion_share: share of the picture that moves in the median of the frames looked at; None without vectors.
         camera: the same, of the shift that most places share: median length of vectors in pixels per frame.
     """
@@ -75,14 +76,17 @@ def stream_facts(stream: VideoStream) -> StreamFacts:
 
 
 def _cuts(nbytes: NDArray[np.float64], is_entry: NDArray[np.bool_]) -> int:
-    """Keyframes that come before they are due, and other frames that cost several times their neighbors."""
-    keys = np.flatnonzero(is_entry)
-    gaps = np.diff(keys)
-    early = int((gaps < 0.95 * gaps.max()).sum()) if len(gaps) > 1 else 0
+    """Keyframes that come before they are due, and other frames that cost several times their neighbors.
+
+    Due they are after the longest distance there is: encoders count from zero after each keyframe.
+    """
+    distances = np.diff(np.flatnonzero(is_entry))
+    early = int((distances < distances.max()).sum()) if len(distances) else 0
     around = np.lib.stride_tricks.sliding_window_view(np.pad(np.where(is_entry, 0, nbytes), 8, mode="reflect"), 17) \
         if len(nbytes) > 8 else nbytes[:, None]  # fmt: skip
     usual = np.percentile(around, 90, axis=1)
-    spikes = (nbytes > _SPIKE * np.maximum(usual, 1)) & ~is_entry
+    whole = _LIKE_KEYFRAME * float(np.median(nbytes[is_entry])) if is_entry.any() else 0.0  # what a picture costs
+    spikes = (nbytes > np.maximum(_SPIKE * usual, whole)) & ~is_entry
     return early + int((np.diff(np.flatnonzero(spikes), prepend=-100) > 1).sum())
 
 
@@ -90,14 +94,17 @@ def _motion(stream: VideoStream) -> tuple[float, float] | None:
     """Medians over a few frames: share of the picture that moves, and the length of the median vector."""
     if not stream.info.exports_motion:
         return None
-    wanted = np.linspace(0, stream.num_frames - 1, min(_SAMPLES, stream.num_frames)).round().astype(int)
-    shares, lengths = [], []
-    for frame in stream.frames(sorted(set(wanted.tolist())), rgb=False, motion=True):
-        found = _moves(frame)
-        if found is not None:
-            shares.append(found[0])
-            lengths.append(found[1])
-    return (float(np.median(shares)), float(np.median(lengths))) if shares else None
+    nbytes = np.where(stream.packets.display("is_entry"), -1, stream.packets.display("nbytes"))
+    parts = np.array_split(np.arange(stream.num_frames), min(_SAMPLES, stream.num_frames))
+    wanted = [int(part[nbytes[part].argmax()]) for part in parts]  # most bytes: P-frames where there are any
+    frames = list(stream.frames(wanted, rgb=False, motion=True))
+    # what a B-frame is predicted from is known to the decoder alone, and so is how far away that was
+    known = [frame for frame in frames if frame.kind == "P"] or frames
+    found = [moves for frame in known if (moves := _moves(frame)) is not None]
+    if not found:
+        return None
+    shares, lengths = zip(*found, strict=True)
+    return float(np.median(shares)), float(np.median(lengths))
 
 
 def _moves(frame: Frame) -> tuple[float, float] | None:
