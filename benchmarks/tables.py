@@ -7,7 +7,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, datasets, events, finetuning, live, scaling, serving, small_models, speed, stages
+from benchmarks._tables import bits, datasets, events, finetuning, live, routing, scaling, serving, small_models, speed, stages
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
@@ -36,6 +36,11 @@ TABLES = {
     "events-parts": events.parts,
     "events-time": events.times,
     "events-models": events.models,
+    "routing": routing.by_kind,
+    "routing-taken": routing.taken,
+    "routing-time": routing.of_time,
+    "routing-detail": routing.of_detail,
+    "question-kinds": routing.questions,
     "scores": bits.shares,
     "scores-by-scale": bits.by_scale,
     "scores-as-run": bits.as_run,

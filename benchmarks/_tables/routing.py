@@ -1,0 +1,41 @@
+"""Tables of docs/routing.md, from results/routing."""
+
+import json
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from benchmarks import question_kinds, routing
+from benchmarks._routing import report
+from ov2kit.recipes.routing.values import TIME_KINDS
+
+
+@cache
+def _routed() -> list[dict[str, Any]]:
+    return report.with_routes(routing.read("test"))
+
+
+def by_kind() -> str:
+    """Share of the answer that is shown, by kind of question."""
+    return report.by_kind(_routed())
+
+
+def taken() -> str:
+    """What the router takes."""
+    return report.choices(_routed())
+
+
+def of_time() -> str:
+    """Questions that need time, by footage."""
+    return report.by_footage([row for row in _routed() if row["kind"] in TIME_KINDS])
+
+
+def of_detail() -> str:
+    """Questions that need detail, by footage."""
+    return report.by_footage([row for row in _routed() if row["kind"] not in TIME_KINDS])
+
+
+def questions() -> str:
+    """Accuracy of the classifier."""
+    stored = json.loads((question_kinds.RESULTS / "questions.json").read_text())
+    return question_kinds.table({kind: Counter(found) for kind, found in stored.items()}).rstrip("\n")
