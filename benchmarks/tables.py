@@ -41,6 +41,7 @@ TABLES = {
     "routing-time": routing.of_time,
     "routing-detail": routing.of_detail,
     "question-kinds": routing.questions,
+    "query-scores": routing.query_scores_table,
     "scores": bits.shares,
     "scores-by-scale": bits.by_scale,
     "scores-as-run": bits.as_run,

@@ -53,7 +53,7 @@ ALSO = {
 #: what our own code makes and hands out: facts, not options
 RECORDS = {
     "Backend", "Choice", "EventShown", "Frame", "Gated", "GroupTrace", "HotaCounts", "JumpScoreRow", "LiveGroup",
-    "PacketTable",
+    "PacketTable", "Plan",
     "PointTrackScore", "Provenance", "ReadyGroup", "Started", "TokenCount", "Windows",
 }  # fmt: skip
 #: protocols, and functions of data alone, without options
@@ -133,6 +133,7 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "SaliencyScorer": lambda: {"saliency": MotionResidualSaliency()},
     "EventScorer": lambda: {"saliency": EventSaliency()},
     "RandomScorer": lambda: {"saliency": RandomSaliency()},
+    "QuerySaliency": lambda: {"query": [1.0, 2.0]},
     "ExternalMapScorer": lambda: {"score_maps": {}},
     "FixedGrouping": lambda: {"groups": 2},
     "VideoStream": lambda: {"source": SAMPLE},
@@ -164,6 +165,7 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "LlavaOneVision2": parts,
     "build": lambda: {"config": "tiny"},
     "rewrite_prompt": lambda: {"text": "", "runs": []},
+    "color_query": lambda: {"question": "the red car"},
     "parse_spans": lambda: {"text": "1 to 2"},
     "parse_starts": lambda: {"text": "[1.0]"},
     "Space": lambda: {"width": 1000, "height": 1000},
@@ -276,6 +278,7 @@ ZERO = {
     "TrackingScene": "pace travel hops pillars drift noise texture",
     "event_shown": "start",
     "EventSaliency": "tolerance habit lasting echo",
+    "QuerySaliency": "weight",
     "EventScene": "noise contrast camouflage",
     "cosine_with_warmup": "warmup_share min_lr",
 }

@@ -5,7 +5,7 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
-from benchmarks import question_kinds, routing
+from benchmarks import query_scores, question_kinds, routing
 from benchmarks._routing import report
 from ov2kit.recipes.routing.values import TIME_KINDS
 
@@ -39,3 +39,9 @@ def questions() -> str:
     """Accuracy of the classifier."""
     stored = json.loads((question_kinds.RESULTS / "questions.json").read_text())
     return question_kinds.table({kind: Counter(found) for kind, found in stored.items()}).rstrip("\n")
+
+
+def query_scores_table() -> str:
+    """Events found with and without a query."""
+    path = query_scores.RESULTS
+    return query_scores.report(json.loads(path.read_text())) if path.exists() else "Not measured on this code yet."

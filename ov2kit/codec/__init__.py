@@ -11,10 +11,12 @@ from ov2kit.codec.live.tokenizer import LiveTokenizer
 from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.codec.scoring.block_scorer import BlockScorer as BlockScorer  # deprecated, so not in __all__
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
+from ov2kit.codec.scoring.color_names import ColorNames
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
 from ov2kit.codec.scoring.event_saliency import EventSaliency
 from ov2kit.codec.scoring.event_scorer import EventScorer
 from ov2kit.codec.scoring.external_maps import ExternalMapScorer
+from ov2kit.codec.scoring.query_saliency import QuerySaliency
 from ov2kit.codec.scoring.random_saliency import RandomSaliency, RandomScorer
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.saliency_scorer import SaliencyScorer
@@ -38,6 +40,7 @@ __all__ = [
     "ByteShareSaliency",
     "CanvasPacker",
     "CodecTokenizer",
+    "ColorNames",
     "ContainerGrouping",
     "EstimatedBitsScorer",
     "EventSaliency",
@@ -53,6 +56,7 @@ __all__ = [
     "MotionResidualSaliency",
     "PacketTable",
     "Provenance",
+    "QuerySaliency",
     "RandomSaliency",
     "RandomScorer",
     "ReadinessGrouping",

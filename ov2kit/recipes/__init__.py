@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
     from ov2kit.recipes.prompt.subtitles import read_subtitles as read_subtitles
     from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer as load_tokenizer
     from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer as small_tokenizer
+    from ov2kit.recipes.routing.color_query import color_query as color_query
     from ov2kit.recipes.routing.plan import Plan as Plan
     from ov2kit.recipes.routing.question_kind import QuestionClassifier as QuestionClassifier
     from ov2kit.recipes.routing.router import Router as Router
@@ -53,6 +54,7 @@ _PLACES = {
     "build": "ov2kit.recipes.model.build",
     "build_tokenizers": "ov2kit.recipes.data.visual_tokenizers",
     "collate": "ov2kit.recipes.prompt.sample",
+    "color_query": "ov2kit.recipes.routing.color_query",
     "compare_predictions": "ov2kit.recipes.paired",
     "evaluate_jumpscore": "ov2kit.recipes.evaluation.evaluate",
     "load_tokenizer": "ov2kit.recipes.prompt.text_tokenizer",

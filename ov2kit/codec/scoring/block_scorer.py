@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from ov2kit.codec.scoring.estimated_bits import EstimatedBitsScorer
 from ov2kit.codec.scoring.event_scorer import EventScorer
 from ov2kit.codec.scoring.external_maps import ExternalMapScorer, MapKind, ScoreMaps
+from ov2kit.codec.scoring.query_saliency import PlainSaliency
 from ov2kit.codec.scoring.random_saliency import RandomScorer
-from ov2kit.codec.scoring.saliency_scorer import Saliency, scorer_of
+from ov2kit.codec.scoring.saliency_scorer import plain_scorer_of
 from ov2kit.codec.scoring.scorer import Motion
 from ov2kit.codec.signals.collect import collect_signals
 from ov2kit.codec.video.frame import Frame, StreamInfo
@@ -28,11 +29,11 @@ class BlockScorer(nn.Module):
     """
 
     def __init__(
-        self, saliency: Saliency, motion: Motion = "auto", map_kind: MapKind = "bits", *, bit_cost: bool = False
+        self, saliency: PlainSaliency, motion: Motion = "auto", map_kind: MapKind = "bits", *, bit_cost: bool = False
     ) -> None:
         super().__init__()
         deprecated("BlockScorer", "SaliencyScorer, EstimatedBitsScorer or ExternalMapScorer", "0.2")
-        self.scorer, self.bits = scorer_of(saliency, motion), EstimatedBitsScorer(motion)
+        self.scorer, self.bits = plain_scorer_of(saliency, motion), EstimatedBitsScorer(motion)
         self.map_kind: MapKind = check_choice("map_kind", map_kind, get_args(MapKind))
 
     def estimated_bits(

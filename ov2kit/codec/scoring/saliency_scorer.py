@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.event_saliency import EventSaliency
 from ov2kit.codec.scoring.event_scorer import EventScorer
+from ov2kit.codec.scoring.query_saliency import PlainSaliency, QuerySaliency
+from ov2kit.codec.scoring.query_scorer import QueryScorer
 from ov2kit.codec.scoring.random_saliency import RandomSaliency, RandomScorer
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
 from ov2kit.codec.scoring.scorer import BlockScores, Motion, luma_size
@@ -21,7 +23,7 @@ from ov2kit.codec.video.frame import Frame, StreamInfo
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.errors import check_choice, check_type
 
-Saliency = MotionResidualSaliency | ByteShareSaliency | EventSaliency | RandomSaliency
+Saliency = PlainSaliency | QuerySaliency
 
 
 class _Saliency(Protocol):
@@ -89,8 +91,15 @@ class SaliencyScorer(nn.Module):
         return BlockScores(self.saliency.of_signals(signals, motion, grid), signal)
 
 
-def scorer_of(saliency: Saliency, motion: Motion) -> SaliencyScorer | EventScorer | RandomScorer:
+def scorer_of(saliency: Saliency, motion: Motion) -> SaliencyScorer | EventScorer | RandomScorer | QueryScorer:
     """The scorer of any saliency module."""
+    if isinstance(saliency, QuerySaliency):
+        return QueryScorer(saliency, plain_scorer_of(saliency.saliency, motion))
+    return plain_scorer_of(saliency, motion)
+
+
+def plain_scorer_of(saliency: PlainSaliency, motion: Motion) -> SaliencyScorer | EventScorer | RandomScorer:
+    """The scorer of a saliency module that knows nothing of a question."""
     if isinstance(saliency, EventSaliency):
         return EventScorer(saliency)
     if isinstance(saliency, RandomSaliency):

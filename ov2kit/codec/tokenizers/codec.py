@@ -64,9 +64,9 @@ class CodecTokenizer(nn.Module):
         scores: "saliency" (motion and residual) or "bit-cost" (the bits of each macroblock, estimated
             by `BitCostMap`).
         saliency: module that scores blocks: a `MotionResidualSaliency`, a `ByteShareSaliency`, an
-            `EventSaliency` (which uses no vectors, whatever `motion` says), or a `RandomSaliency`, which
-            chooses blocks at random, to compare with; by default the one of the preset. Passing one implies
-            ``scores="saliency"``.
+            `EventSaliency` (which uses no vectors, whatever `motion` says), a `QuerySaliency`, which knows what is
+            asked about, or a `RandomSaliency`, which chooses blocks at random, to compare with; by default the one of
+            the preset. Passing one implies ``scores="saliency"``.
         map_kind: what external score maps hold, "bits" or "scores"; see `ExternalMapScorer`.
         rank_damping: lambda of the stratified selection.
         peak_weight: alpha of the stratified selection.

@@ -1,11 +1,13 @@
 """Router: a question and a stream -> the source that shows most of the answer."""
 
+from collections.abc import Callable
+
 from ov2kit.codec import VideoStream
 from ov2kit.codec.tokenizers.presets import PRESETS, Preset
 from ov2kit.codec.video.source import VideoSource
-from ov2kit.errors import check_choice, check_number
+from ov2kit.errors import check_choice, check_number, check_type
 from ov2kit.recipes.routing.plan import Plan, explained
-from ov2kit.recipes.routing.question_kind import QuestionClassifier
+from ov2kit.recipes.routing.question_kind import AskedFor, QuestionClassifier
 from ov2kit.recipes.routing.stream_facts import stream_facts
 from ov2kit.recipes.routing.values import Route, route_values
 
@@ -26,7 +28,7 @@ class Router:
     Args:
         budget_canvases: canvases of a plan.
         preset: of codec canvases.
-        classifier: of questions; that of the package by default.
+        classifier: a question -> `AskedFor`; that of the package by default.
 
     Raises:
         OptionError: an option is unknown or out of range.
@@ -42,10 +44,11 @@ class Router:
         budget_canvases: int = 32,
         *,
         preset: Preset = "event",
-        classifier: QuestionClassifier | None = None,
+        classifier: Callable[[str], AskedFor] | None = None,
     ) -> None:
         self.budget_canvases = check_number("budget_canvases", budget_canvases, low=1, integer=True)
         self.preset: Preset = check_choice("preset", preset, PRESETS)
+        check_type("classifier", classifier, Callable, "a function of a question", optional=True)
         self.classifier = QuestionClassifier() if classifier is None else classifier
 
     def __call__(self, question: str, video: VideoSource | VideoStream) -> Plan:
