@@ -34,6 +34,7 @@ class QuerySaliency(nn.Module):
         OptionError: the query is no vector or all 0, or an option is of a wrong type or out of range.
 
     Example:
+        >>> from ov2kit.codec import CodecTokenizer
         >>> red_things = QuerySaliency([0.0] * 3 + [1.0] + [0.0] * 7)
         >>> canvases = CodecTokenizer(budget_canvases=8, saliency=red_things)("clip.mp4")
         >>> canvases.signal
