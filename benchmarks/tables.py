@@ -7,7 +7,19 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; a tes
 
 from pathlib import Path
 
-from benchmarks._tables import bits, datasets, events, finetuning, live, routing, scaling, serving, small_models, speed, stages
+from benchmarks._tables import (
+    bits,
+    datasets,
+    events,
+    finetuning,
+    live,
+    routing,
+    scaling,
+    serving,
+    small_models,
+    speed,
+    stages,
+)
 from benchmarks._tables.markdown import fill
 from ov2kit.files import write_text
 
