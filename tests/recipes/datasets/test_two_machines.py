@@ -50,7 +50,7 @@ def wanted(some_videos, tmp_path_factory):
 def begin(machine, store, free):
     """Start a run that has begun when this returns, and ends when `free` is there."""
     machine.send(f"{__name__}:build", store.out, str(free))
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 600
     while not store.client.glob(f"{store.out}/state/pieces/*"):
         assert time.monotonic() < limit
         time.sleep(0.1)
