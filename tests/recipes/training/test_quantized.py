@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -198,6 +199,15 @@ def test_a_start_that_cannot_be_quantized(folder, tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"")
     with pytest.raises(OptionError, match="ov2kit convert"):
         lit(tmp_path / "last.ckpt", "int8")
+
+
+def test_weights_that_would_move_or_be_split_are_refused(folder):
+    for mesh, device, said in ((None, "meta", "are on cpu and the trainer runs on meta"), ("mesh", "cpu", "not split")):
+        module = lit(folder, "int8")
+        module._device_mesh = mesh
+        module._trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+        with pytest.raises(OptionError, match=said):
+            module.configure_model()
 
 
 def test_names_stand_for_configs_of_transformers():
