@@ -128,7 +128,19 @@ def load_quantized(load: Callable[..., Any], quantization: Mapping[str, Any], de
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes packs such a layer for inference in eval mode, through which no gradient flows afterwards
             module.support_avx512bf16_for_cpu = False
+        if isinstance(module, nn.Linear) and type(module.weight) is not nn.Parameter:
+            module.register_forward_pre_hook(_in_autocast_dtype)
     return cast(LlavaOneVision2, model)
+
+
+def _in_autocast_dtype(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """What autocast does before a plain linear layer, and not before these.
+
+    On a GPU it gives norms in float32, and all of the tower after the first of them would be in float32 as well.
+    """
+    x, *more = inputs
+    kind = x.device.type
+    return (x.to(torch.get_autocast_dtype(kind)), *more) if torch.is_autocast_enabled(kind) else None
 
 
 def _device() -> torch.device:

@@ -7,13 +7,16 @@ both, so the curves agree up to the order of sums.
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from ov2kit.cli import run
 from ov2kit.recipes import LitLlavaOneVision2
+from tests.recordings import make_media
 
 FSDP2 = [
     "--trainer.strategy", "lightning.pytorch.strategies.ModelParallelStrategy",
@@ -51,14 +54,13 @@ def curve(folder):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Answers of very different length, some about a clip and some about nothing: halves of a batch differ."""
-    from tests.paths import SAMPLE
-
+    """Answers of very different length, some about one of three clips, some about nothing: halves of a batch differ."""
     folder = tmp_path_factory.mktemp("cache")
+    make_media(folder, 3, 0)
     with (folder / "records.jsonl").open("w") as file:
         for i in range(12):
             answer = " ".join(["yes"] * (1 + 5 * (i % 4)))
-            shown = {"videos": [str(SAMPLE)]} if i % 3 == 0 else {}
+            shown = {"videos": [f"clip_{i // 3 % 3}.mp4"]} if i % 3 == 0 else {}
             turns = [
                 {"role": "user", "content": ("<video>\n" if shown else "") + f"Question {i}?"},
                 {"role": "assistant", "content": answer},
@@ -92,6 +94,19 @@ def test_two_processes_learn_what_one_does(way, cache, alone, tmp_path):
     # AdamW divides by the size of gradients, so what is left of rounding shows most where they are smallest
     assert max((together[name] - learned[name]).abs().max().item() for name in learned) < 5e-4
     assert err.count(f"step {STEPS}/{STEPS}") == 1  # one of them speaks
+
+
+def test_two_processes_learn_the_same_from_shards(cache, alone, tmp_path):
+    """Each reads its half of the rows, whose videos are in the shards alone."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(cache / "records.jsonl", bare)
+    tokens = ["--budget_canvases", "4", "--max_pixels", "4000"]
+    made = ["--column", "videos", "--out", str(tmp_path / "shards"), "--videos_per_shard", "1", "--quiet"]
+    assert run(["dataset", str(cache / "records.jsonl"), *made, *tokens]) == 0
+    shards = ["--data.sources.shards", str(tmp_path / "shards")]
+    finish(start(bare, tmp_path, *WAYS["ddp"], *shards, "--trainer.devices", "2", batch=2))
+    assert list(curve(tmp_path).values()) == pytest.approx(list(alone[0].values()), rel=2e-4)
 
 
 @pytest.mark.parametrize("way", ["fsdp2"])

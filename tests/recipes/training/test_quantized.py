@@ -116,6 +116,17 @@ def test_a_checkpoint_holds_adapters_says_whose_and_is_read(run, folder, batch, 
     }
 
 
+@torch.no_grad()
+def test_autocast_reaches_the_quantized_layers(run):
+    """As it reaches plain ones: on a GPU norms come in float32, and the layers after them should not."""
+    module, *_ = run
+    layer = module.model.encoder.blocks[0].mlp.fc1
+    x = torch.randn(3, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer(x).dtype == torch.float32
+
+
 def test_sizes_are_those_of_the_weights_that_were_packed(folder):
     whole, packed = (
         lit(folder, quantization, lora=None if quantization is None else {"r": 4}) for quantization in (None, "nf4")
