@@ -161,6 +161,7 @@ def measure(base, config, lora, arguments, device):
         synchronize(device)
         seconds.append(time.monotonic() - begin)
         losses.append(loss.item())
+        del loss  # and its graph, as a trainer does
         # the first gradients of A are 0, because B is: what the last step says counts
         without = [
             name for name, p in adapters.items() if p.grad is None or not bool(p.grad.isfinite().all() & p.grad.any())

@@ -33,7 +33,7 @@ def _measured(gpu, bases):
     return [
         [f"weights on an {gpu}", *cells(lambda found: f"{found['weights_gb']:.1f} GB")],
         ["peak", *cells(lambda found: f"{found['peak_gb']:.1f} GB")],
-        ["of it the layer at work", *cells(lambda found: f"{found['peak_gb'] - found['computed']['sum']:.1f} GB")],
+        ["of it beyond the sum", *cells(lambda found: f"{found['peak_gb'] - found['computed']['sum']:.1f} GB")],
         ["seconds per step", *cells(lambda found: f"{found['seconds_per_step']:.2f}")],
         ["tokens per second", *cells(lambda found: f"{found['tokens_per_second']:.0f}")],
         ["loss, five steps", *cells(lambda found: f"{found['losses'][0]:.2f} to {found['losses'][-1]:.2f}")],

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ov2kit.cli import run as run_command
 from ov2kit.codec import CodecTokenizer
@@ -125,6 +126,44 @@ def test_autocast_reaches_the_quantized_layers(run):
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
     assert layer(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("quantization", [*NAMED, torchao], ids=[*NAMED, "torchao"])
+def test_recomputation_drops_what_quantized_layers_were_given(folder, batch, quantization):
+    module = lit(folder, quantization if isinstance(quantization, str) else quantization(), recompute=True)
+    module.configure_model()
+    inputs = {}
+
+    def note(name):
+        def hook(_, given):
+            inputs.setdefault(name, StorageWeakRef(given[0].untyped_storage()))
+
+        return hook
+
+    for name, layer in module.model.named_modules():
+        if name.endswith("mlp.fc2.base_layer") or name.endswith("down_proj.base_layer"):
+            layer.register_forward_pre_hook(note(name))
+    loss, _ = module(batch)
+    assert len(inputs) == 4
+    assert [name for name, storage in inputs.items() if not storage.expired()] == []
+    loss.backward()
+    assert all(p.grad is not None for p in adapters(module.model).values())
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["product of a CPU", "product of a GPU"])
+def test_an_8_bit_product_does_not_keep_its_input(folder, training):
+    """bitsandbytes has two of them; in eval mode a CPU takes that of a GPU as well."""
+    layer = lit(folder, "int8").model.encoder.blocks[0].mlp.fc1.base_layer.train(training)
+    x = torch.randn(5, 64, requires_grad=True)
+    given = x * 1.0
+    storage = StorageWeakRef(given.untyped_storage())
+    out = layer(given)
+    assert type(out.grad_fn).__name__ == f"MatMul8bit{'Fp' if training else 'Lt'}Backward"
+    del given
+    assert storage.expired()
+    out.sum().backward()
+    weight = layer.state.CB.float() * layer.state.SCB[:, None] / 127
+    torch.testing.assert_close(x.grad, weight.sum(0).expand(5, -1), atol=1e-4, rtol=1e-3)
 
 
 def test_sizes_are_those_of_the_weights_that_were_packed(folder):
