@@ -73,6 +73,7 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         cast(Any, self).post_init()
         if (wanted := getattr(_making, "dtype", None)) is not None:
             self.to(wanted)
+            _making.model = self
 
     # -- parts
 
@@ -194,12 +195,14 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _made_in(dtype: torch.dtype) -> Iterator[None]:
-    """A model that this thread makes meanwhile gets this dtype."""
-    _making.dtype = dtype
+    """A model that this thread makes meanwhile gets this dtype, with the layers that a quantizer then puts in."""
+    _making.dtype, _making.model = dtype, None
     try:
         yield
+        if _making.model is not None:
+            _making.model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
     finally:
-        del _making.dtype
+        del _making.dtype, _making.model
 
 
 def _described(config: LlavaOnevision2Config | Mapping[str, Any], *, whole: bool) -> dict[str, Any]:

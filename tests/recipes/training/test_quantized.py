@@ -173,6 +173,9 @@ def test_sizes_are_those_of_the_weights_that_were_packed(folder):
     added = sum(p.numel() for p in adapters(packed.model).values())
     assert sum(map(numel, packed.model.parameters())) == sum(p.numel() for p in whole.model.parameters()) + added
     assert matrix_parameters(packed.model) == matrix_parameters(whole.model) + added
+    frozen = [p for p in packed.model.parameters() if not p.requires_grad]
+    assert {p.dtype for p in frozen} == {torch.bfloat16, torch.uint8}  # as the directory has it
+    assert {p.quant_state.dtype for p in frozen if p.dtype == torch.uint8} == {torch.bfloat16}
 
 
 def test_the_base_may_move_but_not_change(folder, tmp_path, batch):
