@@ -193,7 +193,8 @@ class CodecTokenizer(nn.Module):
             score_maps: external map of each frame by display index (a mapping or a sequence), as
                 (rows, cols) arrays of any grid over the picture as shown: bits per macroblock from
                 a patched decoder, for example. Wins over every other signal. A frame without a map gives no
-                blocks; there must be maps of enough frames to fill the canvases.
+                blocks; there must be maps of enough frames to fill the canvases. Several threads may ask for maps
+                at a time; ``threads=1`` asks from one.
             progress: called with the number of frames decoded so far and the number to decode.
 
         Returns:
