@@ -72,6 +72,7 @@ def run_variant(variant: Variant, seed: int, canvases: Path, device: str = "cpu"
     on_gpu = torch.device(device).type == "cuda"
     clock = time.perf_counter if on_gpu else time.process_time
     if on_gpu:  # nothing of a run before in this process
+        torch.ones((), device=device)  # there are no statistics of a device that has not started
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
