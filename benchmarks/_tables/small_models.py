@@ -1,4 +1,4 @@
-"""What the small models learn: from results/evidence, evidence-tuning and tracking."""
+"""What the small models learn: from results/evidence, evidence-tuning, minutes and tracking."""
 
 import json
 from typing import Any
@@ -43,6 +43,56 @@ def budget_beside_published() -> str:
         published = ", ".join(f"{value:.1f}" for value in PUBLISHED[n])
         rows.append([str(n), _map(frames), _map(codec), difference, str(codec["runs"]), published])
     return table(["canvases", "frames", "codec", "codec - frames", "seeds", "published: frames, codec"], rows)
+
+
+def _by_input(name: str) -> dict[tuple[int, str], dict[str, Any]]:
+    rows = _experiment("minutes", name)
+    return {(row["label"]["budget"], row["label"]["input"]): row for row in rows if row["runs"]}
+
+
+def _seed_scores(row: dict[str, Any]) -> str:
+    """The mean, and each seed where there are few."""
+    seeds = ", ".join(f"{100 * value:.1f}" for value in row["map_per_seed"])
+    return f"{100 * row['map']:.1f}" + (f" ({seeds})" if row["runs"] > 1 else "")
+
+
+def minutes() -> str:
+    """JumpScore on clips of one to two minutes: each choice of tokens, and what frames could score at best."""
+    rows = _by_input("budget")
+    best = json.loads((RESULTS / "minutes" / "frames_at_best.json").read_text(encoding="utf-8"))["map"]
+    found = []
+    for budget_ in sorted({budget_ for budget_, name in rows if name == "frames"}):
+        scores = [_seed_scores(rows[budget_, name]) for name in ("frames", "paper", "event", "hybrid")]
+        found.append([str(budget_), *scores, f"{100 * best[str(budget_)]:.1f}"])
+    return table(["canvases", "frames", "`paper`", "`event`", "hybrid", "frames, read perfectly"], found)
+
+
+def minutes_in_short() -> str:
+    """Frames, the paper's choice of blocks and ours."""
+    rows = _by_input("budget")
+    best = json.loads((RESULTS / "minutes" / "frames_at_best.json").read_text(encoding="utf-8"))["map"]
+    found = []
+    for budget_ in (8, 16, 32, 64):
+        scores = [f"{100 * rows[budget_, name]['map']:.1f}" for name in ("frames", "paper", "event")]
+        found.append([str(budget_), scores[0], f"{100 * best[str(budget_)]:.1f}", *scores[1:]])
+    return table(
+        ["canvases' worth of tokens", "frames", "frames, read perfectly", '`preset="paper"`', '`preset="event"`'], found
+    )
+
+
+def pruning() -> str:
+    """The same number of tokens chosen before the encoder and after it: scores, and what the encoder computes."""
+    rows = _by_input("pruning")
+    texts = {
+        "frames": "frames", "evs": "128 frames, then EVS", "uniqueness": "128 frames, then uniqueness",
+        "paper": "blocks, `paper`", "event": "blocks, `event`",
+    }  # fmt: skip
+    found = []
+    order = sorted(rows, key=lambda key: (key[0], list(texts).index(key[1])))
+    for name, row in ((key[1], rows[key]) for key in order):
+        costs = [f"{row['encoder_gflops']:.0f}", f"{row['tokenize_seconds']:.2f}", f"{row['train_seconds']:.0f}"]
+        found.append([f"{row['tokens']:.0f}", texts[name], _seed_scores(row), *costs])
+    return table(["tokens", "input", "mAP (seeds)", "encoder GFLOPs/clip", "tokenize s/clip", "train s"], found)
 
 
 def tuning() -> str:

@@ -14,8 +14,9 @@ from ov2kit.cli import run
 from ov2kit.recipes.evidence import jobs
 from ov2kit.recipes.evidence.jobs import Limits, plan, result_path
 from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
-from ov2kit.recipes.evidence.summary import mean_interval, paired_difference
+from ov2kit.recipes.evidence.summary import mean_interval, paired_difference, read_run, summarize
 from ov2kit.recipes.evidence.sweep import CONFIGS, read_sweep
+from tests.paths import ROOT
 
 TINY = {
     "train": 2,
@@ -256,6 +257,22 @@ def test_a_sweep_ends_in_time_and_leaves_nothing_half_done(tmp_path, capsys):
     assert "no run succeeded" in said
     assert time.monotonic() - began < 100  # a clip alone would take longer
     assert [path for path in (tmp_path / "out" / "work").rglob("*") if path.is_file() and path.suffix != ".txt"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "some"),
+    [("evidence", "full.yaml", "snow"), ("minutes", "minutes.yaml", "pruning")],
+)
+def test_published_results_are_made_again_from_their_runs(name, config, some):
+    folder = ROOT / "benchmarks" / "results" / name
+    lines = [line for line in (folder / "runs.jsonl").read_text().split("\n") if line]
+    runs = dict(read_run(line, folder) for line in lines)
+    assert len(runs) == len(lines)
+    published = {each["name"]: each for each in json.loads((folder / "results.json").read_text())["experiments"]}
+    (found,) = summarize([each for each in read_sweep(config)[1] if each.name == some], runs)
+    for row, stored in zip(found["rows"], published[some]["rows"], strict=True):
+        same = {key: value for key, value in stored.items() if key != "variant"}  # older ones have fewer fields
+        assert {key: row[key] for key in same} == same
 
 
 def test_limits_are_checked():

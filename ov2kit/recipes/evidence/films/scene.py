@@ -42,13 +42,9 @@ def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 64, fp
     rng = np.random.default_rng(seed)
     seconds = rng.uniform(*difficulty.seconds)
     times = np.arange(round(seconds * fps)) / fps
-    star = lamp if difficulty.event == "glow" else jumper
-    actors: list[Actor] = []
-    starts: list[float] = []
-    for _ in range(rng.integers(difficulty.jumpers[0], difficulty.jumpers[1] + 1)):
-        actor, own = star(rng, times, seconds, difficulty)
-        actors.append(actor)
-        starts += own
+    found = stars(rng, times, seconds, difficulty)
+    actors = [actor for actor, _ in found]
+    starts = [start for _, own in found for start in own]
     for _ in range(rng.integers(difficulty.distractors[0], difficulty.distractors[1] + 1)):
         actors.append(distractor(rng, times, seconds, difficulty))
     rng.shuffle(actors)  # who stands in front is no hint
@@ -69,6 +65,15 @@ def render(seed: int | Sequence[int], difficulty: Difficulty, size: int = 64, fp
         picture += rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(difficulty.noise)
         frames[t] = picture.clip(0, 255)
     return Clip(frames, fps, tuple(sorted(starts)))
+
+
+def stars(
+    rng: np.random.Generator, times: NDArray[np.float64], seconds: float, difficulty: Difficulty
+) -> list[tuple[Actor, list[float]]]:
+    """Those that jump or glow, each with the starts of its events: what `render` draws first from its generator."""
+    star = lamp if difficulty.event == "glow" else jumper
+    count = rng.integers(difficulty.jumpers[0], difficulty.jumpers[1] + 1)
+    return [star(rng, times, seconds, difficulty) for _ in range(count)]
 
 
 def _snow(rng: np.random.Generator, rows: int, size: int) -> NDArray[np.int64]:
