@@ -493,7 +493,7 @@ def test_half_precision_is_near_and_reaches_every_weight(stored):
 
 def test_the_sweep_of_minutes_runs_at_a_small_size(jumpset, tmp_path):
     """Every kind of row of it, trained for two steps on two clips."""
-    budget, pruning = read_sweep("minutes.yaml")[1]
+    budget, _, pruning = read_sweep("minutes.yaml")[1]
     small = {"train": 2, "val": 1, "test": 2, "size": 64, "canvas": 64, "width": 32, "depth": 1, "steps": 2, "batch": 2}
     rows = {row.label["input"]: row.variant.plain() for row in (*budget.rows, *pruning.rows)}
     assert set(rows) == {"paper", "event", "frames", "hybrid", "blank", "evs", "uniqueness"}
