@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
-MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n\n)(.*?)(\n\n<!-- end of table -->)", re.DOTALL)
+BEGIN, END = "<!-- table: ", "<!-- end of table -->"
+MARKED = re.compile(rf"({BEGIN}([\w-]+) -->)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -53,5 +54,11 @@ def fill(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
 
     Raises:
         KeyError: a marker names a table that is not known.
+        ValueError: a table does not end before the next one begins.
     """
-    return MARKED.sub(lambda found: found[1] + tables[found[2]]() + found[4], page)
+    filled, count = MARKED.subn(lambda found: f"{found[1]}\n\n{tables[found[2]]()}\n\n{found[3]}", page)
+    if not count == page.count(BEGIN) == page.count(END):
+        raise ValueError(
+            f"{page.count(BEGIN)} tables begin and {page.count(END)} end, of which {count} belong together"
+        )
+    return filled

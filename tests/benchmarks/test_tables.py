@@ -28,6 +28,21 @@ def test_a_changed_number_is_seen():
     assert fill(page, {"x": lambda: table(["a"], [["1.5"]])}) == page.replace("1.4", "1.5")
 
 
+@pytest.mark.parametrize("gap", ["\n", "\n\n", ""], ids=["line", "blank line", "nothing"])
+def test_an_empty_place_is_filled_and_nothing_behind_it_is_lost(gap):
+    empty, full = (
+        f"<!-- table: x -->{gap}<!-- end of table -->",
+        "<!-- table: x -->\n\n| a |\n| --- |\n\n<!-- end of table -->",
+    )
+    assert fill(f"{empty}\n\nText.\n\n{empty}\n", {"x": lambda: table(["a"], [])}) == f"{full}\n\nText.\n\n{full}\n"
+
+
+def test_a_table_without_an_end_is_an_error():
+    page = "<!-- table: x -->\n\nText.\n\n<!-- table: x -->\n\n<!-- end of table -->\n"
+    with pytest.raises(ValueError, match="2 tables begin and 1 end"):
+        fill(page, {"x": lambda: ""})
+
+
 def test_what_is_kept_says_when_and_on_which_commit():
     for kept in json.loads((RESULTS / "once.json").read_text(encoding="utf-8")).values():
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", kept["measured"])
