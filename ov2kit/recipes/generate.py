@@ -12,7 +12,7 @@ import torch
 from ov2kit.errors import CheckpointError, check_choice, check_number
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.media import VideoKind
+from ov2kit.recipes.prompt.prompts import VideoKind
 from ov2kit.recipes.prompt.sample import Sample, collate
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ov2kit.errors import DataError, OptionError, Ov2kitError, check_choice, check_number
 from ov2kit.recipes.generate import Dtype, answer, load
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.media import VideoKind
+from ov2kit.recipes.prompt.prompts import VideoKind
 
 #: what takes no part in a greedy answer, or is spoken for
 _GREEDY = ("temperature", "top_p", "top_k", "do_sample", "num_beams", "max_new_tokens", "until", "image_aspect_ratio")

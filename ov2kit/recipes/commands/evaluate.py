@@ -16,7 +16,7 @@ from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.evaluation.processes import processes
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.media import VideoKind
+from ov2kit.recipes.prompt.prompts import VideoKind
 
 #: files of a model directory that decide what it answers: weights, configs, vocabulary, chat template
 _DECIDES = (".json", ".jinja", ".safetensors", ".txt")

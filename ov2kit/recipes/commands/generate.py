@@ -15,7 +15,7 @@ from ov2kit.errors import DataError
 from ov2kit.recipes.generate import Dtype, answer, load
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.media import VideoKind
+from ov2kit.recipes.prompt.prompts import VideoKind
 
 #: options of `CodecTokenizer` that say the same of sampled frames
 _SHARED = (

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ov2kit.errors import DataError, check_number
 from ov2kit.files import fill_folder, refuse_overwriting_inputs, write_text
-from ov2kit.recipes.prompt.media import VideoKind
+from ov2kit.recipes.prompt.prompts import VideoKind
 from ov2kit.recipes.spatial.prompts import MAX_NEW_TOKENS, PROMPT_FPS
 
 REGIONS = "regions"

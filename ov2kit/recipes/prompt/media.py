@@ -6,7 +6,7 @@ A directory is read as canvases on disk: our own file or the public asset layout
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,10 +18,9 @@ from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.errors import DataError, check_choice, check_type
 from ov2kit.recipes.inputs.sources import local_source
 from ov2kit.recipes.prompt.chat import Media
-from ov2kit.recipes.prompt.prompts import MediaKind
+from ov2kit.recipes.prompt.prompts import MediaKind, VideoKind
 from ov2kit.recipes.prompt.subtitles import Subtitle, on_picture_clock, read_subtitles
 
-VideoKind = Literal["codec", "frames", "hybrid"]
 Clip = tuple[MediaKind, Canvases]
 _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
 

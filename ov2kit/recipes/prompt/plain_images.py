@@ -14,7 +14,8 @@ from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, check_number, check_type
 from ov2kit.recipes.prompt.chat import read_messages
-from ov2kit.recipes.prompt.media import VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
+from ov2kit.recipes.prompt.media import known_seconds, open_media, part_subtitles, tokenizers_of
+from ov2kit.recipes.prompt.prompts import VideoKind
 from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
 from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp
 

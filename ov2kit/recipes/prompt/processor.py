@@ -38,8 +38,8 @@ from ov2kit.recipes.prompt.chat import (
     read_messages,
 )
 from ov2kit.recipes.prompt.layout import VisualLayout
-from ov2kit.recipes.prompt.media import Clip, VideoKind, known_seconds, open_media, part_subtitles, tokenizers_of
-from ov2kit.recipes.prompt.prompts import ItemName, TokensOut, canvas_runs
+from ov2kit.recipes.prompt.media import Clip, known_seconds, open_media, part_subtitles, tokenizers_of
+from ov2kit.recipes.prompt.prompts import ItemName, TokensOut, VideoKind, canvas_runs
 from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.subtitles import interleave
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer

@@ -13,6 +13,7 @@ from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp, timestamp_runs
 
 MediaKind = Literal["image", "frames", "codec"]
+VideoKind = Literal["codec", "frames", "hybrid"]  # how a video becomes pictures
 ItemName = Literal["group", "canvas"]
 TokensOut = Callable[[int], int]
 
