@@ -118,7 +118,7 @@ def test_impossible_mixes_are_refused() -> None:
     for mix, told in (
         ({"codec": 1, "sound": 1}, "unknown key 'sound' of mix; known: codec, frames, image"),
         ({"codec": -1}, r"mix\['codec'\] must be at least 0, got -1"),
-        ({"image": 1}, "codec and frames"),
+        ({"image": 1}, "codec, frames and hybrid need a share"),
     ):
         with pytest.raises(ValueError, match=told):
             check_mix("mix", mix)

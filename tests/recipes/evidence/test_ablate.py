@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -248,14 +247,12 @@ def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
 
 def test_a_sweep_ends_in_time_and_leaves_nothing_half_done(tmp_path, capsys):
     config = tmp_path / "sweep.yaml"
-    long = {**TINY, "difficulty": {"seconds": [3000.0, 3000.0]}}
+    long = {**TINY, "difficulty": {"seconds": [60_000.0, 60_000.0]}}  # a clip takes half an hour
     config.write_text(yaml.safe_dump({"base": long, "experiments": [{"name": "a", "grid": {"source": ["codec"]}}]}))
-    began = time.monotonic()
     assert run(["ablate", "--config", str(config), "--out", str(tmp_path / "out"), "--seconds", "0.2"]) == 2
     said = capsys.readouterr().err
     assert "stopped after 0.2 s with 9 jobs to do" in said  # 3 parts to make and to tokenize, 3 runs
     assert "no run succeeded" in said
-    assert time.monotonic() - began < 100  # a clip alone would take longer
     assert [path for path in (tmp_path / "out" / "work").rglob("*") if path.is_file() and path.suffix != ".txt"] == []
 
 

@@ -106,7 +106,7 @@ def test_loss_is_the_mean_over_supervised_tokens_and_packing_keeps_it(samples, p
         assert loss.item() == pytest.approx(sum(singles), rel=1e-5)
         by_kind = dict(zip(SAMPLE_KINDS, parts[0].tolist(), strict=True))
         assert by_kind == pytest.approx(
-            {"codec": singles[0] + singles[2], "frames": 0, "image": 0, "text": singles[1]}, rel=1e-5
+            {"codec": singles[0] + singles[2], "frames": 0, "hybrid": 0, "image": 0, "text": singles[1]}, rel=1e-5
         )
         assert parts[1].sum() == sum((sample.labels != IGNORE).sum() for sample in samples)
 
