@@ -133,7 +133,7 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "SaliencyScorer": lambda: {"saliency": MotionResidualSaliency()},
     "EventScorer": lambda: {"saliency": EventSaliency()},
     "RandomScorer": lambda: {"saliency": RandomSaliency()},
-    "QuerySaliency": lambda: {"query": [1.0, 2.0]},
+    "QuerySaliency": lambda: {"query": [1.0] * 11},
     "ExternalMapScorer": lambda: {"score_maps": {}},
     "FixedGrouping": lambda: {"groups": 2},
     "VideoStream": lambda: {"source": SAMPLE},

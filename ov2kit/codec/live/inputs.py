@@ -151,14 +151,16 @@ class _Growing:
 
     def __init__(self, file: BinaryIO, stop: Stop, end_seconds: float) -> None:
         self._file, self._stop, self._end = file, stop, end_seconds
+        self._waited = 0.0  # since it grew: FFmpeg asks more than once at the end
 
     def read(self, size: int) -> bytes:
-        waited = 0.0
         while True:
             data = self._file.read(size)
-            if data or waited >= self._end or self._stop.wait(min(_POLL_SECONDS, self._end)):
+            if data:
+                self._waited = 0.0
+            if data or self._waited >= self._end or self._stop.wait(min(_POLL_SECONDS, self._end)):
                 return data
-            waited += _POLL_SECONDS
+            self._waited += _POLL_SECONDS
 
 
 class GrowingFile:

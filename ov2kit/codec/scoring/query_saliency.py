@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
-from ov2kit.codec.scoring.color_names import ColorNames
+from ov2kit.codec.scoring.color_names import COLOR_NAMES, ColorNames
 from ov2kit.codec.scoring.event_saliency import EventSaliency
 from ov2kit.codec.scoring.random_saliency import RandomSaliency
 from ov2kit.codec.scoring.saliency import MotionResidualSaliency
@@ -51,16 +51,21 @@ class QuerySaliency(nn.Module):
     ) -> None:
         super().__init__()
         values = query.tolist() if isinstance(query, Tensor) and query.ndim == 1 else query
-        vector = torch.tensor(check_numbers("query", values), dtype=torch.float32)
+        vector = torch.tensor(check_numbers("query", values), dtype=torch.float64)
         if not vector.any():
             raise OptionError("query is all 0: nothing is looked for")
+        vector /= vector.abs().max()  # so that no square is too large or too small
         kinds = (MotionResidualSaliency, ByteShareSaliency, EventSaliency, RandomSaliency)
         check_type("saliency", saliency, kinds, "a saliency module", optional=True)
         check_type("features", features, Callable, "a function of blocks", optional=True)
         self.saliency: PlainSaliency = EventSaliency() if saliency is None else saliency
         self.features = ColorNames() if features is None else features
-        self.weight = check_number("weight", weight, low=0)
-        self.register_buffer("query", vector / vector.norm())
+        if features is None and len(vector) != len(COLOR_NAMES):
+            raise OptionError(f"query must have a number for each of {', '.join(COLOR_NAMES)}; got {len(vector)}")
+        if features is None and not (vector > 0).any():
+            raise OptionError("query has no color above 0: nothing is looked for")
+        self.weight = check_number("weight", weight, low=0, high=1e6)
+        self.register_buffer("query", (vector / vector.norm()).float())
         self.query: Tensor
 
     def extra_repr(self) -> str:
@@ -77,15 +82,19 @@ class QuerySaliency(nn.Module):
             (T, hb, wb) float32 from 0 to 1.
 
         Raises:
-            ValueError: `features` gives vectors of another length than the query.
+            ValueError: `features` gives no vectors of the query's length, or numbers that are not finite.
         """
         frames, _, height, width = pictures.shape
         rows, columns = grid
         blocks = pictures.view(frames, 3, rows, height // rows, columns, width // columns).permute(0, 2, 4, 1, 3, 5)
         found = self.features(blocks.reshape(-1, 3, height // rows, width // columns).float() / 255)
-        if found.shape != (frames * rows * columns, len(self.query)):
-            expected = (frames * rows * columns, len(self.query))
-            raise ValueError(f"features must be {expected} for this query, got {tuple(found.shape)}")
+        expected = (frames * rows * columns, len(self.query))
+        if not isinstance(found, Tensor) or found.shape != expected:
+            came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"features must be a tensor {expected} for this query, got {came}")
+        found = found.float()
+        if not found.isfinite().all():
+            raise ValueError("features must be finite, got NaN or infinity")
         cosine = found @ self.query / found.norm(dim=1).clamp(min=1e-6)
         alike: Tensor = cosine.clamp(min=0).view(frames, rows, columns)
         return alike

@@ -34,6 +34,9 @@ def locked(storage: Storage) -> Iterator[Callable[[], None]]:
             lease.take()
             try:
                 yield lease.check
+            except Exception:
+                lease.check()  # what was seen of a place that is lost says nothing
+                raise
             finally:
                 lease.end()
     else:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ov2kit.codec import CodecTokenizer, LiveTokenizer
+from ov2kit.codec.live.inputs import GrowingFile
 from ov2kit.errors import OptionError, VideoError
 from tests.codec.live.rtsp import rtsp_server
 from tests.codec.live.senders import free_port, http_server, paced, pipe_writer, tcp_server, udp_sender
@@ -273,3 +274,31 @@ def test_options_are_checked_and_passwords_not_shown():
     with pytest.raises(VideoError) as caught:
         list(live().watch(f"http://me:secret@127.0.0.1:{port}/x", reconnect=False, give_up_seconds=1.0))
     assert "secret" not in str(caught.value)
+
+
+class CountingStop:
+    """What a reader waits on; nothing stops it."""
+
+    def __init__(self):
+        self.waits = 0
+
+    def wait(self, seconds):
+        self.waits += 1
+        return False
+
+
+def test_the_end_of_a_file_is_waited_for_once_however_often_it_is_asked_for(tmp_path):
+    path, stop = tmp_path / "growing", CountingStop()
+    path.write_bytes(b"first")
+    source = GrowingFile(path, 0.5)
+    reader, _ = source.open(stop)
+    assert reader.read(99) == b"first"
+    assert reader.read(99) == b""
+    once = stop.waits
+    assert once > 0
+    assert (reader.read(99), reader.read(99), stop.waits) == (b"", b"", once)
+    with open(path, "ab") as file:
+        file.write(b"more")
+    assert (reader.read(99), stop.waits) == (b"more", once)
+    assert (reader.read(99), stop.waits) == (b"", 2 * once)
+    source.close()

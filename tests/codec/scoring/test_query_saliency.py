@@ -61,7 +61,7 @@ def test_features_of_a_model_take_the_place_of_colors():
 
     picture = torch.tensor([0, 255], dtype=torch.uint8).repeat_interleave(2).expand(1, 3, 2, 4).contiguous()
     assert QuerySaliency([1.0, 0.0], features=brightness).similarity(picture, (1, 2)).tolist() == [[[0.0, 1.0]]]
-    with pytest.raises(ValueError, match=r"features must be \(2, 3\) for this query, got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"features must be a tensor \(2, 3\) for this query, got \(2, 2\)"):
         QuerySaliency([1.0, 0.0, 0.0], features=brightness).similarity(picture, (1, 2))
 
 
@@ -91,3 +91,42 @@ def test_options_are_checked():
     with pytest.raises(OptionError, match="saliency"):
         QuerySaliency(RED, saliency="event")
     assert isinstance(QuerySaliency(RED).saliency, EventSaliency)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e300])
+def test_only_the_direction_of_a_query_counts(scale):
+    plain, scaled = QuerySaliency(RED), QuerySaliency([value * scale for value in RED])
+    assert torch.equal(plain.query, scaled.query)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [([1.0, 0.0, 0.0], "got 3"), ([-value for value in RED], "no color above 0")],
+    ids=["too short", "negative"],
+)
+def test_a_query_that_colors_cannot_answer_is_refused(query, said):
+    with pytest.raises(OptionError, match=said):
+        QuerySaliency(query)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (torch.full((4, 2), float("nan")), "must be finite"),
+        (torch.full((4, 2), float("inf")), "must be finite"),
+        (torch.ones(4, 3), r"must be a tensor \(4, 2\) for this query, got \(4, 3\)"),
+        (None, "got NoneType"),
+    ],
+    ids=["nan", "inf", "wide", "none"],
+)
+def test_features_that_say_nothing_are_refused(found, said):
+    module = QuerySaliency([1.0, 0.0], features=lambda blocks: found)
+    with pytest.raises(ValueError, match=said):
+        module.similarity(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), (2, 2))
+
+
+def test_features_may_have_half_precision():
+    features = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [-1.0, 0.0]])
+    module = QuerySaliency([1.0, 0.0], features=lambda blocks: features.half())
+    got = module.similarity(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), (2, 2)).flatten()
+    torch.testing.assert_close(got, torch.tensor([1.0, 0.0, 0.5**0.5, 0.0]))
