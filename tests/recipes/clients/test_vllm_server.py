@@ -233,6 +233,9 @@ def test_a_client_that_goes_away_leaves_nothing_running(server, own, chats):
     request = server.request(body(chats["vt"][0], stream=True, max_tokens=6000, ignore_eos=True))
     reply = urllib.request.urlopen(request, timeout=60)
     reply.readline()
+    end = time.monotonic() + 20  # the server counts now and then
+    while not server.running() and time.monotonic() < end:
+        time.sleep(0.05)
     assert server.running() == 1
     reply.close()
     end = time.monotonic() + 60
