@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from ov2kit.recipes.evidence.films.scheduling import kept_scheduling
 from tests.paths import ROOT
 
 SHARED = Path(os.environ.get("OV2KIT_CLIPS", ROOT.parent / "shared" / "clips"))
@@ -58,7 +59,7 @@ def encode(
 ) -> Path | io.BytesIO:
     """Encode `frames` pictures; `times_ms` gives their times, 1/fps apart by default."""
     target = path if isinstance(path, io.BytesIO) else str(path)
-    with av.open(target, "w", format=container) as out:
+    with kept_scheduling(), av.open(target, "w", format=container) as out:
         stream = out.add_stream(codec, rate=fps, options=options or {})
         stream.height, stream.width = size
         stream.pix_fmt = pix_fmt

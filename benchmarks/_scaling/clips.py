@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 
 from benchmarks._peers.looping import loop_clip
+from ov2kit.recipes.evidence.films.scheduling import kept_scheduling
 
 #: name in the table -> encoder, pixel format, options
 ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
@@ -37,7 +38,7 @@ def encoded(source: Path, folder: Path, *, height: int, codec: str = "H.264", se
         av.Codec(encoder, "w")
     except av.error.FFmpegError as error:  # UnknownCodecError
         raise LookupError(f"this FFmpeg has no encoder {encoder}") from error
-    with av.open(str(path), "w") as out:
+    with kept_scheduling(), av.open(str(path), "w") as out:
         stream = out.add_stream(encoder, rate=_RATE, options={**options, "g": str(_KEYFRAMES)})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

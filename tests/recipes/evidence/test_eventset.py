@@ -1,6 +1,7 @@
 """The set of events: its masks are where its pixels change, splits share nothing, times are those of the file."""
 
 import json
+import os
 from dataclasses import replace
 from typing import get_args
 
@@ -171,6 +172,14 @@ def _slices(packet):
                 values.append(int(bits[zeros : 2 * zeros + 1], 2) - 1)
                 bits = bits[2 * zeros + 1 :]
             yield values[1] % 5, unit[0] >> 5 & 3
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system does not say how it schedules")
+def test_an_encoder_does_not_make_this_process_a_real_time_one(tmp_path):
+    """SVT-AV1 does, as root: whatever a test started after it went before everything else on the machine."""
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
+    write_video(tmp_path / "clip.mp4", frames, 25, "av1")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # which all that it starts inherits
 
 
 def test_wrong_options_make_nothing(tmp_path):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ov2kit.errors import OptionError, check_choice
 from ov2kit.files import write_file
+from ov2kit.recipes.evidence.films.scheduling import kept_scheduling
 
 _HRD = {"x264-params": "mbtree=0:nal-hrd=cbr"}  # a constant rate to the byte, with filler
 #: name -> (encoder, file suffix, options). One thread each, so that the same frames give the same bytes.
@@ -77,6 +78,8 @@ def write_video(
         stream.time_base = stream.codec_context.time_base = base
         stream.thread_count = 1
         stream.options = {"g": str(_GOP_SECONDS * fps), **_PARAMS.get(name, {}), **options}
+        with kept_scheduling():
+            stream.codec_context.open()
         for index, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = index if seconds is None else round(seconds[index] * 1000), base
