@@ -13,29 +13,65 @@ from ov2kit.recipes.datasets.inputs import find_items
 from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.recipes.datasets.machine import Machine
+from tests.recipes.datasets.processes import below, title
 from tests.recipes.datasets.s3 import BUCKET
 from tests.recipes.datasets.tokenizers import Held, Traced
 
 IN = f"s3://{BUCKET}/in/"
 
 
-def hurry():
-    """Leases hold for so long that the test need not wait for a minute."""
-    lease.SECONDS = 8.0
+class Clock:
+    """What leases measure with: here nobody sleeps, and a minute has passed when the file `passed` is there."""
+
+    def __init__(self, passed):
+        self.passed, self.slept = Path(passed), 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.slept + (lease.SECONDS if self.passed.exists() else 0)
+
+    def sleep(self, seconds):
+        self.slept += seconds
 
 
-def build(out, free):
+def set_clock(passed):
+    """Of this machine, for one test."""
+    lease.time, lease._RENEWALS = Clock(passed), 4
+
+
+def renew_often():
+    """And look often, by the real clock: a lease holds for a minute still, however busy the machine is."""
+    lease.time, lease._RENEWALS = time, 60
+
+
+def as_usual():
+    """For the tests that come after these."""
+    lease.time, lease._RENEWALS = time, 4
+
+
+def build(out, free, workers=2):
     """Of 8 frames one video is done at once; the others when the file `free` is there."""
-    return build_shards(find_items([IN]), f"s3://{out}", Recipe(Held(Path(free))), workers=2, videos_per_shard=2)
+    recipe = Recipe(Held(Path(free)))
+    return build_shards(find_items([IN]), f"s3://{out}", recipe, workers=workers, videos_per_shard=2)
 
 
 @pytest.fixture(scope="module")
-def other(served, tmp_path_factory):
+def second(served, tmp_path_factory):
     """A second machine, with locks of its own."""
     with Machine({**served.environ, "TMPDIR": str(tmp_path_factory.mktemp("tmp"))}) as machine:
-        for each in (served.machine, machine):
-            assert not each.call(f"{__name__}:hurry").error
         yield machine
+
+
+@pytest.fixture
+def other(store, second, tmp_path):
+    """The same, by the real clock."""
+    for each in (store.machine, second):
+        assert not each.call(f"{__name__}:renew_often").error
+    yield second
+    for free in ("free", "late"):  # whatever a test that failed left there
+        (tmp_path / free).touch()
+    for each in (store.machine, second):
+        if each.process.poll() is None:
+            assert not each.call(f"{__name__}:as_usual").error
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +83,22 @@ def wanted(some_videos, tmp_path_factory):
     ]
 
 
-def begin(machine, store, free):
-    """Start a run that has begun when this returns, and ends when `free` is there."""
-    machine.send(f"{__name__}:build", store.out, str(free))
+def wait_for(condition):
+    """For minutes: only a fault takes that long."""
     limit = time.monotonic() + 600
-    while not store.client.glob(f"{store.out}/state/pieces/*"):
+    while not condition():
         assert time.monotonic() < limit
         time.sleep(0.1)
+
+
+def begin(machine, store, free, workers=2):
+    """Start a run that has finished a video and is held at another when this returns, until `free` is there."""
+    machine.send(f"{__name__}:build", store.out, str(free), workers)
+    wait_for(Path(f"{free}.held").exists)
+
+
+def pieces(store):
+    return store.client.glob(f"{store.out}/state/pieces/*")
 
 
 def found(store):
@@ -62,7 +107,6 @@ def found(store):
     shards = {name.rpartition("/")[2]: store.client.cat(name) for name in names if "/shards/" in name}
     states = [json.loads(store.client.cat(name)) for name in names if "/state/0" in name]
     (last,) = [json.loads(store.client.cat(name)) for name in names if "/state/lease-" in name]
-    assert not [name for name in names if "/state/pieces/" in name]
     return (shards, [row for state in states for row in state["rows"]]), last
 
 
@@ -79,36 +123,51 @@ def test_the_second_is_refused_and_finds_nothing_to_do_later(store, other, wante
     assert not [path for method, path in store.gate.requests[requests:] if method == "GET" and path.endswith(".mp4")]
     done, last = found(store)
     assert done == wanted
+    assert not pieces(store)
     assert (last["process"], last["ended"]) == (other.process.pid, True)
 
 
 def test_one_that_stands_still_for_too_long_loses_its_place(store, other, wanted, tmp_path):
-    """And says so when it goes on, whatever it was about to do."""
-    free = tmp_path / "free"
-    begin(store.machine, store, free)
+    """And says so when it goes on. What its worker finished too late is in no shard, and the next run removes it."""
+    late, passed = tmp_path / "late", tmp_path / "passed"
+    assert not store.machine.call(f"{__name__}:set_clock", str(passed)).error
+    begin(store.machine, store, late, workers=1)
     store.machine.process.send_signal(signal.SIGSTOP)
     try:
-        free.touch()
-        assert other.call(f"{__name__}:build", store.out, str(free)).value == {"ok": 6, "failed": 1}
+        assert not other.call(f"{__name__}:set_clock", "").error
+        assert other.call(f"{__name__}:build", store.out, str(tmp_path)).value == {"ok": 6, "failed": 1}
         done, last = found(store)
+        assert not pieces(store)
+        late.touch()
+        wait_for(lambda: pieces(store))  # the worker goes on alone
+        passed.touch()
     finally:
         store.machine.process.send_signal(signal.SIGCONT)
     said = store.machine.receive()
     assert said.error.startswith(f"OutputError: s3://{store.out}: this run ends: its lease ")
     assert done == wanted
     assert last["process"] == other.process.pid
-    assert found(store)[0][0] == wanted[0]
+    assert pieces(store)
+    assert found(store) == (wanted, last)
+    assert other.call(f"{__name__}:build", store.out, str(tmp_path)).value == {"ok": 6, "failed": 1}
+    assert not pieces(store)
+    assert found(store)[0] == wanted
 
 
 def test_what_one_that_is_gone_has_finished_is_kept(store, other, wanted, tmp_path):
     free = tmp_path / "free"
     begin(other, store, free)
+    workers = below(other.process.pid)
     other.process.kill()
     other.process.wait()
-    finished = store.client.glob(f"{store.out}/state/pieces/*")
+    wait_for(lambda: not any(map(title, workers)))
+    finished = {*pieces(store), *store.client.glob(f"{store.out}/state/0*")}
+    assert finished
     free.touch()
     store.gate.calm()
+    assert not store.machine.call(f"{__name__}:set_clock", "").error
     assert store.machine.call(f"{__name__}:build", store.out, str(free)).value == {"ok": 6, "failed": 1}
     assert found(store)[0] == wanted
+    assert not pieces(store)
     written = {path.removeprefix("/") for method, path in store.gate.requests if method == "PUT"}
-    assert not written & set(finished)
+    assert not written & finished

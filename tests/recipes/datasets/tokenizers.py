@@ -79,12 +79,14 @@ class Slow(Traced):
 
 
 class Held(Traced):
-    """On all videos but those of 8 frames, until the file `free` is there."""
+    """On all videos but those of 8 frames, until the file `free` is there; a file `<free>.held` says that one is."""
 
     def __init__(self, free: Path) -> None:
         super().__init__()
         self.free = free
 
     def before(self, video):
-        while frames_of(video) != 8 and not self.free.exists():
-            time.sleep(0.05)
+        if frames_of(video) != 8:
+            Path(f"{self.free}.held").touch()
+            while not self.free.exists():
+                time.sleep(0.05)
