@@ -30,11 +30,11 @@ def ablate(
 
     Args:
         config: sweep file, see `ov2kit.recipes.evidence.sweep`.
-        out: folder of the report.
+        out: folder of the report; runs in its runs.jsonl are done, and so are those in `work`.
         work: folder of videos, canvases and single runs; ``out/work`` when omitted. Runs are found again by what
             they depend on, so sweeps that overlap can share one.
         limits: jobs side by side, device and time; two jobs on the CPU when omitted.
-        report_only: run nothing: report on the runs that are there, in `work` or in runs.jsonl of `out`.
+        report_only: run nothing: report on the runs that are there.
         command: noted in the results.
 
     Returns:
@@ -54,24 +54,25 @@ def ablate(
     for name in written:
         refuse_overwriting_inputs(folder / name, [config])
     most = max((e.seeds for e in experiments), default=0)  # seed by seed: a sweep cut short still has all of its rows
-    jobs = plan((row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows)
-    wanted = [job.variant.run_key(job.seed) for job in jobs if job.kind == "run"]
+    ordered = [(row.variant, seed) for seed in range(most) for e in experiments if seed < e.seeds for row in e.rows]
+    wanted = list(dict.fromkeys(variant.run_key(seed) for variant, seed in ordered))
     failed: dict[str, str] = {}
     texts: dict[str, str] = {}
+    if (folder / "runs.jsonl").is_file():
+        lines = (folder / "runs.jsonl").read_text(encoding="utf-8").split("\n")
+        texts = {read_run(line, folder / "runs.jsonl")[0]: f"{line}\n" for line in lines if line}
+    for variant, seed in ordered:
+        key = variant.run_key(seed)
+        if (path := result_path(place, Job("run", f"run-{key}", variant, seed))).exists():
+            texts[key] = path.read_text(encoding="utf-8")
+    jobs = plan((variant, seed) for variant, seed in ordered if variant.run_key(seed) not in texts)
     facts = {
         "command": command or f"ov2kit ablate --config {Path(config).name} --out {folder.name}",
         "machine": machine_facts(),
     }
-    if report_only:
-        if (folder / "runs.jsonl").is_file():
-            lines = (folder / "runs.jsonl").read_text(encoding="utf-8").split("\n")
-            texts = {read_run(line, folder / "runs.jsonl")[0]: f"{line}\n" for line in lines if line}
-        if (folder / "results.json").is_file():  # where the runs were made
-            before = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            facts = {name: before[name] for name in facts if name in before}
-    for job in jobs:
-        if job.kind == "run" and (path := result_path(place, job)).exists():
-            texts[job.variant.run_key(job.seed)] = path.read_text(encoding="utf-8")
+    if (report_only or not jobs) and (folder / "results.json").is_file():  # where the runs were made
+        before = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        facts = {name: before[name] for name in facts if name in before}
 
     def write_runs(job: Job | None = None) -> None:
         if job is not None and job.kind == "run":

@@ -244,6 +244,10 @@ def test_a_slice_of_the_sweep_end_to_end(tmp_path, capsys):
     assert (out / "results.md").read_bytes() == table.replace(again["machine"]["processor"].encode(), b"another")
     assert not (out / "work").exists()
 
+    assert run(["ablate", "--config", str(config), "--out", str(out)]) == 0  # all is in runs.jsonl: nothing is run
+    assert json.loads((out / "results.json").read_text()) == marked
+    assert [path for path in (out / "work").rglob("*") if path.is_file()] == []
+
 
 def test_a_sweep_ends_in_time_and_leaves_nothing_half_done(tmp_path, capsys):
     config = tmp_path / "sweep.yaml"

@@ -31,10 +31,11 @@ from ov2kit.recipes.evidence.runs.canvas_store import (
     read_canvases,
     read_facts,
 )
+from ov2kit.recipes.evidence.runs.clip_batch import pack
 from ov2kit.recipes.evidence.runs.flops import encoder_flops
 from ov2kit.recipes.evidence.runs.one_run import run_variant
 from ov2kit.recipes.evidence.runs.readout import PLACE_WAVES, TimeReadout, event_targets, peaks, place_waves
-from ov2kit.recipes.evidence.runs.small_model import JumpModel, pack
+from ov2kit.recipes.evidence.runs.small_model import JumpModel
 from ov2kit.recipes.evidence.runs.variant import ConnectorName, SeenBy, SweepError, Variant
 from ov2kit.recipes.evidence.sweep import read_sweep
 from ov2kit.recipes.metrics.start_times import parse_answer
@@ -443,7 +444,7 @@ def test_names_mean_what_they_mean_in_the_recipes():
         mine, theirs = _tokenizer(Variant(saliency=name)), build_tokenizers(saliency=name)[0]
         assert repr(mine.scorer) == repr(theirs.scorer)
         assert getattr(mine.scorer, "motion", None) == getattr(theirs.scorer, "motion", None)  # random takes no motion
-    assert set(get_args(SeenBy)) == {*get_args(Visibility), "spatial"}
+    assert set(get_args(SeenBy)) == {*get_args(Visibility), "spatial", "causal"}
 
 
 def test_operations_are_those_that_torch_counts():
@@ -454,7 +455,7 @@ def test_operations_are_those_that_torch_counts():
     with counter:
         for n in (16, 24):  # apart: what computes and masks the pairs of others is counted with them
             encoder(torch.randn(n, 3 * PATCH**2), torch.zeros(n, 3, dtype=torch.int32), Segments.from_lengths([n]))
-    assert counter.get_total_flops() == encoder_flops(64, 2, 128, 3 * PATCH**2, [16, 24])
+    assert counter.get_total_flops() == encoder_flops(64, 2, 128, 3 * PATCH**2, Segments.from_lengths([16, 24]))
 
 
 @pytest.mark.parametrize("pruning", ["evs", "uniqueness"])

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ov2kit.recipes.evidence.pointing.point_readout import PointQuery
-from ov2kit.recipes.evidence.runs.small_model import ClipBatch, JumpModel
+from ov2kit.recipes.evidence.runs.clip_batch import ClipBatch
+from ov2kit.recipes.evidence.runs.small_model import JumpModel
 from ov2kit.recipes.spatial.prompts import PROMPT_FPS
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup
 

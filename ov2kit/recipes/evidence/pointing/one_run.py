@@ -23,8 +23,9 @@ from ov2kit.recipes.evidence.runs.canvas_store import (
     read_canvases,
     read_facts,
 )
+from ov2kit.recipes.evidence.runs.clip_batch import ClipBatch, pack
 from ov2kit.recipes.evidence.runs.one_run import quiet
-from ov2kit.recipes.evidence.runs.small_model import ClipBatch, JumpModel, pack
+from ov2kit.recipes.evidence.runs.small_model import JumpModel
 from ov2kit.recipes.evidence.runs.variant import Variant
 from ov2kit.recipes.spatial.frames import VideoFrames
 from ov2kit.recipes.spatial.prompts import PROMPT_FPS

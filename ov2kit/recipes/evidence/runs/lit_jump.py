@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ov2kit.recipes.evidence.runs.clip_batch import ClipBatch
 from ov2kit.recipes.evidence.runs.readout import event_targets, peaks
-from ov2kit.recipes.evidence.runs.small_model import ClipBatch, JumpModel
+from ov2kit.recipes.evidence.runs.small_model import JumpModel
 from ov2kit.recipes.metrics import JumpScoreMAP
 from ov2kit.recipes.metrics.jumpscore import jumpscore_row
 from ov2kit.recipes.training.optim import adamw, cosine_with_warmup

@@ -24,9 +24,10 @@ from ov2kit.recipes.evidence.runs.canvas_store import (
     read_canvases,
     read_facts,
 )
+from ov2kit.recipes.evidence.runs.clip_batch import ClipBatch, pack
 from ov2kit.recipes.evidence.runs.flops import encoder_flops
 from ov2kit.recipes.evidence.runs.lit_jump import LitJumpReadout
-from ov2kit.recipes.evidence.runs.small_model import ClipBatch, JumpModel, pack
+from ov2kit.recipes.evidence.runs.small_model import JumpModel
 from ov2kit.recipes.evidence.runs.variant import Variant
 
 _SCORED_AT_ONCE = 8
@@ -90,6 +91,7 @@ def run_variant(variant: Variant, seed: int, canvases: Path, device: str = "cpu"
         pruning=variant.pruning,
         kept_tokens=variant.budget * per_canvas,
         precision=variant.precision,
+        readout=variant.readout,
     )
     most = max(clip.duration for split in clips.values() for clip in split)
     module = LitJumpReadout(model, lr=cast(float, variant.lr), encoder_lr=variant.encoder_lr, most_seconds=most)
@@ -123,8 +125,9 @@ def run_variant(variant: Variant, seed: int, canvases: Path, device: str = "cpu"
         peak = torch.cuda.max_memory_allocated() / 2**20
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    seen = [n for clip in clips["test"] for n in pack([clip], variant.visibility).segments.lengths]
     sizes = (variant.width, variant.depth, model.encoder.mlp_width, 3 * PATCH**2)
+    alone = (pack([clip], variant.visibility) for clip in clips["test"])
+    flops = [encoder_flops(*sizes, model.seen(batch, len(module.query_seconds))) for batch in alone]
     return {
         "scores": module.scores,
         "threshold": module.threshold,
@@ -132,7 +135,7 @@ def run_variant(variant: Variant, seed: int, canvases: Path, device: str = "cpu"
         "loss": loss,
         "tokens": sum(facts["tokens"]) / len(facts["tokens"]),
         "tokens_range": [min(facts["tokens"]), max(facts["tokens"])],
-        "encoder_gflops": encoder_flops(*sizes, seen) / len(clips["test"]) / 1e9,
+        "encoder_gflops": sum(flops) / len(flops) / 1e9,
         "train_seconds": trained,
         "score_seconds": scored / len(clips["test"]),
         "tokenize_seconds": facts["seconds_per_clip"],

@@ -14,6 +14,30 @@ from torch import Tensor, nn
 PLACE_WAVES = 3  # cosines per axis; half a wave distinguishes the two sides
 
 
+class Rhythm(nn.Module):
+    """Convolutions over the queries of a clip, and a logit for each.
+
+    Args:
+        hidden: channels, C.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(hidden, hidden, 7, padding=3 * dilation, dilation=dilation) for dilation in (1, 2, 4)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(3))
+        self.out = nn.Linear(hidden, 1)
+        nn.init.constant_(self.out.bias, -2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Q, C) -> logits (B, Q)."""
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            x = x + convolution(F.gelu(norm(x)).transpose(1, 2)).transpose(1, 2)
+        logit: Tensor = self.out(F.gelu(x))
+        return logit.squeeze(-1)
+
+
 class TimeReadout(nn.Module):
     """Tokens of a clip -> one logit per time step: does an event start here?
 
@@ -40,12 +64,7 @@ class TimeReadout(nn.Module):
         self.offsets = nn.Parameter(torch.linspace(-reach_seconds, reach_seconds, heads))
         self.log_widths = nn.Parameter(torch.full((heads,), reach_seconds / heads).log())
         self.mix = nn.Linear(heads * (channels + 2), hidden)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(hidden, hidden, 7, padding=3 * dilation, dilation=dilation) for dilation in (1, 2, 4)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(3))
-        self.out = nn.Linear(hidden, 1)
-        nn.init.constant_(self.out.bias, -2.0)
+        self.rhythm = Rhythm(hidden)
 
     def forward(
         self, tokens: Tensor, place: Tensor, frame: Tensor, frame_seconds: Tensor, query_seconds: Tensor
@@ -80,10 +99,8 @@ class TimeReadout(nn.Module):
         read = attention @ rearrange(pooled, "(b f) h d -> b h f d", b=clips)  # (B, H, Q, D)
         how_far = torch.einsum("bhqf,bqf->bhq", attention, distance)[..., None]
         y = self.mix(rearrange(torch.cat([read, how_far, total / 4], dim=-1), "b h q d -> b q (h d)"))
-        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            y = y + convolution(F.gelu(norm(y)).transpose(1, 2)).transpose(1, 2)
-        logit: Tensor = self.out(F.gelu(y))
-        return logit.squeeze(-1)
+        answer: Tensor = self.rhythm(y)
+        return answer
 
 
 def place_waves(place: Tensor) -> Tensor:

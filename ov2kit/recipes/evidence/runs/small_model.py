@@ -1,14 +1,11 @@
 """The one small model of the experiment: encoder, connector, read-out.
 
-Letters: N patches of a batch, M tokens, K canvases, B clips, F distinct frames.
+Letters: N patches of a batch, M tokens, B clips, Q queries.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD
@@ -16,92 +13,22 @@ from ov2kit.connectors import EVSPruner, UniquenessPruner
 from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import OptionError, check_choice, check_number
 from ov2kit.recipes.architecture.parts import PositionsName, build_connector, position_module
-from ov2kit.recipes.evidence.runs.canvas_store import MERGE, PATCH, StoredClip
+from ov2kit.recipes.evidence.runs.canvas_store import MERGE, PATCH
+from ov2kit.recipes.evidence.runs.clip_batch import ClipBatch
+from ov2kit.recipes.evidence.runs.probes import ProbeReadout
 from ov2kit.recipes.evidence.runs.readout import TimeReadout
-from ov2kit.recipes.evidence.runs.variant import ConnectorName, Precision, PruningName, SeenBy, SweepError
-from ov2kit.recipes.prompt.layout import VisualLayout
+from ov2kit.recipes.evidence.runs.variant import (
+    ConnectorName,
+    Precision,
+    PruningName,
+    ReadoutName,
+    SeenBy,
+    check_readout,
+)
 from ov2kit.segments import Segments
 
-_WINDOW = 2  # canvases: half a group
 _HEAD_DIM = 32
 _PRUNERS = {"evs": EVSPruner, "uniqueness": UniquenessPruner}
-
-
-@dataclass(frozen=True)
-class ClipBatch:
-    """Clips of one budget, packed.
-
-    Args:
-        patches: (N, 3*p*p) uint8.
-        positions: (N, 3) int32.
-        segments: who sees whom.
-        grids: (t, h, w) of each clip.
-        canvas_patches: patches of one canvas.
-        token_frame: (M',) entry of `frame_seconds`, flattened, of each block; -1 is padding.
-        canvas_frame: (K,) the same for the first block of each canvas.
-        place: (M', 2) float32 center of each block in its frame, (row, column) as shares of the edges.
-        frame_seconds: (B, F) float32, NaN where a clip has fewer frames.
-        starts: answers.
-        durations: seconds.
-        filled: no block is padding.
-    """
-
-    patches: Tensor
-    positions: Tensor
-    segments: Segments
-    grids: tuple[tuple[int, int, int], ...]
-    canvas_patches: int
-    token_frame: Tensor
-    canvas_frame: Tensor
-    place: Tensor
-    frame_seconds: Tensor
-    starts: list[tuple[float, ...]]
-    durations: tuple[float, ...]
-    filled: bool = False
-
-    def to(self, device: torch.device | str, **options: Any) -> "ClipBatch":
-        """The same batch on `device`; NaN times, lengths and answers stay what they are."""
-        moved: dict[str, Any] = {
-            name: value.to(device, **options) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, segments=self.segments.to(device), **moved)
-
-
-def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
-    """Clips one after the other, with the segments that `visibility` names.
-
-    They are those of `VisualLayout.segments`; "window" is 2 canvases and "spatial" sees by group.
-    """
-    check_choice("visibility", visibility, get_args(SeenBy), SweepError)
-    area = len(clips[0].patches) // len(clips[0].groups)
-    side = round(area**0.5)
-    token_frames, canvas_frames, seconds = [], [], []
-    lines = [clip.times() for clip in clips]
-    most = max(len(line.times) for line in lines)
-    for number, (clip, line) in enumerate(zip(clips, lines, strict=True)):
-        frame = torch.where(line.frame < 0, -1, line.frame + number * most)
-        token_frames.append(frame)
-        canvas_frames.append(frame.view(len(clip.groups), -1)[:, 0])
-        seconds.append(F.pad(line.times, (0, most - len(line.times)), value=torch.nan))
-    layout = VisualLayout(
-        tuple((side, side) for clip in clips for _ in clip.groups),
-        tuple(group for clip in clips for group in clip.groups),
-        tuple(number for number, clip in enumerate(clips) for _ in clip.groups),
-    )
-    return ClipBatch(
-        torch.cat([clip.patches for clip in clips]),
-        torch.cat([clip.positions for clip in clips]),
-        layout.segments("group" if visibility == "spatial" else visibility, _WINDOW, clips[0].patches.device),
-        tuple((len(clip.groups), side, side) for clip in clips),
-        area,
-        torch.cat(token_frames),
-        torch.cat(canvas_frames),
-        (torch.cat([clip.positions for clip in clips])[:: MERGE**2, 1:] + MERGE / 2) / side,
-        torch.stack(seconds),
-        [clip.starts for clip in clips],
-        tuple(clip.duration for clip in clips),
-        all(line.filled for line in lines),
-    )
 
 
 class JumpModel(nn.Module):
@@ -117,6 +44,7 @@ class JumpModel(nn.Module):
         pruning: which of the connector's tokens are kept, compared frame by frame.
         kept_tokens: of a clip, by `pruning`.
         precision: of encoder and connector; the read-out and all weights are float32.
+        readout: "times" (`TimeReadout`) or "positions" (`ProbeReadout`).
     """
 
     scale: Tensor
@@ -134,6 +62,7 @@ class JumpModel(nn.Module):
         pruning: PruningName = "none",
         kept_tokens: int = 128,
         precision: Precision = "float32",
+        readout: ReadoutName = "times",
     ) -> None:
         super().__init__()
         window = {"window": (4, 4), "span": "canvas"} if visibility == "spatial" else {}
@@ -146,6 +75,7 @@ class JumpModel(nn.Module):
             check_number(name, count, low=1, integer=True)
         check_choice("pruning", pruning, get_args(PruningName))
         check_choice("precision", precision, get_args(Precision))
+        check_readout(readout, pruning, connector, visibility)
         self.precision = precision
         heads = width // _HEAD_DIM
         vision = {"hidden_size": width, "num_attention_heads": heads, "spatial_merge_size": MERGE}
@@ -163,7 +93,7 @@ class JumpModel(nn.Module):
         self.connector = build_connector(connector, vision, width, **sizes)
         self.latents = canvas_tokens if connector == "resampler" else 0
         self.pruner = None if pruning == "none" else _PRUNERS[pruning](width, tokens=kept_tokens)
-        self.readout = TimeReadout(width)
+        self.readout = TimeReadout(width) if readout == "times" else ProbeReadout(width, 3 * PATCH**2)
         mean, std = (torch.tensor(x).repeat_interleave(PATCH**2) for x in (CLIP_MEAN, CLIP_STD))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", mean / std, persistent=False)
@@ -171,6 +101,8 @@ class JumpModel(nn.Module):
     def forward(self, batch: ClipBatch, query_seconds: Tensor) -> Tensor:
         """Logits (B, Q)."""
         pixels = batch.patches.float().mul_(self.scale).sub_(self.shift)  # in place: new memory costs more than sums
+        if isinstance(self.readout, ProbeReadout):
+            return self._by_probes(self.readout, pixels, batch, query_seconds)
         frame, place = batch.token_frame, batch.place
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             features = self.encoder(pixels, batch.positions, batch.segments, grid_thw=batch.grids)
@@ -189,4 +121,15 @@ class JumpModel(nn.Module):
             kept = frame >= 0
             tokens, frame, place = tokens[kept], frame[kept], place[kept]
         logits: Tensor = self.readout(tokens, place, frame, batch.frame_seconds, query_seconds)
+        return logits
+
+    def seen(self, batch: ClipBatch, queries: int) -> Segments:
+        """Which rows of the encoder see which: patches, and the probes of so many queries where there are probes."""
+        return self.readout.segments(batch, queries) if isinstance(self.readout, ProbeReadout) else batch.segments
+
+    def _by_probes(self, readout: ProbeReadout, pixels: Tensor, batch: ClipBatch, query_seconds: Tensor) -> Tensor:
+        everything = readout.beside(pixels, batch, query_seconds)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            read = self.connector(self.encoder(*everything)[len(pixels) :])
+        logits: Tensor = readout(read.float().view(len(batch.grids), len(query_seconds), -1))
         return logits

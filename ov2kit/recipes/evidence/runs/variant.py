@@ -18,8 +18,10 @@ SourceName = Literal["codec", "frames", "hybrid", "blank"]
 #: what is dropped after the encoder: nothing, or all but `budget` canvases' worth of tokens
 PruningName = Literal["none", "evs", "uniqueness"]
 Precision = Literal["float32", "bfloat16"]
-#: what the model sees by: `Visibility` of the recipes, and windows of space within a group
-SeenBy = Literal["group", "full", "canvas", "window", "spatial"]
+#: what the model sees by: `Visibility` of the recipes, windows of space within a group, and groups with those before
+SeenBy = Literal["group", "full", "canvas", "window", "spatial", "causal"]
+#: how events are read: by tokens' exact times, or by probes in the encoder, whose positions alone say when
+ReadoutName = Literal["times", "positions"]
 #: connectors of the recipes that take packed rows at this size
 ConnectorName = Literal["merger", "mlp", "resampler", "pool", "average"]
 
@@ -65,7 +67,8 @@ class Variant:
         min_seconds: shortest group.
         max_seconds: longest group.
         positions: "release", "exact", "2d" or "none", as in `recipes.architecture.position_module`.
-        visibility: "group", "full", "canvas", "window" (2 canvases) or "spatial" (windows of 4 x 4 patches).
+        visibility: "group", "full", "canvas", "window" (2 canvases), "spatial" (windows of 4 x 4 patches) or "causal"
+            (a group and those before it).
         connector: "merger", "mlp", "resampler", "pool" or "average", as in `recipes.architecture.build_connector`.
         width: channels of the encoder.
         depth: its blocks.
@@ -74,6 +77,8 @@ class Variant:
         lr: peak learning rate; what validation chose for the source when omitted, see docs/evidence.md.
         encoder_lr: that of the encoder, the connector and what reads their channels, where it is another.
         precision: "float32", or "bfloat16": encoder and connector under autocast.
+        readout: "times": a read-out that gets the exact time and place of each token; "positions": probes in the
+            encoder, which know of time what its positions say.
 
     Raises:
         SweepError: a value is unknown, of a wrong type or out of range.
@@ -112,6 +117,7 @@ class Variant:
     lr: float | None = None
     encoder_lr: float | None = None
     precision: Precision = "float32"
+    readout: ReadoutName = "times"
 
     def __post_init__(self) -> None:
         for name, known in _KNOWN.items():
@@ -145,6 +151,7 @@ class Variant:
                 f"pruning compares places of whole frames: expected source frames and connector merger or mlp, got "
                 f"{self.source} and {self.connector}"
             )
+        check_readout(self.readout, self.pruning, self.connector, self.visibility)
         check_type("difficulty", self.difficulty, tuple, "a tuple of (name, value) pairs", error=SweepError)
         try:
             Difficulty(**dict(self.difficulty))
@@ -202,6 +209,20 @@ class Variant:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def check_readout(readout: str, pruning: str, connector: str, visibility: str) -> None:
+    """Refuse what probes cannot read.
+
+    Raises:
+        SweepError: an unknown read-out, or one by positions beside something that it has no place for.
+    """
+    check_choice("readout", readout, get_args(ReadoutName), SweepError)
+    if readout == "positions" and (pruning != "none" or connector not in ("merger", "mlp") or visibility == "spatial"):
+        raise SweepError(
+            f"readout 'positions' reads probes one by one, and not the tokens: expected pruning none, connector merger "
+            f"or mlp and a visibility without windows of space, got {pruning}, {connector} and {visibility}"
+        )
+
+
 _KNOWN: dict[str, tuple[str, ...]] = {
     "source": get_args(SourceName),
     "encoding": ("h264-mix", *ENCODINGS),
@@ -214,6 +235,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "connector": get_args(ConnectorName),
     "pruning": get_args(PruningName),
     "precision": get_args(Precision),
+    "readout": get_args(ReadoutName),
 }
 _LEAST = {
     "train": 1, "val": 1, "test": 1, "data_seed": 0, "size": 32, "budget": 1, "canvas": 16, "block": 1,
@@ -227,4 +249,4 @@ _CODEC_ONLY = ("grouping", "candidates", "saliency", "rank_damping", "peak_weigh
 _SPANS = ("bin_seconds", "min_seconds", "max_seconds")
 _TOKENS = ("source", "budget", "frame_share", "canvas", *_CODEC_ONLY, *_SPANS)
 #: Fields that came later: at their defaults they are no part of a key, so that runs from before are found again.
-_LATER = (*_SPANS, "encoded", "pruning", "encoder_lr", "precision")
+_LATER = (*_SPANS, "encoded", "pruning", "encoder_lr", "precision", "readout")
