@@ -277,7 +277,7 @@ ZERO = {
     "Crop": "left top",
     "TrackingScene": "pace travel hops pillars drift noise texture",
     "event_shown": "start",
-    "EventSaliency": "tolerance habit lasting echo",
+    "EventSaliency": "tolerance habit habit_quantile lasting echo spread",
     "QuerySaliency": "weight",
     "EventScene": "noise contrast camouflage",
     "cosine_with_warmup": "warmup_share min_lr",

@@ -3,20 +3,22 @@
 from torch import Tensor
 
 
-def beyond_habit(scores: Tensor, deviations: float = 2.0, least: float = 1.0) -> Tensor:
-    """How much more each place costs than it usually does, in units of what it usually does.
+def beyond_habit(scores: Tensor, deviations: float = 2.0, least: float = 1.0, quantile: float = 0.9) -> Tensor:
+    """How much more each place costs than it usually does, in units of what it often does.
 
-    (score - median - deviations * median absolute deviation) / (least + median), 0 below; medians are over time,
-    the lower of two in the middle.
+    (score - median - deviations * median absolute deviation) / (least + quantile), 0 below; all are over time, of two
+    medians in the middle the lower. Where something passes again and again the median may be 0 and the quantile is not.
 
     Args:
         scores: (T, hb, wb) float, at least 0.
         deviations: that still are usual.
-        least: what counts as usual where nothing ever happens.
+        least: what counts as often where nothing ever happens.
+        quantile: in [0, 1], linear between ranks.
 
     Returns:
         As `scores`.
     """
     usual = scores.median(0).values
     spread = (scores - usual).abs().median(0).values
-    return (scores - usual - deviations * spread).clamp(min=0) / (least + usual)
+    often = scores.quantile(quantile, dim=0)
+    return (scores - usual - deviations * spread).clamp(min=0) / (least + often)

@@ -8,6 +8,7 @@ from ov2kit.codec import CodecTokenizer, EventSaliency
 from ov2kit.codec.scoring.camera_registration import camera_motion, moved
 from ov2kit.codec.scoring.habit import beyond_habit
 from ov2kit.codec.scoring.light import difference_but_light
+from ov2kit.codec.scoring.spread import damped_over_time
 from tests.clips import encode
 
 H, W, GRID = 35, 60, (7, 12)
@@ -112,13 +113,16 @@ def test_what_happens_in_a_part_of_a_band_stays():
 def test_habit_by_hand():
     scores = torch.tensor([[0.0, 9.0, 2.0], [0.0, 11.0, 2.0], [6.0, 10.0, 2.0], [0.0, 40.0, 2.0], [0.0, 8.0, 2.0]])
     expected = torch.zeros(5, 3)
-    expected[2, 0] = 6 / 1  # usual 0 within 0
-    expected[3, 1] = (40 - 10 - 2 * 1) / (1 + 10)  # usual 10 within 1
+    expected[2, 0] = 6 / (1 + 0)  # usual 0 within 0, at most 0 in three of four
+    expected[3, 1] = (40 - 10 - 2 * 1) / (1 + 11)  # usual 10 within 1, at most 11
+    torch.testing.assert_close(beyond_habit(scores[:, None], 2.0, quantile=0.75)[:, 0], expected)
+    often = np.quantile(scores.numpy(), 0.9, axis=0).tolist()
+    expected[2, 0], expected[3, 1] = 6 / (1 + often[0]), 28 / (1 + often[1])
     torch.testing.assert_close(beyond_habit(scores[:, None], 2.0)[:, 0], expected)
     assert (beyond_habit(scores[:, None].expand(5, 1, 3)[..., 2:]) == 0).all()
 
 
-def film(seconds=3.0, rate=8, motion=None, snow=False, hum=False, seed=0):
+def film(seconds=6.0, rate=8, motion=None, snow=False, hum=False, seed=0):
     """(T, H, W) uint8 with something that blinks on in blocks (3, 5) and (3, 6), frames 9 to 11."""
     rng, pictures = np.random.default_rng(seed), []
     for t in range(int(seconds * rate)):
@@ -142,8 +146,9 @@ def shaking(t):
 @pytest.mark.parametrize("kind", ["still", "shaking", "snow", "hum"])
 def test_the_event_scores_best_before_any_background(kind):
     luma = film(motion=shaking if kind == "shaking" else None, snow=kind == "snow", hum=kind == "hum")
-    scores = EventSaliency()(luma, GRID)
-    assert scores.shape == (24, *GRID)
+    damped, scores = EventSaliency()(luma, GRID), EventSaliency(spread=0.0)(luma, GRID)
+    assert damped.shape == (48, *GRID)
+    assert set((damped.flatten().topk(2).indices % 84).tolist()) == {3 * 12 + 5, 3 * 12 + 6}
     best = scores.flatten().topk(4).indices
     frames, places = best.div(84, rounding_mode="floor"), best % 84
     assert set(places.tolist()) <= {3 * 12 + 5, 3 * 12 + 6}
@@ -160,7 +165,7 @@ def test_each_part_is_what_does_it(kind, option):
     """Without it the background scores as much as the event, or more."""
     luma = film(motion=shaking if kind == "shaking" else None, snow=kind == "snow", hum=kind == "hum")
     share = []
-    for saliency in (EventSaliency(), EventSaliency(**option)):
+    for saliency in (EventSaliency(memory=None), EventSaliency(memory=None, **option)):
         scores = saliency(luma, GRID)
         share.append(float(scores[8:13, 3, 5:7].max() / scores[:, torch.arange(7) != 3].max()))
     assert share[1] < 0.5 * share[0]
@@ -180,25 +185,77 @@ def test_what_changes_slowly_is_found_where_it_lasts():
     luma = torch.stack([seen()] * 30)
     luma[:, 15:20, 25:30] += 1.5 * torch.cat([torch.zeros(18), torch.arange(12.0)]).view(-1, 1, 1)
     luma = luma.round().byte()
-    plain, lasting = (EventSaliency(lasting=x, frame_level=None)(luma, GRID)[26:, 3, 5] for x in (0.0, 1.0))
+    plain, lasting = (
+        EventSaliency(lasting=x, frame_level=None, habit_quantile=0.5, spread=0.0)(luma, GRID)[26:, 3, 5]
+        for x in (0.0, 1.0)
+    )
     assert (lasting > plain + 2).all()
 
 
 def test_echo_and_frame_level_by_hand():
     luma = film()
-    plain = EventSaliency(echo=0.0, frame_level=None)(luma, GRID)
+    plain = EventSaliency(echo=0.0, frame_level=None, spread=0.0)(luma, GRID)
     level = plain / (0.5 + plain.mean((1, 2), keepdim=True))
-    torch.testing.assert_close(EventSaliency(echo=0.0, frame_level=0.5)(luma, GRID), level)
-    echoed = EventSaliency(echo=0.3, frame_level=0.5)(luma, GRID)
+    torch.testing.assert_close(EventSaliency(echo=0.0, frame_level=0.5, spread=0.0)(luma, GRID), level)
+    echoed = EventSaliency(echo=0.3, frame_level=0.5, spread=0.0)(luma, GRID)
     t = 9
     torch.testing.assert_close(echoed[t], level[t] + 0.3 * torch.maximum(level[t - 1], level[t + 1]))
     torch.testing.assert_close(echoed[0], level[0] + 0.3 * level[1])
 
 
+def test_what_comes_back_to_how_it_was_is_remembered():
+    """Something passes in two frames: it scores there, but not that the background is as it was before."""
+    luma = torch.stack([seen()] * 12).round().byte()
+    luma[5:7, 15:20, 25:30] += 45
+    options = {
+        "camera": "none",
+        "light": "none",
+        "tolerance": 0.0,
+        "habit": None,
+        "frame_level": None,
+        "echo": 0.0,
+        "spread": 0.0,
+    }
+    at_once, remembering = (EventSaliency(memory=n, **options)(luma, GRID)[:, 3, 5] for n in (None, 3))
+    torch.testing.assert_close(at_once, torch.tensor([0.0] * 4 + [45.0] * 4 + [0.0] * 4))
+    expected = at_once.clone()
+    expected[4] = expected[7] = 0  # as 3 frames before, and 3 after
+    torch.testing.assert_close(remembering, expected)
+
+
+def test_a_place_is_damped_by_the_rank_of_its_moments():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 6, (9, 2, 3)).astype(np.float32)  # some are equal
+    expected = np.empty_like(scores)
+    for row in range(2):
+        for column in range(3):
+            moments = sorted(range(9), key=lambda t, at=scores[:, row, column]: (-at[t], t))
+            for rank, t in enumerate(moments):
+                expected[t, row, column] = scores[t, row, column] / np.sqrt(1 + 0.7 * rank)
+    torch.testing.assert_close(damped_over_time(torch.from_numpy(scores), 0.7), torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize(("option", "times"), [({"habit_quantile": 0.5}, 10), ({"spread": 0.0}, 1.5)])
+def test_fewer_blocks_of_what_passes_all_the_time_score_above_what_happens_once(option, times):
+    rng = np.random.default_rng(0)
+    luma = np.stack([seen().numpy()] * 40) + rng.normal(0, 1, (40, H, W))
+    for t in range(40):
+        for row, pace in ((2, 7), (22, -5)):
+            left = (pace * t) % (W - 8)
+            luma[t, row : row + 8, left : left + 8] = 230
+    luma[15:20, 15:20, 25:30] += 12
+    luma = torch.from_numpy(luma.clip(0, 255)).round().byte()
+    among = []
+    for saliency in (EventSaliency(), EventSaliency(**option)):
+        scores = saliency(luma, GRID)
+        among.append(int((scores > scores[14:21, 3, 5].max()).sum()))
+    assert among[1] > times * among[0]
+
+
 def test_the_frame_before_takes_part():
     luma = film()
-    whole = EventSaliency(habit=None, frame_level=None, echo=0.0)(luma, GRID)
-    part = EventSaliency(habit=None, frame_level=None, echo=0.0)(luma[9:], GRID, luma[8])
+    alike = EventSaliency(memory=None, habit=None, frame_level=None, echo=0.0, spread=0.0)
+    whole, part = alike(luma, GRID), alike(luma[9:], GRID, luma[8])
     torch.testing.assert_close(part, whole[9:], rtol=1e-3, atol=1e-3)
     alone = EventSaliency()(luma[:1], GRID)
     assert (alone == 0).all()
