@@ -61,7 +61,7 @@ def choices() -> dict[str, Callable[[Any], Any]]:
         "no tolerance": event(tolerance=0.0),
         "no frame level": event(frame_level=None),
         "no memory": event(memory=None),
-        "median habit": event(habit_quantile=0.5),
+        "no quantile": event(habit_quantile=0.5),
         "no echo": event(echo=0.0),
         "no spread": event(spread=0.0),
         "lasting 0.5": event(lasting=0.5),

@@ -12,7 +12,7 @@ _NAMES = {
     "event": '`preset="event"`',
     "truth": "the true blocks",
 }
-_PARTS = ("habit", "camera", "echo", "light", "frame level", "tolerance")
+_PARTS = ("habit", "camera", "echo", "light", "frame level", "tolerance", "memory", "quantile", "spread")
 
 
 def overall(split: str = "test") -> str:
