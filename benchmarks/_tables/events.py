@@ -39,7 +39,8 @@ def footage(split: str = "test") -> str:
 def parts() -> str:
     """The event preset with one part taken away at a time."""
     found = by(read_tables("events/test.md")[0], "choice")
-    rows = [("nothing", found["event"]), *((part, found[f"no {part}"]) for part in _PARTS)]
+    known = [part for part in _PARTS if f"no {part}" in found]
+    rows = [("nothing", found["event"]), *((part, found[f"no {part}"]) for part in known)]
     cells = [[name, row["mean of both"], f"{row['once']} / {row['twice']}"] for name, row in rows]
     return table(["without", "mean of both", "once / twice"], cells)
 
