@@ -13,6 +13,7 @@ import pytest
 
 from ov2kit.cli import COMMANDS, run
 from ov2kit.codec import CodecTokenizer, load_assets
+from tests.fresh import python
 from tests.paths import SAMPLE
 
 
@@ -103,7 +104,7 @@ class TestTokenize:
 
     def test_as_a_program_it_fails_without_a_traceback(self, tmp_path):
         command = [sys.executable, "-m", "ov2kit", "tokenize", "missing.mp4", "--out", "o"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == 2
         assert_one_error_line(done, "missing.mp4")
 
@@ -115,7 +116,7 @@ class TestTokenize:
         assert process.stdout is not None
         process.stdout.readline()  # the first video is done, the next is under way
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
         assert process.returncode == 130
         assert "Traceback" not in errors
         assert errors.strip().splitlines()[-1].startswith("interrupted")
@@ -216,8 +217,7 @@ class TestOfEveryCommand:
             assert run(["evaluate", "--model", ".", "--data", ".", "--out", "o"]) == 2
             assert run(["demo", "--out", "demo"]) == 0
         """
-        command = [sys.executable, "-c", textwrap.dedent(code)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+        done = python(textwrap.dedent(code), tmp_path)
         assert done.returncode == 0, done.stderr
         help_needs, *errors = done.stderr.strip().splitlines()
         assert help_needs == "none is needed for help"

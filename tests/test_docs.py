@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -11,6 +9,7 @@ from ov2kit.codec import CodecTokenizer
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.doctor import examine
+from tests.fresh import python
 from tests.pages import python_blocks, run_page
 from tests.paths import ROOT, SAMPLE
 
@@ -125,13 +124,6 @@ def test_what_is_said_of_other_tools_is_so(tmp_path):
     build("tiny").save_pretrained(tmp_path / "m")
     ask = "from transformers import AutoConfig; print(type(AutoConfig.from_pretrained('m')).__module__)"
     for imports, said in (("", "llava_onevision2"), ("import ov2kit.recipes; ", "ov2kit.recipes.architecture")):
-        done = subprocess.run(
-            [sys.executable, "-c", imports + ask],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = python(imports + ask, tmp_path)
         assert said in (done.stdout if imports else done.stderr), done.stderr
         assert (done.returncode == 0) == bool(imports)

@@ -1,12 +1,9 @@
 """What the tests promise about themselves: the same random numbers in any order, and no skip that nobody sees."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from tests import needs
+from tests.fresh import python
 from tests.paths import ROOT
 
 DRAWS = """
@@ -60,9 +57,9 @@ def suite(tmp_path):
         (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(text)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options]
+        code = f"import sys, pytest; sys.path.insert(0, {str(ROOT)!r}); sys.exit(pytest.main({arguments!r}))"
+        done = python(code, tmp_path)
         return done.returncode, done.stdout + done.stderr
 
     return run

@@ -1,13 +1,12 @@
 """The house keeps its shape: imports point one way, and nothing heavy comes in unasked."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import ov2kit.recipes
+from tests.fresh import python
 
 ROOT = Path(__file__).parents[1] / "ov2kit"
 GROUND = {"canvases", "segments", "geometry", "errors", "files"}
@@ -137,8 +136,10 @@ def test_ground_floor_imports_only_itself():
 @pytest.mark.parametrize("module", ["ov2kit", *(f"ov2kit.{p.name}" for p in ROOT.iterdir() if p.name in MAY_IMPORT)])
 def test_import_brings_nothing_heavy(module):
     code = f"import sys, {module}; print('\\n'.join(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not HEAVY & set(loaded)
+    done = python(code)
+    loaded = set(done.stdout.split())
+    assert module in loaded, done.stderr
+    assert not HEAVY & loaded
 
 
 def test_type_checkers_see_the_names_that_recipes_imports_lazily():

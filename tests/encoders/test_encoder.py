@@ -1,8 +1,6 @@
 """The tower against the release's numbers, stage by stage, and what it must survive."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -21,6 +19,7 @@ from ov2kit.encoders.config import arguments_from_config
 from ov2kit.encoders.linear import linear
 from ov2kit.encoders.ordering import equal_lengths_together
 from ov2kit.positional import LearnedPositions, MRoPE, NoPositions, Positions, RoPE3D
+from tests.fresh import python
 from tests.paths import ROOT, read_golden
 
 PREFIX = "model.visual."
@@ -413,8 +412,8 @@ def test_running_the_encoder_on_a_cpu_does_not_import_xformers():
             torch.zeros(2, 12), torch.zeros(2, 3), Segments.from_lengths([2]))
         print("xformers" in sys.modules)
     """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert out.stdout.strip() == "False"
+    done = python(code, ROOT)
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize(

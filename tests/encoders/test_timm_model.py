@@ -1,8 +1,5 @@
 """The encoder through timm's interface, and started from a timm ViT."""
 
-import subprocess
-import sys
-
 import pytest
 import timm
 import torch
@@ -11,6 +8,7 @@ from ov2kit import Segments
 from ov2kit.encoders import OneVisionEncoder, load_timm_vit
 from ov2kit.encoders.timm_model import checkpoint_filter_fn
 from ov2kit.positional import NoPositions, packed_positions
+from tests.fresh import python
 
 NAME = "onevision_encoder_large_patch14"
 SMALL = {"embed_dim": 64, "depth": 3, "num_heads": 2}
@@ -50,7 +48,7 @@ assert [finder for finder in sys.meta_path if type(finder).__module__.startswith
 assert type(sys.modules["timm.models"].__loader__) is type(sys.modules["timm"].__loader__)
 assert sys.modules["timm.models"].__spec__.loader is sys.modules["timm.models"].__loader__
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    done = python(code)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,8 +1,5 @@
 """The rotation as one kernel: on a GPU as it runs, elsewhere through Triton's interpreter."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -11,6 +8,8 @@ import torch
 from ov2kit.positional import RoPE3D, rotate, triton_rotation
 from ov2kit.positional.pairing import PAIRINGS
 from ov2kit.positional.rotation import rotate_
+from tests.fresh import python
+from tests.paths import ROOT
 from tests.positional.test_positional import rotate_by_hand
 
 INTERPRETED = """
@@ -38,23 +37,17 @@ print("right")
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-def test_the_kernel_is_the_definition_in_tritons_interpreter():
-    done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED],
-        check=False,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_the_kernel_is_the_definition_in_tritons_interpreter(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    done = python(INTERPRETED, ROOT)
     assert done.stdout == "right\n", done.stderr
 
 
 def test_tensors_on_a_cpu_do_not_import_triton():
     code = "import sys, torch; from ov2kit.positional import RoPE3D, apply_rope; q = torch.randn(4, 2, 32);"
     code += "apply_rope(q, q, *RoPE3D(32)(torch.zeros(4, 3, dtype=torch.long))); print('triton' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout == "False\n"
+    done = python(code)
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.gpu

@@ -1,8 +1,6 @@
 """The class that transformers' own loaders, `generate` and savers see: the same model, the released names."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from safetensors.torch import load_file
 import ov2kit.recipes
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, build, release_config
+from tests.fresh import python
 from tests.release_files import golden_config, write_release
 from tests.tiny_models import golden_files
 
@@ -187,13 +186,14 @@ def test_either_may_be_imported_first(released, order):
         f"print(type(AutoConfig.from_pretrained({str(released)!r})).__name__)\n"
         f"print(type(Auto.from_pretrained({str(released)!r})).__name__)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert said == ["LlavaOnevision2Config", "LlavaOneVision2"]
+    done = python(code)
+    assert done.stdout.split() == ["LlavaOnevision2Config", "LlavaOneVision2"], done.stderr
 
 
 def test_the_package_alone_does_not_bring_transformers_in():
     code = "import sys, ov2kit.recipes; print('transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    done = python(code)
+    assert done.stdout == "False\n", done.stderr
     assert ov2kit.recipes.LlavaOneVision2 is LlavaOneVision2
 
 

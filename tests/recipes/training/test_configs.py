@@ -4,8 +4,6 @@ import csv
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -19,6 +17,7 @@ from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
 from ov2kit.recipes.data.options import SECTION_OF, Loading, Order, Sources, Tokens
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
+from tests.fresh import python
 from tests.paths import SAMPLE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -275,7 +274,7 @@ def test_help_is_quick_to_print_and_names_every_argument(capsys):
         "import sys, ov2kit.cli as c; c.run(['fit', '--help']); "
         "sys.exit(bool({'lightning', 'transformers'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    assert python(code).returncode == 0
 
 
 def test_all_options_are_in_the_long_help(capsys):
