@@ -1,9 +1,11 @@
-"""Two processes on the CPU learn what one does: DDP and FSDP2, each started as a user starts them.
+"""Two processes on the CPU learn what one does: DDP and FSDP2.
 
 Every process takes half of the batch of the one. The loss is the mean over the supervised tokens of
-both, so the curves agree up to the order of sums.
+both, so the curves agree up to the order of sums. One of the runs is started as a user starts it; the others
+are runs of two processes that stay, because the libraries take longer to import than the runs last.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -13,9 +15,12 @@ import subprocess
 import sys
 
 import pytest
+from lightning.pytorch.callbacks import Callback
 
 from ov2kit.cli import run
 from ov2kit.recipes import LitLlavaOneVision2
+from tests.codec.live.senders import free_port
+from tests.recipes.datasets.machine import Machine
 from tests.recordings import make_media
 
 FSDP2 = [
@@ -30,21 +35,45 @@ WAYS = {
 STEPS = 6
 
 
-def start(cache, out, *arguments, batch):
-    command = [
-        sys.executable, "-m", "ov2kit", "fit", "--config", "debug.yaml",
+def words(cache, out, *arguments, batch):
+    return [
+        "fit", "--config", "debug.yaml",
         "--data.sources.path", str(cache / "records.jsonl"), "--data.sources.val_path", "null",
         "--data.loading.cache", str(cache / "canvases"), "--data.tokens.max_pixels", "4000",
         "--data.order.batch_size", str(batch), "--out", str(out), "--trainer.max_steps", str(STEPS), *arguments,
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process, status=0):
-    _, err = process.communicate(timeout=240)
-    assert process.returncode == status, err[-2000:]
-    return err
+class Ranks:
+    """Two processes, each of which Lightning takes for one of those that it would start."""
+
+    def __init__(self, machines):
+        self.machines = machines
+
+    def fit(self, *arguments, batch=2, status=0):
+        """What both wrote to their standard errors."""
+        command = words(*arguments, "--trainer.devices", "2", batch=batch)
+        for machine in self.machines:
+            machine.send("ov2kit.cli:run", command)
+        said = [machine.receive() for machine in self.machines]
+        assert [each.value for each in said] == [status] * 2, [(each.err[-2000:], each.error) for each in said]
+        return "".join(each.err for each in said)
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    with contextlib.ExitStack() as stack:
+        alike = {**os.environ, **place, "CUDA_VISIBLE_DEVICES": ""}
+        yield Ranks([stack.enter_context(Machine({**alike, "LOCAL_RANK": str(rank)})) for rank in range(2)])
+
+
+class Terminated(Callback):
+    """The first process gets a signal in its third step."""
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step == 2 and trainer.global_rank == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def curve(folder):
@@ -73,7 +102,7 @@ def cache(tmp_path_factory):
 def alone(cache, tmp_path_factory):
     """The run of one process: its losses and its weights."""
     out = tmp_path_factory.mktemp("alone")
-    finish(start(cache, out, batch=4))
+    assert run(words(cache, out, batch=4)) == 0
     return curve(out), weights(out)
 
 
@@ -82,8 +111,16 @@ def weights(out):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_two_processes_learn_what_one_does(way, cache, alone, tmp_path):
-    err = finish(start(cache, tmp_path, *WAYS[way], "--trainer.devices", "2", batch=2))
+def test_two_processes_learn_what_one_does(way, cache, alone, ranks, tmp_path):
+    if way == "ddp":
+        command = [sys.executable, "-m", "ov2kit"]
+        command += words(cache, tmp_path, *WAYS[way], "--trainer.devices", "2", batch=2)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        err = done.stderr
+        assert done.returncode == 0, err[-2000:]
+    else:
+        err = ranks.fit(cache, tmp_path, *WAYS[way])
     losses, learned = alone
     found = curve(tmp_path)
     assert found.keys() == losses.keys() == set(range(STEPS))
@@ -96,7 +133,7 @@ def test_two_processes_learn_what_one_does(way, cache, alone, tmp_path):
     assert err.count(f"step {STEPS}/{STEPS}") == 1  # one of them speaks
 
 
-def test_two_processes_learn_the_same_from_shards(cache, alone, tmp_path):
+def test_two_processes_learn_the_same_from_shards(cache, alone, ranks, tmp_path):
     """Each reads its half of the rows, whose videos are in the shards alone."""
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -105,24 +142,19 @@ def test_two_processes_learn_the_same_from_shards(cache, alone, tmp_path):
     made = ["--column", "videos", "--out", str(tmp_path / "shards"), "--videos_per_shard", "1", "--quiet"]
     assert run(["dataset", str(cache / "records.jsonl"), *made, *tokens]) == 0
     shards = ["--data.sources.shards", str(tmp_path / "shards")]
-    finish(start(bare, tmp_path, *WAYS["ddp"], *shards, "--trainer.devices", "2", batch=2))
+    ranks.fit(bare, tmp_path, *WAYS["ddp"], *shards)
     assert list(curve(tmp_path).values()) == pytest.approx(list(alone[0].values()), rel=2e-4)
 
 
 @pytest.mark.parametrize("way", ["fsdp2"])
-def test_two_processes_stop_and_go_on(way, cache, alone, tmp_path):
+def test_two_processes_stop_and_go_on(way, cache, alone, ranks, tmp_path):
     """The signal reaches one of them; both stop after the same step."""
-    many = [*WAYS[way], "--trainer.devices", "2"]
-    slow = ["--trainer.callbacks", "tests.slow_steps.SlowSteps"]
-    first = start(cache, tmp_path / "a", *many, *slow, batch=2)
-    while not (steps := first.stderr.readline()).startswith("step 2/"):
-        assert steps or first.poll() is None
-    os.kill(first.pid, signal.SIGTERM)
-    err = finish(first, 128 + signal.SIGTERM)
+    stops = ["--trainer.callbacks", f"{__name__}.Terminated"]
+    err = ranks.fit(cache, tmp_path / "a", *WAYS[way], *stops, status=128 + signal.SIGTERM)
     assert "go on with --ckpt_path" in err
     stopped = curve(tmp_path / "a")
-    assert 2 <= len(stopped) < STEPS
+    assert set(stopped) == {0, 1, 2}
     last = str(tmp_path / "a" / "version_0" / "checkpoints" / "last.ckpt")
-    finish(start(cache, tmp_path / "b", *many, "--ckpt_path", last, batch=2))
+    ranks.fit(cache, tmp_path / "b", *WAYS[way], "--ckpt_path", last)
     found = {**stopped, **curve(tmp_path / "b")}
     assert list(found.values()) == pytest.approx(list(alone[0].values()), rel=2e-4)
