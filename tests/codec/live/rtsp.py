@@ -10,11 +10,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 
 from tests.codec.live.senders import free_port, running
+from tests.patience import PATIENCE
 
 
 def rtp_of(data: bytes) -> tuple[str, list[tuple[float, bytes]]]:
@@ -22,7 +23,7 @@ def rtp_of(data: bytes) -> tuple[str, list[tuple[float, bytes]]]:
     found: list[tuple[float, bytes]] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inbox:
         inbox.bind(("127.0.0.1", 0))
-        inbox.settimeout(5)
+        inbox.settimeout(PATIENCE)
         port = inbox.getsockname()[1]
         with av.open(io.BytesIO(data)) as clip:
             video = clip.streams.video[0]
@@ -119,23 +120,33 @@ class _Session:
     def _end(self, asked: list[str]) -> list[str]:
         self.left.set()
         if self.sender is not None:
-            self.sender.join(10)
+            self.sender.join(PATIENCE)
         return asked
 
 
 @contextlib.contextmanager
-def rtsp_server(data: bytes, speed: float, asked: list[list[str]], turns: int = 1) -> Iterator[str]:
-    """An address that plays a clip, so many times as fast, for so many connections; what each asked for is noted."""
+def rtsp_server(
+    data: bytes,
+    speed: float,
+    asked: list[list[str]],
+    turns: int = 1,
+    called: Callable[[int], None] = lambda turn: None,
+) -> Iterator[str]:
+    """An address that plays a clip, so many times as fast, for so many connections; what each asked for is noted.
+
+    `called` is called with the number of each connection before anything is sent.
+    """
     sdp, packets = rtp_of(data)
     server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(20)
+    server.settimeout(PATIENCE)
 
     def work() -> None:
         with server:
-            for _ in range(turns):
+            for turn in range(turns):
                 peer, _ = server.accept()
+                called(turn)
                 with peer:
-                    peer.settimeout(20)
+                    peer.settimeout(PATIENCE)
                     asked.append(_Session(peer, sdp, packets, speed).serve())
 
     with running(work):

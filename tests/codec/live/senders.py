@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 PART = 188 * 7
 
 
@@ -40,7 +42,7 @@ def running(work: Callable[[], None]) -> Iterator[threading.Thread]:
     try:
         yield thread
     finally:
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -67,7 +69,7 @@ def tcp_server(*turns: Callable[[socket.socket], None]) -> Iterator[str]:
         with server:
             for turn in turns:
                 with accepted() as peer, contextlib.suppress(OSError):
-                    peer.settimeout(30)
+                    peer.settimeout(PATIENCE)
                     turn(peer)
 
     with running(work):
@@ -77,17 +79,26 @@ def tcp_server(*turns: Callable[[socket.socket], None]) -> Iterator[str]:
             left.set()
 
 
+def wait_for_reader(port: int) -> None:
+    """Until somebody receives datagrams there; what is sent before is lost."""
+    table = Path("/proc/net/udp")
+    limit = time.monotonic() + PATIENCE
+    while table.exists() and f":{port:04X} " not in table.read_text() and time.monotonic() < limit:
+        time.sleep(0.01)
+    time.sleep(0 if table.exists() else 0.3)
+
+
 @contextlib.contextmanager
 def udp_sender(data: bytes, seconds: float) -> Iterator[str]:
     port = free_port(socket.SOCK_DGRAM)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
 
         def work() -> None:
-            time.sleep(0.3)  # until it is opened
+            wait_for_reader(port)
             paced(data, seconds, lambda part: out.sendto(part, ("127.0.0.1", port)))
 
         with running(work):
-            yield f"udp://127.0.0.1:{port}?fifo_size=50000&overrun_nonfatal=1"
+            yield f"udp://127.0.0.1:{port}?fifo_size=50000&overrun_nonfatal=1&buffer_size=212992"
 
 
 @contextlib.contextmanager
@@ -118,7 +129,7 @@ def http_server(data: bytes, seconds: float) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(PATIENCE)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from ov2kit.codec import CodecTokenizer, LiveTokenizer
 from ov2kit.codec.live.window import HeldPacket, Window
 from ov2kit.errors import OptionError
 from tests.clips import encode
+from tests.codec.live.clock import stopped_clock
 from tests.codec.live.senders import paced, tcp_server
 from tests.codec.live.streams import frames_of, packets_of, ts_clip
 from tests.codec.live.test_live_groups import check_pixels
@@ -18,7 +19,12 @@ def live(**options):
     return LiveTokenizer(CodecTokenizer(max_pixels=20_000), **options)
 
 
-def with_lag(path, lag, most=10.0):
+@pytest.fixture
+def clock(monkeypatch):
+    return stopped_clock(monkeypatch)
+
+
+def with_lag(path, lag, clock, most=10.0):
     """Groups of a clip whose packets are looked at so many seconds after they came, by their number."""
     from ov2kit.codec.live.shedding import Shedding
 
@@ -28,7 +34,7 @@ def with_lag(path, lag, most=10.0):
     packets = packets_of(path)
     for number, packet in enumerate(packets):
         if packet.dts is not None:
-            arrived = time.monotonic() - lag(number)
+            arrived = clock.seconds - lag(number)
             groups += session.add(packet, arrived, packet.stream.container, packet.stream, "<clip>")
             decoded = session._run._decoder.lost.decoded_frames
     return groups + list(session.pause("end")), session.progress, decoded
@@ -49,11 +55,11 @@ def check_gaps(groups, frames):
 @pytest.mark.parametrize(
     ("gop", "bframes", "params"), [(25, 0, ""), (25, 3, ""), (25, 3, "open-gop=1"), (10_000, 0, "")]
 )
-def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, gop, bframes, params):
+def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, clock, gop, bframes, params):
     path = encode(
         tmp_path / "x.ts", frames=400, gop=gop, bframes=bframes, options={"x264-params": params} if params else {}
     )
-    groups, progress, decoded = with_lag(path, lambda number: 11.0 if 100 <= number < 300 else 0.0)
+    groups, progress, decoded = with_lag(path, lambda number: 11.0 if 100 <= number < 300 else 0.0, clock)
     check_gaps(groups, 400)
     check_pixels(groups, path)
     assert progress.shed_groups >= 2
@@ -61,7 +67,7 @@ def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, gop, bfra
     assert sum(group.shed_seconds for group in groups) == pytest.approx(progress.shed_seconds)
     assert progress.failed_packets == 0
     assert {group.canvases.provenance["lost"]["corrupt_frames"] for group in groups} == {0}
-    whole, other, all_decoded = with_lag(path, lambda number: 0.0)
+    whole, other, all_decoded = with_lag(path, lambda number: 0.0, clock)
     assert (other.shed_groups, other.thinned_groups) == (0, 0)
     ends = {group.end_seconds for group in whole}
     assert {group.end_seconds for group in groups} <= ends  # they are cut where they would have been cut
@@ -69,10 +75,10 @@ def test_late_groups_are_left_out_and_what_is_shown_is_right(tmp_path, gop, bfra
         assert decoded < all_decoded - 100
 
 
-def test_first_there_are_fewer_candidates(tmp_path):
+def test_first_there_are_fewer_candidates(tmp_path, clock):
     path = encode(tmp_path / "x.ts", frames=300, bframes=0)
-    groups, progress, _ = with_lag(path, lambda number: 6.0)
-    whole, _, _ = with_lag(path, lambda number: 0.0)
+    groups, progress, _ = with_lag(path, lambda number: 6.0, clock)
+    whole, _, _ = with_lag(path, lambda number: 0.0, clock)
     assert (progress.shed_groups, progress.thinned_groups) == (0, len(groups) - 1)  # nothing comes after the last
     assert [group.end_seconds for group in groups] == [group.end_seconds for group in whole]
     assert sum(len(g.canvases.clip_times()[0]) for g in groups) < sum(len(g.canvases.clip_times()[0]) for g in whole)
@@ -105,10 +111,10 @@ def test_without_a_bound_the_sender_waits_and_nothing_is_left_out():
     check_gaps(found, 200)
 
 
-def test_what_has_no_room_to_wait_is_left_out_whatever_the_bound():
+def test_what_has_no_room_to_wait_is_left_out_whatever_the_bound(clock):
     from ov2kit.codec.live.shedding import Shedding
 
-    now = time.monotonic()
+    now = clock.seconds
     assert Shedding(10.0, lambda: True).leaves_out(Shedding(10.0, lambda: True).lag(now))
     never = Shedding()
     assert not never.leaves_out(Shedding(is_full=lambda: True).lag(now))
