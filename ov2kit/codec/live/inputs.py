@@ -9,11 +9,13 @@ import select
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
+from ov2kit.codec.live.mp4_index import BoxWalk
 from ov2kit.errors import VideoError, shorten
 
 #: schemes that FFmpeg reads from a network
@@ -23,6 +25,7 @@ _ALLOWED = "crypto,hls,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,rtsps,srt,srtp,t
 # Whoever sends by these goes on at the speed of what is filmed.
 _NOT_HELD_BACK = ("rtmp", "rtp:", "rtsp", "srt:", "udp:")
 _POLL_SECONDS = 0.1
+_WALK_BYTES = 1 << 16
 
 LiveSource = str | os.PathLike[str] | BinaryIO
 
@@ -61,8 +64,12 @@ class Input(Protocol):
     ends_alone: bool  # its reader says when nothing more comes
     can_wait: bool  # its sender can be held back and loses nothing
 
-    def open(self, stop: Stop) -> tuple[Any, dict[str, str]]:
+    def open(self, stop: Stop, walk: BoxWalk) -> tuple[Any, dict[str, str]]:
         """What `av.open` takes, and its options.
+
+        Args:
+            stop: ends what waits.
+            walk: sees what is read, other than by FFmpeg itself.
 
         Raises:
             OSError: it cannot be opened now.
@@ -86,7 +93,7 @@ class Address:
         self.url, self.label = url, _without_password(url)
         self.can_wait = not url.lower().startswith(_NOT_HELD_BACK)
 
-    def open(self, stop: Stop) -> tuple[str, dict[str, str]]:
+    def open(self, stop: Stop, walk: BoxWalk) -> tuple[str, dict[str, str]]:
         """See `Input`."""
         options = {"protocol_whitelist": _ALLOWED}
         if self.url.startswith(("rtsp://", "rtsps://")):
@@ -95,6 +102,18 @@ class Address:
 
     def close(self) -> None:
         """See `Input`."""
+
+
+class _Walked:
+    """An object with `read` that FFmpeg does not seek in."""
+
+    def __init__(self, read: Callable[[int], bytes], walk: BoxWalk) -> None:
+        self._read, self._walk = read, walk
+
+    def read(self, size: int) -> bytes:
+        data = self._read(size)
+        self._walk.feed(data)
+        return data
 
 
 class _Descriptor:
@@ -127,17 +146,17 @@ class Pipe:
         self.may_return = path is not None
         self._descriptor: int | None = None
 
-    def open(self, stop: Stop) -> tuple[_Descriptor, dict[str, str]]:
+    def open(self, stop: Stop, walk: BoxWalk) -> tuple[_Walked, dict[str, str]]:
         """See `Input`. A pipe that nobody writes to yet is waited for."""
         if self._path is None:
-            return _Descriptor(sys.stdin.fileno(), stop), {}
+            return _Walked(_Descriptor(sys.stdin.fileno(), stop).read, walk), {}
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
         while not stop.is_set:  # without a writer a pipe reads as ended
             ready, _, _ = select.select([self._descriptor, stop.read_end], [], [], _POLL_SECONDS)
             if self._descriptor in ready and not _has_hung_up(self._descriptor):
                 break
             stop.wait(_POLL_SECONDS if self._descriptor in ready else 0)
-        return _Descriptor(self._descriptor, stop), {}
+        return _Walked(_Descriptor(self._descriptor, stop).read, walk), {}
 
     def close(self) -> None:
         """See `Input`."""
@@ -178,10 +197,17 @@ class GrowingFile:
         self._path, self._end, self.label = path, end_seconds, str(path)
         self._file: BinaryIO | None = None
 
-    def open(self, stop: Stop) -> tuple[_Growing, dict[str, str]]:
-        """See `Input`."""
+    def open(self, stop: Stop, walk: BoxWalk) -> tuple[Any, dict[str, str]]:
+        """See `Input`. An MP4 with its index at the end was finished with that, and is read as any file."""
         self._file = open(self._path, "rb")  # noqa: SIM115 - closed by `close`
-        return _Growing(self._file, stop, self._end), {}
+        ahead = BoxWalk()
+        while not ahead.is_done and (data := self._file.read(_WALK_BYTES)):
+            ahead.feed(data)
+        self._file.seek(0)
+        if ahead.index_is_last:
+            walk.index_is_last = True
+            return self._file, {}
+        return _Walked(_Growing(self._file, stop, self._end).read, walk), {}
 
     def close(self) -> None:
         """See `Input`."""
@@ -203,19 +229,12 @@ class FileObject:
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.label = file, f"<{getattr(file, 'name', type(file).__name__)}>"
 
-    def open(self, stop: Stop) -> tuple[Any, dict[str, str]]:
+    def open(self, stop: Stop, walk: BoxWalk) -> tuple[_Walked, dict[str, str]]:
         """See `Input`."""
-        return _OnlyRead(self._file), {}
+        return _Walked(self._file.read, walk), {}
 
     def close(self) -> None:
         """See `Input`."""
-
-
-class _OnlyRead:
-    """A file that FFmpeg does not seek in."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
 
 
 def input_of(source: LiveSource, end_seconds: float) -> Input:

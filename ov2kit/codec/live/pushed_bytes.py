@@ -7,6 +7,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
+from ov2kit.codec.live.mp4_index import INDEX_LAST, BoxWalk
 from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, choose_stream, demux_packets, reason
 from ov2kit.errors import VideoError
 
@@ -69,7 +70,7 @@ class PushedBytes:
         self._pipe, self._most = _Pipe(), max_source_pixels
         self._packets: deque[AnyPacket] = deque()
         self._failure: BaseException | None = None
-        self._pushed = 0
+        self._pushed, self._walk = 0, BoxWalk()
         self.container: InputContainer | None = None
         self.stream: AVStream | None = None
         self._thread = threading.Thread(target=self._demux, name="ov2kit-demux", daemon=True)
@@ -83,6 +84,7 @@ class PushedBytes:
         """
         if data:
             self._pushed += len(data)
+            self._walk.feed(data)
             self._pipe.write(data)
         return self._taken()
 
@@ -122,6 +124,7 @@ class PushedBytes:
             self._failure = error
         except OPEN_ERRORS as error:
             what = "reading stopped" if self.stream is not None else "not a video that can be opened as it comes"
-            self._failure = VideoError(f"{self.label}: {what} ({reason(error)}) after {self._pushed} bytes")
+            why = f"{what} ({reason(error)}) after {self._pushed} bytes"
+            self._failure = VideoError(f"{self.label}: {INDEX_LAST if self._walk.index_is_last else why}")
         finally:
             self._pipe.leave()

@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.live.inputs import Input, Stop
+from ov2kit.codec.live.mp4_index import INDEX_LAST, BoxWalk
 from ov2kit.codec.video.queues import Room, StopWork, put
 from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, choose_stream, demux_packets, reason
 from ov2kit.errors import VideoError
@@ -116,9 +117,9 @@ class Reader:
     def _run(self) -> None:
         wait = _FIRST_WAIT
         while not self._stop.is_set:
-            came = False
+            came, walk = False, BoxWalk()
             try:
-                for arrival in self._arrivals():
+                for arrival in self._arrivals(walk):
                     came = True
                     self._room.take(arrival.packet.size)
                     put(self._queue, arrival, self._room)
@@ -128,7 +129,7 @@ class Reader:
             except VideoError as error:
                 message = str(error)
             except OPEN_ERRORS as error:
-                message = reason(error)
+                message = INDEX_LAST if walk.index_is_last and not came else reason(error)
             wait = _FIRST_WAIT if came else min(2 * wait, _LONGEST_WAIT)
             fault = Fault(message, time.monotonic(), is_final=not self._reconnect)
             with contextlib.suppress(StopWork):
@@ -136,10 +137,10 @@ class Reader:
             if fault.is_final or self._stop.wait(wait):
                 return
 
-    def _arrivals(self) -> Iterator[Arrival]:
+    def _arrivals(self, walk: BoxWalk) -> Iterator[Arrival]:
         """Packets until the source ends or dies."""
         try:
-            target, options = self._source.open(self._stop)
+            target, options = self._source.open(self._stop, walk)
             options |= {"max_pixels": str(self._most)}
             timeout: dict[str, Any] = {"timeout": (self._timeout, self._timeout)} if isinstance(target, str) else {}
             container = av.open(target, mode="r", metadata_errors="replace", options=options, **timeout)

@@ -13,6 +13,7 @@ import torch
 
 from ov2kit.codec import CodecTokenizer, LiveTokenizer
 from ov2kit.codec.live.inputs import GrowingFile, Stop
+from ov2kit.codec.live.mp4_index import BoxWalk
 from ov2kit.codec.live.reader import Reader
 from ov2kit.errors import OptionError, VideoError
 from tests.codec.live.clock import stopped_clock
@@ -350,7 +351,7 @@ def test_the_end_of_a_file_is_waited_for_once_however_often_it_is_asked_for(tmp_
     path, stop = tmp_path / "growing", CountingStop()
     path.write_bytes(b"first")
     source = GrowingFile(path, 0.5)
-    reader, _ = source.open(stop)
+    reader, _ = source.open(stop, BoxWalk())
     assert reader.read(99) == b"first"
     assert reader.read(99) == b""
     once = stop.waits
