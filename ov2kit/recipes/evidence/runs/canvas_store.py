@@ -17,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec import CodecTokenizer, FrameTokenizer, VideoStream
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, LiveTokenizer, VideoStream
 from ov2kit.files import check_format, checksum, format_name, write_tensors
 from ov2kit.recipes.data.visual_tokenizers import saliency_options
+from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.jumpset import read_split
 from ov2kit.recipes.evidence.films.rendered_set import SPLITS
+from ov2kit.recipes.evidence.runs.live_canvases import live_canvases
 from ov2kit.recipes.evidence.runs.variant import SweepError, Variant
 
 PATCH, MERGE = 16, 1
@@ -93,21 +95,21 @@ class StoredClip:
 
 def build_canvases(variant: Variant, data: Path, out: Path, splits: Sequence[str] = SPLITS) -> None:
     """Tokenize every clip of a set, or of some splits of it; a split's file appears whole or not at all."""
-    tokenize = _tokenizer(variant)
     for split in splits:
         path = out / f"{split}.safetensors"
         if path.exists():
             continue
         records = read_split(data, split)
         began = time.process_time()
-        parts = [_stored(tokenize, VideoStream(data / r["video"], threads=1)) for r in records]
+        videos = [VideoStream(data / record["video"], threads=1) for record in records]
+        parts = [_stored(made, video) for made, video in zip(_made(variant, videos), videos, strict=True)]
         spent = time.process_time() - began
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["clip_canvases"] = torch.tensor([len(part["groups"]) for part in parts])
         facts = {
             "format": format_name(_KIND, _VERSION),
             "answers": [json.loads(record["answer"]) for record in records],
-            "seconds_per_clip": spent / len(records),
+            "seconds_per_clip": spent / (len(records) + (variant.source == "live")),
             "tokens": [int((part["seconds"] >= 0).sum()) // MERGE**2 for part in parts],
         }
         text = json.dumps({**facts, "checksum": checksum(tensors, json.dumps(facts))})
@@ -189,8 +191,7 @@ def mirrored(clip: StoredClip, columns: int) -> StoredClip:
     return replace(clip, patches=patches, positions=positions)
 
 
-def _stored(tokenize: Any, stream: VideoStream) -> dict[str, Tensor]:
-    canvases: Canvases = tokenize(stream)
+def _stored(canvases: Canvases, stream: VideoStream) -> dict[str, Tensor]:
     positions = canvases.flat_positions()
     times = canvases.clip_times()[0]
     lookup = torch.full((max(times) + 2,), -1.0)
@@ -204,6 +205,19 @@ def _stored(tokenize: Any, stream: VideoStream) -> dict[str, Tensor]:
         "groups": canvases.groups,
         "duration": torch.tensor([stream.duration_seconds], dtype=torch.float32),
     }
+
+
+def _made(variant: Variant, videos: Sequence[VideoStream]) -> Iterator[Canvases]:
+    """The canvases of each video."""
+    tokenizer = _tokenizer(variant)
+    if variant.source != "live":
+        return map(tokenizer, videos)
+    rate = variant.tokens_per_second
+    if rate is None:
+        low, high = Difficulty(**dict(variant.difficulty)).seconds
+        rate = variant.budget * (variant.canvas // (PATCH * MERGE)) ** 2 / ((low + high) / 2)
+    live = LiveTokenizer(tokenizer, delay_seconds=variant.delay_seconds, tokens_per_second=rate)
+    return live_canvases(live, videos)
 
 
 def _tokenizer(variant: Variant) -> Any:

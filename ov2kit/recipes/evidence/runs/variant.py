@@ -14,7 +14,7 @@ from ov2kit.recipes.data.visual_tokenizers import SaliencyName
 from ov2kit.recipes.evidence.films.difficulty import Difficulty
 from ov2kit.recipes.evidence.films.encode import ENCODINGS
 
-SourceName = Literal["codec", "frames", "hybrid", "blank"]
+SourceName = Literal["codec", "frames", "hybrid", "blank", "live"]
 #: what is dropped after the encoder: nothing, or all but `budget` canvases' worth of tokens
 PruningName = Literal["none", "evs", "uniqueness"]
 Precision = Literal["float32", "bfloat16"]
@@ -49,11 +49,14 @@ class Variant:
         size: of the videos, pixels.
         encoding: see `make_jumpset`.
         difficulty: options of `Difficulty` that differ from its defaults, as (name, value) pairs.
-        source: "codec", "frames", "hybrid" of the two, or "blank": frames
-            whose pixels are all 0, which shows what guessing is worth.
+        source: "codec", "frames", "hybrid" of the two, "blank": frames whose pixels are all 0, which shows what
+            guessing is worth, or "live": codec tokens of clips that come as one stream, four after one another.
         budget: canvases whose worth of tokens the read-out gets.
         encoded: canvases that the encoder sees, more than `budget` where `pruning` drops the rest.
         pruning: "none", "evs" or "uniqueness": after the encoder, as many tokens as `budget` canvases have are kept.
+        delay_seconds: of a live source, see `LiveTokenizer`; without one each clip is waited for and has `budget`.
+        tokens_per_second: mean rate of a live source with a delay; what `budget` canvases are over a clip of the mean
+            length when omitted.
         frame_share: of the canvases of a hybrid that are whole frames.
         canvas: edge of a canvas in pixels.
         grouping: "bitcost", "readiness", "fixed" or "container".
@@ -95,6 +98,8 @@ class Variant:
     budget: int = 8
     encoded: int | None = None
     pruning: PruningName = "none"
+    delay_seconds: float | None = None
+    tokens_per_second: float | None = None
     frame_share: float = FRAME_SHARE
     canvas: int = 64
     grouping: GroupingName = "bitcost"
@@ -152,6 +157,7 @@ class Variant:
                 f"{self.source} and {self.connector}"
             )
         check_readout(self.readout, self.pruning, self.connector, self.visibility)
+        self._check_live()
         check_type("difficulty", self.difficulty, tuple, "a tuple of (name, value) pairs", error=SweepError)
         try:
             Difficulty(**dict(self.difficulty))
@@ -159,6 +165,20 @@ class Variant:
             raise SweepError(f"difficulty: {error}") from error
         if self.lr is None:
             object.__setattr__(self, "lr", _RATES.get(self.source, _RATES["codec"]))
+
+    def _check_live(self) -> None:
+        check_number("delay_seconds", self.delay_seconds, low=0, optional=True, error=SweepError)
+        check_number("tokens_per_second", self.tokens_per_second, above=0, optional=True, error=SweepError)
+        if self.delay_seconds is not None and self.source != "live":
+            raise SweepError(f"delay_seconds is of source live; expected that or no delay, got source {self.source!r}")
+        if self.tokens_per_second is not None and self.delay_seconds is None:
+            raise SweepError(
+                "tokens_per_second is the rate of a live source with a delay; expected delay_seconds with it, or budget"
+            )
+        if self.delay_seconds is not None and self.grouping == "readiness":
+            raise SweepError(
+                "grouping readiness looks at a whole clip; expected bitcost, fixed or container with delay_seconds"
+            )
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "Variant":
@@ -199,7 +219,9 @@ class Variant:
 
     def _unused(self) -> tuple[str, ...]:
         """Fields that do not matter to the source."""
-        return {"hybrid": (), "codec": ("frame_share",)}.get(self.source, ("frame_share", *_CODEC_ONLY, *_SPANS))
+        return {"hybrid": (), "codec": ("frame_share",), "live": ("frame_share",)}.get(
+            self.source, ("frame_share", *_CODEC_ONLY, *_SPANS)
+        )
 
     def _key(self, names: tuple[str, ...], **more: Any) -> str:
         plain = self.plain()
@@ -247,6 +269,7 @@ _TABLE = "recipes"
 _DATA = ("train", "val", "test", "data_seed", "size", "encoding", "difficulty")
 _CODEC_ONLY = ("grouping", "candidates", "saliency", "rank_damping", "peak_weight", "block", "selection")
 _SPANS = ("bin_seconds", "min_seconds", "max_seconds")
-_TOKENS = ("source", "budget", "frame_share", "canvas", *_CODEC_ONLY, *_SPANS)
+_LIVE = ("delay_seconds", "tokens_per_second")
+_TOKENS = ("source", "budget", "frame_share", "canvas", *_LIVE, *_CODEC_ONLY, *_SPANS)
 #: Fields that came later: at their defaults they are no part of a key, so that runs from before are found again.
-_LATER = (*_SPANS, "encoded", "pruning", "encoder_lr", "precision", "readout")
+_LATER = (*_SPANS, *_LIVE, "encoded", "pruning", "encoder_lr", "precision", "readout")
