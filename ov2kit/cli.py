@@ -37,6 +37,17 @@ COMMANDS = {
     "track": ("ov2kit.recipes.commands.track", "an expression and a video -> points, masks and scores"),
 }
 
+# How the parser puts it: "a: Expected a <class 'int'>. Got value: b", and the like with the types of a union.
+_WRONG_TYPE = re.compile(
+    r"(?P<option>\S+):\s+(?:Does not validate against any of the Union subtypes\s+Subtypes: \[(?P<union>.*)\]\s+"
+    r"Errors:(?:\s+- Expected an? .*)+\s+Given value type: .*\s+Given value: |Expected an? (?P<one>.*)\. Got value: )"
+    r"(?P<value>[\s\S]*)"
+)
+_TYPE = re.compile(r"<class '[\w.]+'>|[\w.]+\[[^\[\]]*\]|[\w.]+")
+_TYPE_WORDS = {
+    "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "NoneType": "null"
+}  # fmt: skip
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command.
@@ -108,7 +119,27 @@ def _parsed(parser: Any, words: Sequence[str]) -> Any:
             lambda found: ", ".join(typed.get(name, f"--{name}") for name in (found[1] or found[0]).split(", ")),
             str(error),
         )
-        raise OptionError(text) from error
+        raise OptionError(_in_words(text)) from error
+
+
+def _in_words(text: str) -> str:
+    """What a parser says of a value of a wrong type, in the words of all other errors."""
+    found = _WRONG_TYPE.fullmatch(text)
+    if found is None:
+        return text
+    words = [_words_of(each[0]) for each in _TYPE.finditer(found["union"] or found["one"])]
+    words.sort(key=lambda word: word == "null")  # last; releases of the parser differ in that
+    return f"{found['option']}: expected {' or '.join(words)}, got {found['value']}"
+
+
+def _words_of(name: str) -> str:
+    """A type, as a parser writes it."""
+    inner = name.removeprefix("<class '").removesuffix("'>")
+    if inner.startswith("typing.Literal["):
+        return inner.removeprefix("typing.Literal[").removesuffix("]").replace("'", "")
+    if inner.startswith("tuple["):
+        return f"[{inner[len('tuple[') : -1]}]"
+    return _TYPE_WORDS.get(inner, inner.rsplit(".", 1)[-1])
 
 
 def _help() -> str:

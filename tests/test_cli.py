@@ -92,6 +92,13 @@ class TestTokenize:
             (["a.mp4"], ["--out"]),
             (["--out", "o"], ["VIDEO"]),
             (["a.mp4", "--out", "o", "--budget_canvases", "many"], ["budget_canvases", "many"]),
+            (
+                ["a.mp4", "--out", "o", "--budget_tokens", "1.5"],
+                ["--budget_tokens: expected a whole number or null, got 1.5"],
+            ),
+            (["a.mp4", "--out", "o", "--canvas_size", "8"], ["--canvas_size: expected [int, int] or null, got 8"]),
+            (["a.mp4", "--out", "o", "--grouping", "x"], ["readiness, fixed, container or Module or null, got x"]),
+            (["a.mp4", "--out", "o", "--quiet", "--threads", "x"], ["--threads: expected a whole number", "got x"]),
             (["a.mp4", "--out", "o", "--preset", "papers"], ["preset", "papers"]),
             (["a.mp4", "--out", "o", "--canvas_count", "3"], ["--canvas_count"]),
             (["a.mp4", "--out", "o", "--config", "none.yaml"], ["none.yaml"]),

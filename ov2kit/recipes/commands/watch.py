@@ -37,11 +37,15 @@ def parser() -> ArgumentParser:
     command.add_argument("--visibility", default="group", choices=get_args(Visibility), help="as it was trained")
     command.add_argument("--device", default=None, metavar="NAME", help="cuda, cuda:1, cpu, ...; chosen if omitted")
     command.add_argument("--dtype", default="auto", choices=get_args(Dtype), help="of the weights")
-    command.add_argument("--keep_seconds", default=60.0, type=float | None, help="how long the model remembers")
+    command.add_argument("--keep_seconds", default=60.0, type=float | None, help="seconds that the model remembers")
     command.add_argument("--keep_tokens", default=None, type=int | None, help="most visual tokens it remembers")
     command.add_argument("--reconnect", default=True, type=bool, help="open a source again that has died")
-    command.add_argument("--give_up_seconds", default=30.0, type=float, help="end when nothing came for so long")
-    command.add_argument("--max_lag_seconds", default=None, type=float | None, help="leave groups out beyond")
+    command.add_argument("--give_up_seconds", default=30.0, type=float, help="seconds without a packet that end it")
+    command.add_argument(
+        "--max_lag_seconds", default=None, type=float | None,
+        help="seconds that packets may wait before groups are left out, .inf: never; if omitted 10 for rtsp, rtp, udp, "
+        "srt and rtmp, .inf for others",
+    )  # fmt: skip
     command.add_argument(
         "--wait_for_answers", default=None, type=bool | None, help="take no group meanwhile; files wait by default"
     )
