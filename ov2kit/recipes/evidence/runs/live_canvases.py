@@ -6,6 +6,7 @@ from typing import cast
 
 import av
 import numpy as np
+import torch
 
 from ov2kit.canvases import Canvases
 from ov2kit.codec import LiveGroup, LiveTokenizer, VideoStream
@@ -52,7 +53,7 @@ def _of_clip(groups: Sequence[Canvases], start: int, video: VideoStream) -> Canv
     joined = Canvases.cat(groups)
     positions = joined.positions.clone()
     positions[..., 0] -= (positions[..., 0] >= 0).int() * start
-    shown = positions[..., 0].unique().tolist()
+    shown = torch.unique(positions[..., 0]).tolist()
     seconds = video.packets.frame_seconds
     return Canvases(
         images=joined.images,
