@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ov2kit.codec.commands.options import add_tokenizer_options, tokenizer_of
 from ov2kit.errors import check_number, needs_extra
-from ov2kit.recipes.datasets.build import ENGINES, build_shards, find_changes, plan_run
+from ov2kit.recipes.datasets.build import ENGINES, UNREADABLE, build_shards, find_changes, plan_run
 from ov2kit.recipes.datasets.directories import write_directories
 from ov2kit.recipes.datasets.estimate import estimate
 from ov2kit.recipes.datasets.inputs import Item, find_items
@@ -108,8 +108,10 @@ def _explain(items: list[Item], shards: ShardFolder, recipe: Recipe, parsed: Nam
     changed = find_changes(shards.storage, recipe)
     plan = plan_run(items, shards, parsed.videos_per_shard, retry_failed=parsed.retry_failed)
     for number, group in enumerate(plan.groups):
-        for item, _ in group:
-            if changed is None:
+        for item, mark in group:
+            if not mark:
+                reason = UNREADABLE
+            elif changed is None:
                 reason = "no dataset is there"
             elif changed:
                 reason = f"the dataset was made with other options ({'; '.join(changed)})"

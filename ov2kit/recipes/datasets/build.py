@@ -31,6 +31,8 @@ Engine = Literal["local", "ray"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 #: made from the shards when they are complete, and gone while they are not
 FINISHED = ("manifest.parquet", "timings.parquet", "summary.html")
+#: why a video that is not there, or of which nothing can be asked, is looked at again
+UNREADABLE = "cannot be read"
 
 
 @dataclass
@@ -68,7 +70,7 @@ def plan_run(items: Sequence[Item], shards: ShardFolder, per_shard: int, *, retr
         for item, mark in group:
             said, status = before.get(item.name, ("", ""))
             if not said:
-                plan.reasons[item.name] = "not finished yet" if mark else "cannot be read"
+                plan.reasons[item.name] = "not finished yet" if mark else UNREADABLE
             elif said != mark:
                 plan.reasons[item.name] = "changed since it was read"
             elif status == "failed" and retry_failed:

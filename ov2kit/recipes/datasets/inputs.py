@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ov2kit.errors import DataError, shorten
-from ov2kit.files import check_file
+from ov2kit.files import check_file, kind_of
 from ov2kit.recipes.datasets.stores import is_of_one_process, is_remote, modules_of, open_input, store_errors, store_of
 
 #: what counts as a video in a folder; a file that is named, listed or matched by a glob counts whatever its name
@@ -70,9 +70,11 @@ def find_items(inputs: Iterable[str], column: str = "video", media_root: str | N
         media_root: what relative paths in lists are relative to; the folder of each list by default.
 
     Raises:
-        DataError: an input is missing or malformed, holds no video, two different videos have one name, or the
-            package for a kind of URL is not installed.
+        DataError: an input is missing or malformed, holds no video, two different videos have one name, there is no
+            such `media_root`, or the package for a kind of URL is not installed.
     """
+    if media_root is not None and not is_remote(media_root) and kind_of(media_root) != "folder":
+        raise DataError(f"{media_root}: expected the folder that paths in lists are relative to; check media_root")
     found: dict[str, Item] = {}
     for given in inputs:
         items = [each for item in _items(given, column, media_root) for each in _members(item)]

@@ -89,6 +89,7 @@ def test_explain_names_each_reason(videos, tmp_path, capsys, monkeypatch):
         assert dataset(names, out, "--explain", *more) == 0
         return [line.removeprefix("videos/") for line in capsys.readouterr().out.strip().split("\n")]
 
+    assert explained([1, 4]) == ["1.mp4: no dataset is there", "4.mp4: cannot be read"]
     (videos / "3.mp4").write_bytes(b"no video")
     names.write_text("videos/1.mp4\nvideos/2.mp4\nvideos/3.mp4\nvideos/4.mp4\n")
     assert dataset(names, out) == 0
@@ -104,6 +105,7 @@ def test_explain_names_each_reason(videos, tmp_path, capsys, monkeypatch):
     assert explained([1], "--images", "npy") == [f"1.mp4: {other} (images png -> npy)"]
     assert explained([1], "--budget_canvases", "3") == [f"1.mp4: {other} (tokenizer.budget_canvases 2 -> 3)"]
     monkeypatch.setattr(work, "FORMAT", "ov2kit.dataset/2")
+    assert explained([1, 9])[1] == "9.mp4: cannot be read"
     assert explained([1]) == [f"1.mp4: {other} (format ov2kit.dataset/1 -> ov2kit.dataset/2)"]
 
 

@@ -47,7 +47,11 @@ def test_lists_globs_and_videos_in_any_order(folder, tmp_path, monkeypatch):
         assert [item.url for item in found] == wanted  # relative to the folder of the list, which is here
     assert [item.name for item in find_items(["videos/*.[mM][pK]*"])] == wanted
     assert [item.name for item in find_items(["videos/b.mp4", "videos/a.MKV"])] == wanted
-    assert find_items(["list.txt"], media_root="/m")[0] == Item("videos/a.MKV", "/m/videos/a.MKV")
+    root = str(tmp_path / "videos")
+    assert find_items(["list.txt"], media_root=root)[0] == Item("videos/a.MKV", f"{root}/videos/a.MKV")
+    for missing in ("m", "list.txt"):
+        with pytest.raises(DataError, match=rf"^{missing}: expected the folder that paths in lists are relative to"):
+            find_items(["list.txt"], media_root=missing)
 
 
 def test_a_parquet_column(tmp_path):
@@ -141,7 +145,7 @@ def test_videos_in_a_tar_file_are_byte_ranges(tmp_path):
         find_items([str(tmp_path / "y.tar")])
 
 
-def test_lists_in_a_store_name_what_lies_beside_them():
+def test_lists_in_a_store_name_what_lies_beside_them(tmp_path):
     system = fsspec.filesystem("memory")
     system.pipe("/lists/a.jsonl", b'{"video": "b.mp4"}\n{"video": ["s3://bucket/a.mp4"]}\n')
     buffer = io.BytesIO()
@@ -150,7 +154,8 @@ def test_lists_in_a_store_name_what_lies_beside_them():
     beside, elsewhere = Item("b.mp4", "memory://lists/b.mp4"), Item("s3://bucket/a.mp4", "s3://bucket/a.mp4")
     assert find_items(["memory://lists/a.jsonl"]) == [beside, elsewhere]
     assert find_items(["memory://lists/a.parquet"]) == [beside]
-    assert find_items(["memory://lists/a.parquet"], media_root="/m") == [Item("b.mp4", "/m/b.mp4")]
+    root = str(tmp_path)
+    assert find_items(["memory://lists/a.parquet"], media_root=root) == [Item("b.mp4", f"{root}/b.mp4")]
     assert find_items(["memory://lists/a.parquet"], media_root="s3://m/")[0].url == "s3://m/b.mp4"
     with pytest.raises(DataError, match=r"memory://lists/none\.txt: cannot be read"):
         find_items(["memory://lists/none.txt"])
