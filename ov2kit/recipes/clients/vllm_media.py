@@ -1,7 +1,7 @@
-"""Requests that name a file or a loader that is not there: the client's fault, which vLLM answers with status 400.
+"""Requests that name a file or a loader that is not there, or bytes in no form known: answered with status 400.
 
-vLLM's own connector lets the errors of the file system and a failed assertion through, which are status 500.
-Written for vLLM 0.32.
+They are the client's fault, but vLLM's own connector lets the errors of the file system, a failed assertion and what
+it does not implement through, which are status 500 and 501. Written for vLLM 0.32.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 from vllm.multimodal.media import MediaConnector
 from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
 
-from ov2kit.errors import DataError, check_choice
+from ov2kit.errors import DataError, check_choice, shorten
 
 
 class FileConnector(MediaConnector):  # type: ignore[misc]
@@ -41,12 +41,17 @@ class FileConnector(MediaConnector):  # type: ignore[misc]
 
 @contextmanager
 def _clients_fault(url: str) -> Iterator[None]:
-    """Errors of a local file become a ValueError of one line; those of a network are none of the client's."""
+    """Errors of a file, or of bytes in the request, become one line with status 400; those of a network do not."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        if url[:5].lower() != "file:":
+        scheme, _, rest = url.partition(":")
+        if scheme.lower() not in ("file", "data"):
             raise
+        if isinstance(error, NotImplementedError):
+            said = f"{scheme}:{rest.partition(',')[0]},..."
+            raise DataError(f"expected data:TYPE;base64,BYTES, got {shorten(said)}") from error
         reason = getattr(error, "strerror", None) or error
-        name = url.rstrip("/").rpartition("/")[2]  # vLLM takes paths out of what it answers
+        # vLLM takes paths out of what it answers
+        name = "a data URL" if scheme.lower() == "data" else rest.rstrip("/").rpartition("/")[2]
         raise DataError(f"{name}: cannot be read ({' '.join(str(reason).split())})") from error

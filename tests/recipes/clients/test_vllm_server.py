@@ -192,6 +192,9 @@ def test_so_are_files_that_are_no_video(server, own, media, chats, name):
         ("outside", "must be a subpath of"),
         ("outside and absent", "must be a subpath of"),  # nothing is said about what lies there
         ("other", "The URL must be either a HTTP, data or file URL"),
+        ("plain", "expected data:TYPE;base64,BYTES, got 'data:text"),  # vLLM takes what follows for a path
+        ("no base64", ""),
+        ("no comma", "missing ',' separator"),
     ],
 )
 def test_so_are_files_that_cannot_be_read(server, media, kind, place, message):
@@ -202,6 +205,9 @@ def test_so_are_files_that_cannot_be_read(server, media, kind, place, message):
         "outside": SAMPLE,
         "outside and absent": media.parent / "absent.mp4",
         "other": f"ftp://{media}/sample.mp4",
+        "plain": "data:text/plain,hello",
+        "no base64": f"data:{kind}/x;base64,!!!!",
+        "no comma": f"data:{kind}/x;base64",
     }
     status, said = server.post(body([part(kind, urls[place])[0], TEXT]))
     assert status == 400
