@@ -8,7 +8,8 @@ import torch
 from ov2kit.recipes import LlavaOneVision2
 from ov2kit.recipes.architecture.released_config import config_of
 from ov2kit.recipes.model.quantized import load_quantized
-from ov2kit.recipes.release.directory import empty_model, fill
+from ov2kit.recipes.release.configs import empty_model
+from ov2kit.recipes.release.filling import fill
 from ov2kit.recipes.release.names import places
 
 _SPREAD = 0.02  # standard deviation of weights, as released models begin

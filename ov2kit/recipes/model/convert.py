@@ -20,21 +20,12 @@ from ov2kit.recipes.architecture.sizes import fit_tokenizer, release_config, vis
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
+from ov2kit.recipes.release.checkpoint_entry import check_lightning_entry, from_lightning_entry, lightning_entry
 from ov2kit.recipes.release.companions import CONFIG, GENERATION
 from ov2kit.recipes.release.config_sizes import check_sizes
-from ov2kit.recipes.release.directory import (
-    check_lightning_entry,
-    check_tensors,
-    empty_model,
-    fill,
-    from_lightning_entry,
-    from_pretrained,
-    lightning_entry,
-    load,
-    read_config,
-    read_generation,
-    save_pretrained,
-)
+from ov2kit.recipes.release.configs import empty_model, read_config, read_generation
+from ov2kit.recipes.release.directory import from_pretrained, save_pretrained
+from ov2kit.recipes.release.filling import check_tensors, fill, load
 from ov2kit.recipes.release.lightning_files import PREFIX, is_lightning, read_lightning
 from ov2kit.recipes.release.names import Place, from_part_names, part_name, places
 from ov2kit.recipes.release.preprocessor import FILE, PreprocessorFacts, write_preprocessor

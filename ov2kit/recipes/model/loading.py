@@ -16,7 +16,8 @@ import torch
 from ov2kit.errors import CheckpointError, OptionError, check_keys, deprecated
 from ov2kit.files import fill_folder
 from ov2kit.recipes.release.companions import CONFIG
-from ov2kit.recipes.release.directory import bring_files, from_pretrained, read_config, save_pretrained
+from ov2kit.recipes.release.configs import read_config
+from ov2kit.recipes.release.directory import bring_files, from_pretrained, save_pretrained
 from ov2kit.recipes.release.model_card import FILE as CARD
 from ov2kit.recipes.release.model_card import add_card
 

@@ -22,7 +22,7 @@ from ov2kit.errors import CheckpointError, OptionError, check_choice, check_keys
 from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.model.model import LlavaOneVision2
-from ov2kit.recipes.release.directory import read_config
+from ov2kit.recipes.release.configs import read_config
 from ov2kit.recipes.release.lightning_files import is_lightning
 from ov2kit.recipes.release.tensors import TensorStore
 

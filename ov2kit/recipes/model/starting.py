@@ -17,7 +17,7 @@ from ov2kit.recipes.model.adapters import merged
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
-from ov2kit.recipes.release.directory import check_lightning_entry, is_named_by_parts
+from ov2kit.recipes.release.checkpoint_entry import check_lightning_entry, is_named_by_parts
 from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain
 from ov2kit.recipes.release.names import from_part_names
 

@@ -26,7 +26,7 @@ from ov2kit.recipes.prompt.processor import PROCESSOR_CLASS, Processor
 from ov2kit.recipes.prompt.sample import Sample, collate
 from ov2kit.recipes.prompt.text_tokenizer import VIDEO_PAD
 from ov2kit.recipes.release.companions import CONFIG
-from ov2kit.recipes.release.directory import read_config
+from ov2kit.recipes.release.configs import read_config
 
 _BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames", "hybrid": "hybrid"}
 #: options that go by several names

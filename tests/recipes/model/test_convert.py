@@ -15,7 +15,7 @@ from ov2kit.encoders import OneVisionEncoder
 from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, build
 from ov2kit.recipes.model.convert import convert, model_from_lightning
-from ov2kit.recipes.release.directory import from_lightning_entry, lightning_entry
+from ov2kit.recipes.release.checkpoint_entry import from_lightning_entry, lightning_entry
 from tests.paths import GOLDEN
 from tests.recipes.release.test_release_format import assert_same_tensors, golden_logits, stored
 from tests.release_files import golden_config, write_release

@@ -26,7 +26,6 @@ from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.prompt.sample import IGNORE, SAMPLE_KINDS
 from ov2kit.recipes.prompt.turns import last_answers, prompts
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
-from ov2kit.recipes.training.lit import kind_of, samples_of
 from tests.paths import SAMPLE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,18 +118,6 @@ def test_nothing_supervised_is_a_step_without_gradient(samples, processor):
     loss.backward()
     assert loss == 0
     assert all(p.grad is None or not p.grad.any() for p in module.parameters())
-
-
-def test_samples_of_packed_and_padded_rows(samples, processor):
-    lengths = [len(sample) for sample in samples]
-    packed = samples_of(pack(samples, processor.pad_id, length=sum(lengths) + 3))
-    assert packed.flatten().tolist() == [i for i, n in enumerate([*lengths, 3]) for _ in range(n)]
-    assert samples_of(collate(samples, processor.pad_id))[:, 0].tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize(("stats", "kind"), [({"frames": 1.0}, "frames"), ({"image": 2.0}, "image"), ({}, "text")])
-def test_kind_of(stats, kind):
-    assert kind_of(stats) == kind
 
 
 def test_accumulated_batches_give_the_step_of_the_whole(samples, processor, tmp_path):
