@@ -3,7 +3,7 @@
 from typing import Any
 
 from ov2kit.recipes import ConversationData
-from ov2kit.recipes.data.options import SECTIONS, in_sections
+from ov2kit.recipes.data.sections import SECTIONS, in_sections
 
 
 def conversation_data(path: str, **options: Any) -> ConversationData:

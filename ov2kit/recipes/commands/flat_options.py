@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
-from ov2kit.recipes.data.options import SECTION_OF, in_sections
+from ov2kit.recipes.data.sections import SECTION_OF, in_sections
 
 
 def sectioned_flags(arguments: Sequence[str], say: Callable[[str], None]) -> list[str]:

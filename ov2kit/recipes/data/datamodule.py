@@ -7,7 +7,6 @@ In a YAML file three lines are enough:
         path: conversations.jsonl
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -22,20 +21,20 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from ov2kit.codec import CodecTokenizer
-from ov2kit.errors import DataError, OptionError, check_type, deprecated
-from ov2kit.files import refuse_overwriting_inputs
-from ov2kit.recipes.data.bookmarks import Ranks
+from ov2kit.errors import DataError, check_type, deprecated
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Delivered, Processes
 from ov2kit.recipes.data.faults import FaultLog
 from ov2kit.recipes.data.feed import Feed
-from ov2kit.recipes.data.fingerprints import batch_facts, check_same_options, digest, sample_settings
+from ov2kit.recipes.data.fingerprints import batch_facts, lengths_digest, sample_settings
 from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.lengths import KnownLengths, has_intact_lengths, measured_lengths, write_lengths
 from ov2kit.recipes.data.loaders import PlannedLoader, StreamLoader
-from ov2kit.recipes.data.options import SECTIONS, Loading, Order, Sources, Tokens, with_options
+from ov2kit.recipes.data.open_sources import OpenSources
+from ov2kit.recipes.data.options import Loading, Order, Sources, Tokens
 from ov2kit.recipes.data.plans import Records
-from ov2kit.recipes.datasets.stored import StoredVideos
+from ov2kit.recipes.data.sections import SECTIONS, check_together, with_options
+from ov2kit.recipes.data.training_loader import training_loader
 from ov2kit.recipes.prompt.processor import Processor
 from ov2kit.recipes.prompt.sample import Batch
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer
@@ -86,14 +85,7 @@ class ConversationData(LightningDataModule):
             sources, tokens, order, loading = with_options(sources, tokens, order, loading, options)
         for name, section in (("sources", sources), ("tokens", tokens), ("order", order), ("loading", loading)):
             check_type(name, section, SECTIONS[name], f"{SECTIONS[name].__name__}(...)")
-        if order.pack == "offline" and order.lengths is None and loading.cache is None:
-            raise OptionError(
-                "pack 'offline' needs lengths (a file of name:count), or a cache to measure them into once"
-            )
-        if order.pack == "offline" and tokens.mirror:
-            raise OptionError("mirror changes how long answers are, which pack 'offline' plans by; use pack 'stream'")
-        if sources.shares is not None and (tokens.mix or {}).get("image"):
-            raise OptionError("shares of files say how many pictures come: leave image out of mix")
+        check_together(sources, tokens, order, loading)
         self.sources, self.tokens, self.order, self.loading = sources, tokens, order, loading
         self.test_path = sources.test_path or sources.val_path
         self.predict_path = sources.predict_path or self.test_path or sources.path
@@ -108,8 +100,7 @@ class ConversationData(LightningDataModule):
         self._made: Processes | None = None
         self._tokens_out: Callable[[int], int] | None = None
         self._is_connected = False
-        self._indices: dict[str, ConversationIndex] = {}
-        self._stored: StoredVideos | None = None
+        self._opened = OpenSources(sources, self._codecs(), order.seed)
         self._loader: PlannedLoader | StreamLoader | None = None
         self._feeds: list[Feed] = []
         self._resume: Mapping[str, Any] | None = None
@@ -146,49 +137,27 @@ class ConversationData(LightningDataModule):
             self._loader, self._resume = None, None
         self._processor()
         if stage == "fit":
-            self.train_faults = self._log(self._index(self.sources.path))
+            self.train_faults = self._log(self._opened.index(self.sources.path))
 
     def train_dataloader(self) -> PlannedLoader | StreamLoader:
         """Batches to train on; continues where a loaded checkpoint stood."""
-        index, processor = self._index(self.sources.path), self._processor()
-        records = replace(self._records(index, self._split()[0], self.order.shuffle), mirror=self.tokens.mirror)
+        index, processor = self._opened.index(self.sources.path), self._processor()
+        records = replace(self._records(index, self._opened.split()[0], self.order.shuffle), mirror=self.tokens.mirror)
         if self.sources.shares is not None:
             records = replace(records, shares=self.tokens.video_shares, file_shares=tuple(self.sources.shares))
         log = self.train_faults = self.train_faults or self._log(index)
         facts = batch_facts(
-            self.sources, self.tokens, self.order, max_length=self.max_length, records=records, stored=self._stored
-        )
+            self.sources, self.tokens, self.order,
+            max_length=self.max_length, records=records, stored=self._opened.stored(),
+        )  # fmt: skip
         samples = ConversationDataset(
             index, processor, CanvasCache(self.loading.cache), max_length=self.max_length, oversize=self.tokens.oversize
         )
-        before, order, trainer = self._loader, self.order, self._attached
-        unfinished = None if trainer is None else partial(_unfinished_batches, trainer)
-        if order.pack == "stream":
-            if records.world_size > 1 and order.rows_per_epoch is None:
-                raise DataError(
-                    f"pack 'stream' on {records.world_size} ranks needs rows_per_epoch, or they would run out of rows "
-                    "at different steps; or use pack 'offline'"
-                )
-            self._loader = StreamLoader(
-                self._feed(samples), records.samples, log,
-                pad_id=processor.pad_id, length=order.pack_length, buffer=order.pack_buffer,
-                max_samples=order.pack_samples, rows_per_epoch=order.rows_per_epoch, facts=facts,
-                ranks=Ranks(records.rank, records.world_size), unfinished=unfinished, pin_memory=self.pin_memory,
-            )  # fmt: skip
-        else:
-            row = order.pack_length if order.pack else None
-            feed = self._feed(BatchDataset(samples, records.numbers, pack_length=row))
-            if order.pack:
-                plan = partial(
-                    records.rows,
-                    length=order.pack_length,
-                    max_samples=order.pack_samples,
-                    oversize=self.tokens.oversize,
-                    faults=log,
-                )
-            else:
-                plan = partial(records.batches, batch_size=order.batch_size, group_by_length=order.group_by_length)
-            self._loader = PlannedLoader(feed, plan, log, facts, unfinished=unfinished)
+        before = self._loader
+        self._loader = training_loader(
+            records, samples, self.order, self.tokens.oversize, self._feed, log, facts,
+            pad_id=processor.pad_id, pin_memory=self.pin_memory, trainer=self._attached,
+        )  # fmt: skip
         if self._resume is not None:
             self._loader.load_state_dict(self._resume)
             self._resume = None
@@ -199,10 +168,10 @@ class ConversationData(LightningDataModule):
     def val_dataloader(self) -> PlannedLoader | list[Any]:
         """Batches with labels, the same every time; none without `val_path` and `val_share`."""
         if self.sources.val_path is not None:
-            index = self._index(self.sources.val_path)
+            index = self._opened.index(self.sources.val_path)
             return self._eval_loader(index, np.arange(len(index)))
         if self.sources.val_share:
-            return self._eval_loader(self._index(self.sources.path), self._split()[1])
+            return self._eval_loader(self._opened.index(self.sources.path), self._opened.split()[1])
         return []
 
     def test_dataloader(self) -> PlannedLoader:
@@ -213,12 +182,12 @@ class ConversationData(LightningDataModule):
         """
         if self.test_path is None:
             raise DataError("there is nothing to test on: give test_path or val_path")
-        index = self._index(self.test_path)
+        index = self._opened.index(self.test_path)
         return self._eval_loader(index, np.arange(len(index)))
 
     def predict_dataloader(self) -> PlannedLoader:
         """Prompts of `predict_path`, padded on the left, to generate answers from."""
-        index = self._index(self.predict_path, needs_answer=False)
+        index = self._opened.index(self.predict_path, needs_answer=False)
         return self._eval_loader(index, np.arange(len(index)), generate=True)
 
     def teardown(self, stage: str) -> None:
@@ -282,38 +251,12 @@ class ConversationData(LightningDataModule):
             deprecated("a trainer for a model and data that are not connected", "data.connect(model) before it", "0.2")
             self.connect(model)
 
-    def _index(self, paths: str | list[str], needs_answer: bool = True) -> ConversationIndex:
-        key = json.dumps([paths, needs_answer])
-        if key not in self._indices:
-            self._indices[key] = ConversationIndex(
-                paths,
-                self.sources.media_root,
-                needs_answer=needs_answer,
-                max_record_bytes=self.sources.max_record_bytes,
-                stored=self._shards(),
-            )
-        return self._indices[key]
-
     def _codecs(self) -> list[CodecTokenizer]:
         """Those that make codec canvases here: as they are, with a share of whole frames, or both."""
         found = [] if set(self.tokens.shares) == {"hybrid"} else [self.codec]
         if self.tokens.shares.get("hybrid"):
             found.append(self.codec.with_frame_share(self.tokens.frame_share))
         return found
-
-    def _shards(self) -> StoredVideos | None:
-        """The dataset that `shards` names, made with the options that stand here."""
-        if self._stored is None and self.sources.shards is not None:
-            stored = StoredVideos(self.sources.shards)
-            for codec in self._codecs():
-                check_same_options(stored, codec, self.sources.shards)
-            self._stored = stored
-        return self._stored
-
-    def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        index = self._index(self.sources.path)
-        share = self.sources.val_share
-        return index.split(share, self.order.seed) if share else (np.arange(len(index)), np.arange(0))
 
     def _records(self, index: ConversationIndex, numbers: np.ndarray, shuffle: bool) -> Records:
         rank, world_size = self._ranks()
@@ -328,13 +271,7 @@ class ConversationData(LightningDataModule):
         trainer = self._attached
         if path is None and trainer is not None:
             path = os.path.join(trainer.log_dir or trainer.default_root_dir, "faults.jsonl")
-        if path is not None and (rank := self._ranks()[0]):
-            path = str(Path(path).with_suffix(f".rank{rank}{Path(path).suffix}"))
-        if path is not None:
-            refuse_overwriting_inputs(path, [*(file.path for file in index.files), self.order.lengths])
-        log = FaultLog(index.total, self.sources.max_bad_share, path)
-        log.add(index.faults, before_reading=True)
-        return log
+        return self._opened.fault_log(index, path, self._ranks()[0], self.order.lengths)
 
     def _eval_loader(self, index: ConversationIndex, numbers: np.ndarray, generate: bool = False) -> PlannedLoader:
         records = replace(self._records(index, numbers, False), shares=self.tokens.video_shares)  # every picture once
@@ -356,29 +293,14 @@ class ConversationData(LightningDataModule):
 
     def _lengths_file(self) -> Path:
         assert self.loading.cache is not None
-        tokens_out = self._tokens_out
-        key = [
-            self._index(self.sources.path).fingerprint(), self.tokens.tokenizer, self.tokens.decimals,
-            sorted(self.tokens.shares),
-            *(codec.options() for codec in self._codecs()), repr(self.codec),
-            self.frames.options(), self.image.options(),
-            None if tokens_out is None else [tokens_out(n) for n in (4, 64, 1024)],
-        ]  # fmt: skip
-        return Path(self.loading.cache) / f"lengths-{digest(key)}.txt"
+        tokenizers = self.codec, self.frames, self.image
+        index = self._opened.index(self.sources.path)
+        key = lengths_digest(index, self.tokens, tokenizers, self._codecs(), self._tokens_out)
+        return Path(self.loading.cache) / f"lengths-{key}.txt"
 
     def _measure(self, place: Path) -> None:
         """Make every sample once and write its length down."""
-        index = self._index(self.sources.path)
+        index = self._opened.index(self.sources.path)
         feed = self._feed(ConversationDataset(index, self._processor(), CanvasCache(self.loading.cache)))
         write_lengths(place, measured_lengths(index, self.tokens.shares, feed))
         feed.close()
-
-
-def _unfinished_batches(trainer: Any) -> int:
-    """Batches that training took and is not done with: 1 where an exception stopped a step, else 0.
-
-    The progress of the loop is the only place that knows: checkpoints are written in the hooks after a step.
-    """
-    progress = trainer.fit_loop.epoch_loop.batch_progress.current
-    unfinished: int = progress.ready - progress.processed
-    return unfinished

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ov2kit.codec import CodecTokenizer
 from ov2kit.errors import DataError
+from ov2kit.recipes.data.index import ConversationIndex
 from ov2kit.recipes.data.options import Order, Sources, Tokens
 from ov2kit.recipes.data.plans import Records
+from ov2kit.recipes.data.visual_tokenizers import VisualTokenizers
 from ov2kit.recipes.datasets.stored import StoredVideos
 
 #: options that decide how a record becomes a sample, as checkpoints hold them
@@ -72,6 +75,33 @@ def check_same_options(stored: StoredVideos, codec: CodecTokenizer, shards: str)
     if named:
         differ = "; ".join(f"tokens.{name} is {ours.get(name)}, there {stored.options.get(name)}" for name in named)
         raise DataError(f"{shards}: made with other options ({differ}); set these as they are there")
+
+
+def lengths_digest(
+    index: ConversationIndex,
+    tokens: Tokens,
+    tokenizers: VisualTokenizers,
+    codecs: Iterable[CodecTokenizer],
+    tokens_out: Callable[[int], int] | None,
+) -> str:
+    """Stands for everything that decides how many tokens the samples of an index have.
+
+    Args:
+        index: the records.
+        tokens: what a record becomes.
+        tokenizers: of codec canvases, frames and pictures.
+        codecs: those that make codec canvases, with their share of frames.
+        tokens_out: of the model's connector.
+    """
+    codec, frames, image = tokenizers
+    key = [
+        index.fingerprint(), tokens.tokenizer, tokens.decimals,
+        sorted(tokens.shares),
+        *(each.options() for each in codecs), repr(codec),
+        frames.options(), image.options(),
+        None if tokens_out is None else [tokens_out(n) for n in (4, 64, 1024)],
+    ]  # fmt: skip
+    return digest(key)
 
 
 def digest(value: Any) -> str:

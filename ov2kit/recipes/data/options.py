@@ -1,13 +1,12 @@
 """The options of `ConversationData` in four sections: which records, what becomes of them, in what order, read how."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.codec.tokenizers.presets import GroupingName, Preset
-from ov2kit.errors import OptionError, check_choice, check_flag, check_keys, check_number, check_numbers, check_type
+from ov2kit.errors import OptionError, check_choice, check_flag, check_number, check_numbers, check_type
 from ov2kit.recipes.data.dataset import Oversize
 from ov2kit.recipes.data.mixing import SourceName, check_mix
 from ov2kit.recipes.data.records import MAX_RECORD_BYTES
@@ -241,40 +240,6 @@ class Loading:
     def threads(self) -> int | None:
         """Threads that decode in each worker; all of them without workers."""
         return max(1, (os.cpu_count() or 1) // self.num_workers) if self.num_workers else None
-
-
-SECTIONS: dict[str, Any] = {"sources": Sources, "tokens": Tokens, "order": Order, "loading": Loading}
-#: option -> the section it stands in
-SECTION_OF = {field.name: section for section, made in SECTIONS.items() for field in fields(made)}
-
-
-def in_sections(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that stand by themselves, put into their sections; all others stay where they are."""
-    found: dict[str, Any] = {name: value for name, value in options.items() if name not in SECTION_OF}
-    for name, section in SECTION_OF.items():
-        if name in options:
-            found[section] = {**(found.get(section) or {}), name: options[name]}
-    return found
-
-
-def with_options(
-    sources: Any, tokens: Tokens, order: Order, loading: Loading, options: Mapping[str, Any]
-) -> tuple[Sources, Tokens, Order, Loading]:
-    """The sections with options that were given by themselves; a path in place of `sources` is one of them.
-
-    Raises:
-        OptionError: an option is in no section, or wrong.
-    """
-    check_keys("ConversationData", options, SECTION_OF)
-    made: dict[str, Any] = {
-        "sources": sources if isinstance(sources, Sources) else Sources(sources),
-        "tokens": tokens,
-        "order": order,
-        "loading": loading,
-    }
-    for name, values in in_sections(options).items():
-        made[name] = replace(made[name], **values)
-    return made["sources"], made["tokens"], made["order"], made["loading"]
 
 
 def _check_places(options: Any, *names: str) -> None:

@@ -20,7 +20,7 @@ from ov2kit.canvases import IMAGE_PAD, Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, save_assets
 from ov2kit.errors import DataError
 from ov2kit.recipes import ConversationData, Processor
-from ov2kit.recipes.data import datamodule
+from ov2kit.recipes.data import open_sources
 from ov2kit.recipes.data.canvas_cache import CanvasCache
 from ov2kit.recipes.data.dataset import BatchDataset, ConversationDataset, Wanted
 from ov2kit.recipes.data.plans import Records
@@ -139,10 +139,10 @@ def test_shards_are_of_the_share_that_stands_here(
     folder: Path, monkeypatch: pytest.MonkeyPatch, mix: dict[str, float], made_with: float | None, differs: str | None
 ) -> None:
     options = CodecTokenizer(frame_share=made_with, **SMALL).options()
-    monkeypatch.setattr(datamodule, "StoredVideos", lambda _: SimpleNamespace(options=options))
+    monkeypatch.setattr(open_sources, "StoredVideos", lambda _: SimpleNamespace(options=options))
     data = conversation_data(str(folder / "good.jsonl"), source="mix", mix=mix, shards="there", **SMALL)
     with pytest.raises(DataError, match=differs) if differs else nullcontext():
-        data._shards()
+        data._opened.stored()
 
 
 def test_packed_rows_hold_every_sample_once(folder: Path, tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_ranks_share_an_epoch(folder: Path, tmp_path: Path) -> None:
     data = conversation_data(str(folder / "good.jsonl"), cache=str(tmp_path), pack="offline", pack_length=300, **SMALL)
     data.prepare_data()
     data.setup("fit")
-    index = data._index(data.sources.path)
+    index = data._opened.index(data.sources.path)
     lengths = data._records(index, np.arange(11), True).lengths
     ranks = [Records(index, np.arange(11), {"codec": 1.0}, rank=r, world_size=2, lengths=lengths) for r in range(2)]
     for plans in (
@@ -400,6 +400,6 @@ def test_substitutes_come_from_the_same_set(folder: Path) -> None:
     data = conversation_data(str(write_jsonl(folder / "set.jsonl", records)), **SMALL)
     data.setup("fit")
     assert data.processor is not None
-    samples = ConversationDataset(data._index(data.sources.path), data.processor)
+    samples = ConversationDataset(data._opened.index(data.sources.path), data.processor)
     assert BatchDataset(samples, np.array([0, 2]))[Wanted((0,), (0,), (False,))].content.names == ("text-2",)
     assert BatchDataset(samples, np.array([0]))[Wanted((0,), (0,), (False,))].content is None

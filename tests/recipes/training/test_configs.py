@@ -15,7 +15,8 @@ from ov2kit.positional import NoPositions
 from ov2kit.recipes.commands.fit import parser as fit_parser
 from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
-from ov2kit.recipes.data.options import SECTION_OF, Loading, Order, Sources, Tokens
+from ov2kit.recipes.data.options import Loading, Order, Sources, Tokens
+from ov2kit.recipes.data.sections import SECTION_OF
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
 from tests.fresh import python
 from tests.paths import SAMPLE

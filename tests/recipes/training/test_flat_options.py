@@ -8,7 +8,8 @@ from ov2kit.recipes import ConversationData
 from ov2kit.recipes.commands.flat_options import sectioned_settings
 from ov2kit.recipes.commands.train import RecipeCLI
 from ov2kit.recipes.commands.train_help import CONFIGS
-from ov2kit.recipes.data.options import SECTION_OF, Loading, Order, Sources, Tokens
+from ov2kit.recipes.data.options import Loading, Order, Sources, Tokens
+from ov2kit.recipes.data.sections import SECTION_OF
 from tests.runs import Runs, curve, last
 
 pytestmark = pytest.mark.usefixtures("one_thread")
