@@ -1,10 +1,8 @@
 """What `ov2kit fit | validate | test | predict` run: LightningCLI, quiet, with one line for each wrong option."""
 
-import difflib
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -22,8 +20,9 @@ from lightning.pytorch.loggers import CSVLogger
 
 from ov2kit.errors import CheckpointError, OptionError
 from ov2kit.files import refuse_overwriting_inputs
-from ov2kit.recipes.commands.flat_options import sectioned_config, sectioned_flags, sectioned_settings
-from ov2kit.recipes.commands.train_help import CONFIGS, config_names
+from ov2kit.recipes.commands.flat_options import sectioned_flags, sectioned_settings
+from ov2kit.recipes.commands.train_errors import explained
+from ov2kit.recipes.commands.train_files import beside_configs, with_known_configs
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.model.quantized import numel
 from ov2kit.recipes.model.starting import check_shards, read_checkpoint
@@ -64,7 +63,7 @@ class RecipeCLI(LightningCLI):
             },
             seed_everything_default=0,
             parser_kwargs={**strict, command: strict},
-            args=[command, *_with_known_configs(sectioned_flags(arguments, _say))],
+            args=[command, *with_known_configs(sectioned_flags(arguments, _say), _say)],
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
@@ -108,7 +107,7 @@ class RecipeCLI(LightningCLI):
                 own.set_defaults({f"model.{name}": value for name, value in settings.items()})
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise ArgumentError(None, _explained(error, self.command, own)) from error
+            raise ArgumentError(None, explained(error, self.command, own)) from error
 
     def _parse_ckpt_path(self) -> None:
         """Done in `parse_arguments`, where flags can still override it."""
@@ -124,7 +123,7 @@ class RecipeCLI(LightningCLI):
         if start and data.tokens.tokenizer is None and (Path(start).expanduser() / "tokenizer_config.json").exists():
             data.tokens.tokenizer = start
         for name in ("path", "val_path", "test_path", "predict_path"):
-            data.sources[name] = _beside_configs(data.sources[name])
+            data.sources[name] = beside_configs(data.sources[name])
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         config = self.config_init[self.command]
@@ -266,35 +265,6 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _with_known_configs(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the names of shipped configs made paths."""
-    found = []
-    follows = False
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if follows:
-            found.append(_config(argument))
-        elif option in ("--config", "-c") and equals:
-            found.append(f"{option}={_config(value)}")
-        else:
-            found.append(argument)
-        follows = argument in ("--config", "-c")
-    return found
-
-
-def _config(name: str) -> str:
-    if Path(name).exists() or Path(name).name != name:
-        if not Path(name).is_file():
-            raise ArgumentError(None, f"{name}: no such config file; shipped: {', '.join(config_names())}")
-        return sectioned_config(name, _say)
-    for shipped in (CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if shipped.is_file():
-            return str(shipped)
-    close = difflib.get_close_matches(name, config_names(), 1)
-    hint = f"did you mean {close[0]}?" if close else f"shipped: {', '.join(config_names())}"
-    raise ArgumentError(None, f"{name}: no such config; {hint}")
-
-
 def _several(given: Any) -> list[Any]:
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
@@ -313,37 +283,9 @@ def _texts(value: Any, known: set[int] | None = None) -> list[str]:
     return [text for each in held for text in _texts(each, known)] if isinstance(held, Iterable) else []
 
 
-def _beside_configs(paths: Any) -> Any:
-    """Shipped data by its name alone, unless there is such a file where the command runs."""
-    if isinstance(paths, list):
-        return [_beside_configs(path) for path in paths]
-    if paths is None or Path(paths).exists() or Path(paths).name != paths or not (CONFIGS / paths).exists():
-        return paths
-    return str(CONFIGS / paths)
-
-
 def _readable_part(path: str) -> Path:
     """The file of a checkpoint; of a folder of shards, the file with the settings."""
     return Path(path) / "meta.pt" if Path(path).is_dir() else Path(path)
-
-
-def _explained(error: ArgumentError, command: str, parser: LightningArgumentParser) -> str:
-    """The parser's message on one line, with the key that was probably meant."""
-    text = " ".join(str(error.message).split())
-    text = re.sub(rf"\b{command}\.([\w.]+)", r"--\1", text)
-    # the three ways in which the parser says it, for files, flags and subcommands
-    unknown = (
-        r"ey ['\"]([\w.]+)['\"] is not expected",
-        r"nrecognized arguments: --([\w.]+)",
-        r"not accept option ['\"]([\w.]+)",
-    )
-    wrong = re.search("|".join(unknown), text)
-    if not wrong:
-        return text.replace("typing.", "")
-    key = wrong[1] or wrong[2] or wrong[3]
-    known = [action.dest for action in parser._actions if action.dest and not action.dest.startswith("help")]
-    close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-    return f"unknown option {key!r}" + (f"; did you mean {close[0]!r}?" if close else "; see --help")
 
 
 def _quiet() -> None:
