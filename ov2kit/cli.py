@@ -4,15 +4,17 @@ A command is a module with `parser()` and `run(parsed)`, which returns the exit 
 when it is asked for, so that `ov2kit --help` is quick and needs no extra.
 """
 
+import difflib
 import importlib
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jsonargparse import ArgumentError
+import yaml
+from jsonargparse import ArgumentError, get_loader
 
-from ov2kit.errors import OptionError, Ov2kitError, check_choice, needs_extra, print_error
+from ov2kit.errors import OptionError, Ov2kitError, check_choice, needs_extra, print_error, shorten
 from ov2kit.files import check_file, kind_of
 
 #: command -> (module, what it does)
@@ -36,17 +38,20 @@ COMMANDS = {
     "ablate": ("ov2kit.recipes.commands.ablate", "compare token sources, groupings, positions, ... on such a set"),
     "track": ("ov2kit.recipes.commands.track", "an expression and a video -> points, masks and scores"),
 }
-
-# How the parser puts it: "a: Expected a <class 'int'>. Got value: b", and the like with the types of a union.
-_WRONG_TYPE = re.compile(
-    r"(?P<option>\S+):\s+(?:Does not validate against any of the Union subtypes\s+Subtypes: \[(?P<union>.*)\]\s+"
-    r"Errors:(?:\s+- Expected an? .*)+\s+Given value type: .*\s+Given value: |Expected an? (?P<one>.*)\. Got value: )"
-    r"(?P<value>[\s\S]*)"
-)
-_TYPE = re.compile(r"<class '[\w.]+'>|[\w.]+\[[^\[\]]*\]|[\w.]+")
-_TYPE_WORDS = {
-    "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "NoneType": "null"
+#: options that name a file or folder in every command that has them
+_PATHS = ("--config", "--out", "--ckpt_path", "--predictions")
+#: types as the parser names them, in words
+_KINDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null",
+    "list": "a list", "dict": "a mapping",
 }  # fmt: skip
+_TYPE = r"<class '[\w.]+'>|[\w.]+\[(?:[^\[\]]|\[[^\[\]]*\])*\]"
+_OF_A_TYPE = re.compile(rf"Expected a (?P<types>{_TYPE})\. Got value: (?P<value>.*)", re.DOTALL)
+_OF_A_UNION = re.compile(
+    r"Does not validate against any of the Union subtypes\s+Subtypes: \[(?P<types>.*?)\]\s+Errors:.*"
+    r"Given value: (?P<value>.*)",
+    re.DOTALL,
+)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -65,13 +70,13 @@ def run(arguments: Sequence[str]) -> int:
             command = importlib.import_module(COMMANDS[name][0])
             parser = command.parser()
             parser.prog = f"ov2kit {name}"
-            _check_configs(words)
+            _check_paths(words)
             parsed = _parsed(parser, words[1:])
             parsed.traceback = traceback
             status: int = command.run(parsed)
             return status
     except (Ov2kitError, ArgumentError, ValueError) as error:
-        return print_error(error, traceback=traceback)
+        return print_error(error, _plain(str(error)), traceback=traceback)
     except OSError as error:
         return print_error(error, f"{error.filename or 'output'}: {error.strerror or error}", traceback=traceback)
     except SystemExit as end:  # a parser's way to end after --help
@@ -96,13 +101,23 @@ def _underscored(word: str) -> str:
     return f"--{option[2:].replace('-', '_')}{equals}{value}" if option.startswith("--") else word
 
 
-def _check_configs(words: Sequence[str]) -> None:
-    """A --config that is no file, such as a pipe: the parser would open it, and wait forever."""
+def _check_paths(words: Sequence[str]) -> None:
+    """A --config that is no YAML file: the parser would wait forever for a pipe; and what stands for no path at all."""
     for place, word in enumerate(words):
         option, equals, value = word.partition("=")
         path = value if equals else "".join(words[place + 1 : place + 2])
+        if option in _PATHS and not path and (equals or place + 1 < len(words)):
+            raise OptionError(f"{option}: expected a path, got ''")
         if option == "--config" and kind_of(path) is not None:
-            check_file(path, "a YAML file")
+            _check_yaml(path)
+
+
+def _check_yaml(path: str) -> None:
+    try:
+        get_loader("yaml")(check_file(path, "a YAML file").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        where = str(error).replace('"<unicode string>", ', "")
+        raise OptionError(f"{path}: not a YAML file that can be read ({where})") from error
 
 
 def _parsed(parser: Any, words: Sequence[str]) -> Any:
@@ -119,27 +134,29 @@ def _parsed(parser: Any, words: Sequence[str]) -> Any:
             lambda found: ", ".join(typed.get(name, f"--{name}") for name in (found[1] or found[0]).split(", ")),
             str(error),
         )
-        raise OptionError(_in_words(text)) from error
+        if unknown := re.search(r"unrecognized arguments: --([\w.]+)", text):
+            near = difflib.get_close_matches(unknown[1], typed, 1, cutoff=0.7)
+            text = f"unknown option --{unknown[1]}; " + (f"did you mean {typed[near[0]]}?" if near else "see --help")
+        raise OptionError(text) from error
 
 
-def _in_words(text: str) -> str:
-    """What a parser says of a value of a wrong type, in the words of all other errors."""
-    found = _WRONG_TYPE.fullmatch(text)
+def _plain(text: str) -> str:
+    """What the parser says of a value, which names types as Python does, in words; all other messages as they are."""
+    found = _OF_A_UNION.search(text) or _OF_A_TYPE.search(text)
     if found is None:
         return text
-    words = [_words_of(each[0]) for each in _TYPE.finditer(found["union"] or found["one"])]
-    words.sort(key=lambda word: word == "null")  # last; releases of the parser differ in that
-    return f"{found['option']}: expected {' or '.join(words)}, got {found['value']}"
+    words = sorted((_kind(each) for each in re.findall(_TYPE, found["types"])), key=lambda word: word == "null")
+    return f"{text[: found.start()]}expected {' or '.join(words)}, got {shorten(found['value'].strip())}"
 
 
-def _words_of(name: str) -> str:
-    """A type, as a parser writes it."""
-    inner = name.removeprefix("<class '").removesuffix("'>")
-    if inner.startswith("typing.Literal["):
-        return inner.removeprefix("typing.Literal[").removesuffix("]").replace("'", "")
-    if inner.startswith("tuple["):
-        return f"[{inner[len('tuple[') : -1]}]"
-    return _TYPE_WORDS.get(inner, inner.rsplit(".", 1)[-1])
+def _kind(name: str) -> str:
+    """ "<class 'int'>" -> "a whole number"."""
+    if name.removeprefix("typing.").startswith("Literal["):
+        return f"one of {name.partition('[')[2].rstrip(']')}"
+    if name.startswith("tuple["):
+        return name.removeprefix("tuple")
+    plain = name.removeprefix("<class '").removesuffix("'>").partition("[")[0]
+    return _KINDS.get(plain, plain)
 
 
 def _help() -> str:

@@ -230,7 +230,7 @@ def check_file(
     Raises:
         Ov2kitError: of class `error`: nothing is there, or something else than a file, or it is too large.
     """
-    place = str(path) if len(str(path)) <= 300 else shorten(str(path))
+    place = str(path) if 0 < len(str(path)) <= 300 else shorten(str(path))
     kind = kind_of(path)
     if kind is None:
         raise error(f"{place}: no such file; check the path")

@@ -168,7 +168,44 @@ class TestOthers:
         assert "H.264" in ov2kit("doctor").stdout
 
 
+TOKENIZE = ["tokenize", "x.mp4", "--out", "o"]
+DATASET = ["dataset", "x.mp4", "--out", "o"]
+FIT = ["fit", "--config", "debug.yaml"]
+
+
 class TestOfEveryCommand:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ([*TOKENIZE, "--budget_canvases", "nan"], "--budget_canvases: expected a whole number or null, got 'nan'"),
+            ([*TOKENIZE, "--budget_canvases", ""], "--budget_canvases: expected a whole number or null, got ''"),
+            ([*TOKENIZE, "--max_pixels", "1e99"], "--max_pixels: expected a whole number, got '1e+99'"),
+            ([*TOKENIZE, "--rank_damping", "inf"], "--rank_damping: expected a number, got 'inf'"),
+            ([*TOKENIZE, "--preset", "papr"], "--preset: expected one of 'paper', 'release', 'event', got 'papr'"),
+            ([*TOKENIZE, "--max_pixles", "9"], "unknown option --max_pixles; did you mean --max_pixels?"),
+            ([*TOKENIZE, "--colour", "red"], "unknown option --colour; see --help"),
+            ([*DATASET, "--workers", "two"], "--workers: expected a whole number, got 'two'"),
+            ([*DATASET, "--limits.secnds", "1"], "unknown option --limits.secnds; did you mean --limits.seconds?"),
+            (["tokenize", "x.mp4", "--out", ""], "--out: expected a path, got ''"),
+            (["report", "x.mp4", "--out="], "--out: expected a path, got ''"),
+            (["dataset", "x.mp4", "--out", ""], "--out: expected a path, got ''"),
+            ([*FIT, "--out", ""], "--out: expected a path, got ''"),
+            ([*FIT, "--ckpt_path="], "--ckpt_path: expected a path, got ''"),
+            (["tokenize", "", "--out", "o"], "'': no such file; check the path"),
+        ],
+    )
+    def test_wrong_values_are_one_line_in_words_and_nothing_is_written(self, ov2kit, tmp_path, arguments, said):
+        assert ov2kit(*arguments, cwd=tmp_path, status=2).stderr == f"error: {said}\n"
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("content", [b"budget_canvases: [1\n", b"\xff\xfe"], ids=["half", "binary"])
+    @pytest.mark.parametrize("command", [TOKENIZE, ["fit"]], ids=["tokenize", "fit"])
+    def test_a_config_that_cannot_be_read_is_named(self, ov2kit, tmp_path, command, content):
+        (tmp_path / "bad.yaml").write_bytes(content)
+        done = ov2kit(*command, "--config", "bad.yaml", cwd=tmp_path, status=2)
+        assert_one_error_line(done, "error: bad.yaml: not a YAML file that can be read (")
+        assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
     def test_an_unknown_command_names_the_nearest(self, ov2kit):
         assert_one_error_line(ov2kit("tokenise", status=2), "tokenise", "did you mean 'tokenize'?")
 
