@@ -160,8 +160,10 @@ def build_shards(
     check_choice("engine", engine, ENGINES)
     check_number("workers", workers, low=1, integer=True)
     check_number("attempts", attempts, low=1, integer=True)
+    check_number("videos_per_shard", videos_per_shard, low=1, integer=True)
     shards = ShardFolder(folder)
     storage = shards.storage
+    check_recipe(storage, recipe, overwrite=overwrite)  # before a lock is left in a folder of something else
     with locked(storage) as check:
         if not check_recipe(storage, recipe, overwrite=overwrite):
             states = (f"state/{name}" for name in storage.names("state") if not is_of_locks(name))

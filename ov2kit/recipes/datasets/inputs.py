@@ -79,7 +79,7 @@ def find_items(inputs: Iterable[str], column: str = "video", media_root: str | N
     for given in inputs:
         items = [each for item in _items(given, column, media_root) for each in _members(item)]
         if not items:
-            raise DataError(f"{given}: no video found; a folder is searched for {', '.join(sorted(SUFFIXES))}")
+            raise DataError(f"{given}: no video found; {_where_looked(given, column)}")
         for item in items:
             known = found.setdefault(item.name, item)
             if known != item:
@@ -89,6 +89,13 @@ def find_items(inputs: Iterable[str], column: str = "video", media_root: str | N
     for url in {item.url.partition("://")[0]: item.url for item in found.values() if is_remote(item.url)}.values():
         modules_of(url)
     return sorted(found.values())
+
+
+def _where_looked(given: str, column: str) -> str:
+    suffix = PurePosixPath(given).suffix.lower()
+    if suffix not in _LISTS:
+        return f"a folder is searched for {', '.join(sorted(SUFFIXES))}"
+    return "the list is empty" if suffix == ".txt" else f"no record has a path in {column!r}, which --column names"
 
 
 def _items(given: str, column: str, media_root: str | None) -> Iterator[Item]:

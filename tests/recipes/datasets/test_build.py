@@ -12,7 +12,7 @@ import fsspec
 import pytest
 import torch
 
-from ov2kit.errors import OutputError
+from ov2kit.errors import OptionError, OutputError
 from ov2kit.recipes.datasets.build import build_shards, plan_run
 from ov2kit.recipes.datasets.inputs import Item, find_items
 from ov2kit.recipes.datasets.limits import Limits
@@ -218,7 +218,10 @@ def test_a_folder_with_something_else_is_left_alone(videos, tmp_path):
     (tmp_path / "out" / "thesis.tex").write_text("x")
     with pytest.raises(OutputError, match=r"found thesis\.tex"):
         build(videos, tmp_path / "out", Traced())
-    assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
+    with pytest.raises(OptionError, match="videos_per_shard must be at least 1, got 0"):
+        build(videos, tmp_path / "new", Traced(), videos_per_shard=0)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    assert not (tmp_path / "new").exists()
 
 
 def test_failures_hold_until_they_are_to_be_tried_again(reference, videos, tmp_path):

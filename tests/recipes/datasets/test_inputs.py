@@ -84,8 +84,8 @@ def test_urls_are_listed_by_fsspec():
         ("x.json", "{", "not readable"),
         ("x.json", '{"video": "a.mp4"}', "expected a list of records"),
         ("x.jsonl", '{"video": 3}\n', r"record 1: expected a path in 'video', got 3"),
-        ("x.jsonl", '{"clip": "a.mp4"}\n', "no video found"),
-        ("x.txt", "\n", "no video found"),
+        ("x.jsonl", '{"clip": "a.mp4"}\n', "no record has a path in 'video', which --column names"),
+        ("x.txt", "\n", "the list is empty"),
     ],
 )
 def test_malformed_lists_are_named(tmp_path, name, text, reason):
