@@ -25,9 +25,11 @@ _EXTRAS = {
         "transformers": "language models and tokenizers",
         "torchmetrics": "metrics",
         "matplotlib": "plots",
+        "pycocotools": "masks of objects, and their scores",
     },
     "peft": {"peft": "LoRA adapters"},
-    "scale": {"ray": "tokenizing on a cluster"},
+    "quantization": {"bitsandbytes": "weights in 8 and 4 bits beside adapters"},
+    "scale": {"pyarrow": "datasets of any number of videos", "ray": "the same on a cluster"},
 }
 _CODECS = {
     "h264": "H.264", "hevc": "HEVC", "vp8": "VP8", "vp9": "VP9", "av1": "AV1", "mpeg4": "MPEG-4 part 2",
