@@ -6,6 +6,7 @@ when it is asked for, so that `ov2kit --help` is quick and needs no extra.
 
 import difflib
 import importlib
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 2 for bad input (one line ``error: ...`` on stderr), 130 when interrupted.
     """
+    logging.getLogger("torch.utils._pytree").addFilter(_is_for_users)
     words, traceback = _words(list(arguments))
     if not words or words[0] in ("-h", "--help", "--version"):
         print(_version() if words[:1] == ["--version"] else _help())
@@ -88,6 +90,11 @@ def run(arguments: Sequence[str]) -> int:
         return 130
 
 
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Not what torch says of torchao's code, which transformers imports where it is installed."""
+    return "register_constant" not in str(record.msg)
+
+
 def _words(arguments: Sequence[str]) -> tuple[list[str], bool]:
     """The arguments without --traceback, with options in one spelling, and whether --traceback was there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -108,6 +115,8 @@ def _check_paths(words: Sequence[str]) -> None:
         path = value if equals else "".join(words[place + 1 : place + 2])
         if option in _PATHS and not path and (equals or place + 1 < len(words)):
             raise OptionError(f"{option}: expected a path, got ''")
+        if place and not word and not words[place - 1].startswith("--"):
+            raise OptionError(f"{words[0]}: expected a path, got ''")
         if option == "--config" and kind_of(path) is not None:
             _check_yaml(path)
 

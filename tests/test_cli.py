@@ -191,7 +191,8 @@ class TestOfEveryCommand:
             (["dataset", "x.mp4", "--out", ""], "--out: expected a path, got ''"),
             ([*FIT, "--out", ""], "--out: expected a path, got ''"),
             ([*FIT, "--ckpt_path="], "--ckpt_path: expected a path, got ''"),
-            (["tokenize", "", "--out", "o"], "'': no such file; check the path"),
+            (["tokenize", "", "--out", "o"], "tokenize: expected a path, got ''"),
+            (["convert", "model", ""], "convert: expected a path, got ''"),
         ],
     )
     def test_wrong_values_are_one_line_in_words_and_nothing_is_written(self, ov2kit, tmp_path, arguments, said):
