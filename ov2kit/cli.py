@@ -165,7 +165,7 @@ def _kind(name: str) -> str:
     if name.startswith("tuple["):
         return name.removeprefix("tuple")
     plain = name.removeprefix("<class '").removesuffix("'>").partition("[")[0]
-    return _KINDS.get(plain, plain)
+    return _KINDS.get(plain, plain.rpartition(".")[2])
 
 
 def _help() -> str:

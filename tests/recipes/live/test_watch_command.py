@@ -100,7 +100,7 @@ def test_without_a_model_groups_are_shown(clip, capsys):
         (["x", "--model", "m"], "--model and --prompt go together"),
         (["ftp://x/y"], "unknown scheme 'ftp'"),
         (["x", "--gate.quantile", "2"], "quantile must be from 0 to 1, got 2"),
-        (["x", "--max_lag_seconds", "nan"], "--max_lag_seconds: expected a number or null, got nan"),
+        (["x", "--max_lag_seconds", "nan"], "--max_lag_seconds: expected a number or null, got 'nan'"),
         (["x", "--max_lag_seconds", ".nan"], "max_lag_seconds must be a finite number, got nan"),
         (["x", "--keep_seconds", "null"], "a stream has no end: give keep_seconds, keep_tokens or both"),
     ],

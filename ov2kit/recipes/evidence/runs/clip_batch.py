@@ -84,7 +84,11 @@ def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
         tuple(group for clip in clips for group in clip.groups),
         tuple(number for number, clip in enumerate(clips) for _ in clip.groups),
     )
-    named: Visibility = "group" if visibility in ("spatial", "causal") else visibility
+    named: Visibility
+    if visibility == "spatial" or visibility == "causal":  # noqa: PLR1714  (mypy narrows by these alone)
+        named = "group"
+    else:
+        named = visibility
     segments = layout.segments(named, _WINDOW, clips[0].patches.device)
     if visibility == "causal":
         segments = segments.causal([len(set(clip.groups)) for clip in clips])
