@@ -17,6 +17,7 @@ from benchmarks._peers.truth import Truth, block_bits, overlap_of_best
 from benchmarks._peers.worker import Floor
 from ov2kit.codec import CodecTokenizer
 from tests.paths import SAMPLE
+from tests.patience import PATIENCE
 
 
 def draw(rng: np.random.Generator, counts: np.ndarray, area: int) -> np.ndarray:
@@ -86,7 +87,7 @@ def test_loop_is_one_long_video(tmp_path):
 
 
 def test_worker_measures_and_reports_failure(tmp_path):
-    worker = Worker("decode", Path(sys.executable), timeout_seconds=60)
+    worker = Worker("decode", Path(sys.executable), timeout_seconds=PATIENCE)
     try:
         reply = worker.ask(do="run", clip=str(SAMPLE), canvases=4)
         assert (reply["frames"], reply["codec"], reply["size"]) == (132, "h264", [640, 360])
@@ -105,7 +106,7 @@ def test_worker_measures_and_reports_failure(tmp_path):
 
 def test_worker_that_cannot_start_says_why():
     with pytest.raises(WorkerError, match="no_such_method"):
-        Worker("no_such_method", Path(sys.executable), timeout_seconds=60)
+        Worker("no_such_method", Path(sys.executable), timeout_seconds=PATIENCE)
 
 
 def test_missing_program_is_named(monkeypatch):

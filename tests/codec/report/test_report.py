@@ -29,6 +29,7 @@ from ov2kit.codec.stream import VideoStream
 from ov2kit.codec.tokenizers.codec import CodecTokenizer
 from ov2kit.errors import CanvasError, OutputError, VideoError
 from tests.paths import SAMPLE
+from tests.patience import PATIENCE
 
 CLIP = SAMPLE
 SECTIONS = [
@@ -475,7 +476,7 @@ def chromium(tmp_path: Path, *options: str) -> str:
     quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *quiet]
     command += [f"--user-data-dir={tmp_path / 'profile'}", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout
 
 

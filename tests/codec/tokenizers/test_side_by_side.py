@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ov2kit.codec.tokenizers.side_by_side import side_by_side
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
@@ -21,7 +22,7 @@ def test_results_come_in_the_order_of_the_calls_and_few_are_under_way(threads):
             now += 1
             most = max(most, now)
         if number < width:  # the first ones end when all that may be under way are
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
         with lock:
             now -= 1
         return number
@@ -55,7 +56,7 @@ def test_calls_have_one_torch_thread_and_leaving_early_leaves_no_thread():
 
         def call(number):
             if number < 2:
-                both.wait(10)
+                both.wait(PATIENCE)
             return threading.current_thread(), torch.get_num_threads()
 
         results = side_by_side((partial(call, number) for number in range(8)), 2)

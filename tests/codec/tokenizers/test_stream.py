@@ -9,6 +9,7 @@ import torch
 from ov2kit.codec import CodecTokenizer, MotionResidualSaliency
 from ov2kit.errors import OptionError, VideoError
 from tests.paths import SAMPLE
+from tests.patience import PATIENCE
 
 SMALL = {"budget_canvases": 8, "max_pixels": 20_000, "canvases_per_group": 2}
 WAYS = {
@@ -76,7 +77,7 @@ def test_leaving_early_ends_the_decoding():
     next(parts)
     parts.close()
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), thread.name
 
 

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.patience import PATIENCE
+
 pytest.importorskip("lmms_eval", reason="needs lmms-eval: make clients")
 
 from lmms_eval import evaluator
@@ -142,7 +144,7 @@ def test_its_command_asks_a_model_what_our_command_asks(videos, directory, tmp_p
             "--gen_kwargs", "max_new_tokens=12", "--output_path", str(tmp_path / "said"), "--log_samples",
         ],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     (samples,) = (tmp_path / "said").rglob("*samples_ov2kit_jumpscore.jsonl")

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +14,7 @@ pytest.importorskip("vllm", reason="needs vllm: make clients")
 
 from tests.clips import encode
 from tests.paths import SAMPLE
+from tests.patience import PATIENCE, wait_until
 from tests.recipes.clients.served import BUDGET, NEW, Own, write_model
 from tests.recipes.clients.server import FLAGS, Server
 
@@ -237,17 +237,11 @@ def test_a_broken_video_does_not_harm_the_requests_beside_it(server, own, media,
 
 def test_a_client_that_goes_away_leaves_nothing_running(server, own, chats):
     request = server.request(body(chats["vt"][0], stream=True, max_tokens=6000, ignore_eos=True))
-    reply = urllib.request.urlopen(request, timeout=60)
+    reply = urllib.request.urlopen(request, timeout=PATIENCE)
     reply.readline()
-    end = time.monotonic() + 20  # the server counts now and then
-    while not server.running() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert server.running() == 1
+    wait_until(lambda: server.running() == 1)  # the server counts now and then
     reply.close()
-    end = time.monotonic() + 60
-    while server.running() and time.monotonic() < end:
-        time.sleep(0.2)
-    assert server.running() == 0
+    wait_until(lambda: server.running() == 0)
     assert ask(server, chats["vt"][0]) == own.ask(chats["vt"][1])
 
 

@@ -27,6 +27,7 @@ from ov2kit.recipes.data.plans import Records
 from ov2kit.recipes.data.visual_tokenizers import build_tokenizers
 from tests.conversation_data import conversation_data
 from tests.paths import ROOT
+from tests.patience import PATIENCE
 from tests.recordings import make_media, mixed_records, talk, write_jsonl
 
 SMALL: dict[str, Any] = {"budget_canvases": 3, "max_pixels": 56 * 84}
@@ -340,7 +341,7 @@ def test_interrupt_ends_workers_without_their_tracebacks(folder: Path) -> None:
     assert run.stdout is not None
     assert run.stdout.readline() == "batch\n"
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: workers get it too
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=PATIENCE)
     assert out.endswith("stopped\n")
     assert "Traceback" not in err
     assert gone(run.pid)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.paths import ROOT
+from tests.patience import PATIENCE
 from tests.recordings import make_media, mixed_records, write_jsonl
 
 SCRIPT = """
@@ -45,7 +46,7 @@ def test_two_ranks_share_an_epoch_and_resume(tmp_path: Path) -> None:
     root = ROOT
     run = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in range(2)]

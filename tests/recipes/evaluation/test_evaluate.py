@@ -19,6 +19,7 @@ from ov2kit.errors import CheckpointError, DataError, VideoError
 from ov2kit.recipes.evaluation.evaluate import evaluate_jumpscore, score_line
 from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.metrics import JumpScoreMAP
+from tests.patience import PATIENCE
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS = [
@@ -169,12 +170,12 @@ class TestGoingOn:
 
         def slow(video, question):
             inside.set()
-            leave.wait(10)
+            leave.wait(PATIENCE)
             return "never"
 
         first = threading.Thread(target=evaluate_jumpscore, args=(slow, folder, out))
         first.start()
-        assert inside.wait(10)
+        assert inside.wait(PATIENCE)
         with pytest.raises(DataError, match="another run is writing it"):
             evaluate_jumpscore(Model(), folder, out)
         leave.set()
@@ -189,7 +190,7 @@ class TestGoingOn:
             def answer(video, question):
                 if "then" in question:
                     print("asked", flush=True)
-                    time.sleep(60)
+                    time.sleep(3600)
                 return "1.0s"
 
             evaluate_jumpscore(answer, {str(folder)!r}, {str(tmp_path / "out")!r})
@@ -529,7 +530,7 @@ class TestCommand:
             def answer(video, question):
                 if "then" in question:
                     print("asked", flush=True)
-                    time.sleep(60)
+                    time.sleep(3600)
                 return "1.0s"
 
             stub.answerer = lambda model, **options: answer
@@ -544,7 +545,7 @@ class TestCommand:
         )
         assert process.stdout.readline() == "asked\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert "Traceback" not in err
         assert [line["id"] for line in lines_of(tmp_path / "out")] == IDS[:3]

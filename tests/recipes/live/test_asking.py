@@ -13,6 +13,7 @@ from ov2kit.recipes.live.asking import Asking
 from ov2kit.recipes.live.context import RollingContext
 from ov2kit.recipes.live.watching import watch
 from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer
+from tests.patience import PATIENCE
 
 
 class SlowModel:
@@ -41,7 +42,7 @@ def test_the_loop_does_not_wait_and_one_question_waits(groups):
     loop = watch(groups, RollingContext(keep_seconds=7.0), BitCostGate(quantile=0.0, warmup_groups=64), asking)
     seen = [next(loop)]
     seen += [next(loop)]
-    assert model.begun.acquire(timeout=10)
+    assert model.begun.acquire(timeout=PATIENCE)
     seen += list(itertools.islice(loop, len(groups) - 2))  # all of them, with the first answer still to come
     assert [watched.group.number for watched in seen] == list(range(len(groups)))
     assert all(watched.is_asked for watched in seen)
@@ -76,7 +77,7 @@ def test_stop_cuts_what_is_written_and_drops_what_waits():
     asking = Asking(model, told.append)
     first, second = questions([3, 4])
     asking.ask(first)
-    assert model.begun.acquire(timeout=10)
+    assert model.begun.acquire(timeout=PATIENCE)
     asking.ask(second)
     asking.stop()
     asking.finish()

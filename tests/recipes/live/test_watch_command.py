@@ -30,6 +30,7 @@ from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer
 from tests.codec.live.senders import paced, tcp_server
 from tests.codec.live.streams import packets_of, pushed, ts_clip
 from tests.paths import ROOT
+from tests.patience import PATIENCE
 
 SMALL = ("--codec.max_pixels", "10000", "--live.tokens_per_second", "20")
 
@@ -119,18 +120,18 @@ def test_ctrl_c_ends_it_at_once_with_what_was_seen():
 
     def hangs(peer):
         paced(data[:half], 0.5, peer.sendall)
-        done.wait(120)
+        done.wait(2 * PATIENCE)
 
     with tcp_server(hangs) as address:
-        command = [sys.executable, "-m", "ov2kit", "watch", address, "--json", *SMALL, "--live.silence_seconds", "90"]
-        command += ["--give_up_seconds", "100"]
+        command = [sys.executable, "-m", "ov2kit", "watch", address, "--json", *SMALL]
+        command += ["--live.silence_seconds", str(2 * PATIENCE), "--give_up_seconds", str(2 * PATIENCE)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         first = process.stdout.readline()
         assert json.loads(first)["reason"] == "quota"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=50)  # the sender hangs for longer, and so does the source's own end
+        out, _ = process.communicate(timeout=PATIENCE)  # the sender hangs for longer, and so does the source's own end
         done.set()
     assert process.returncode == 130
     assert json.loads(out.strip().split("\n")[-1])["reason"] == "end"
@@ -138,7 +139,7 @@ def test_ctrl_c_ends_it_at_once_with_what_was_seen():
 
 def get(url, host=None):
     request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return answer.read()
 
 
@@ -191,7 +192,7 @@ def test_the_page_in_a_browser(tmp_path, width):
         quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--window-size={width},900"]
         command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom", page.url]
-        dom = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     finally:
         page.close()
     assert "a &lt;b&gt;camera&lt;/b&gt;" in dom  # as text

@@ -13,6 +13,7 @@ from ov2kit.recipes import LlavaOneVision2, build, release_config
 from ov2kit.recipes.architecture.parts import build_language_model, connectors
 from ov2kit.recipes.architecture.weightless import build_weightless
 from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer, small_tokenizer
+from tests.patience import PATIENCE
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'ov2kit[recipes]'")
 
@@ -203,15 +204,15 @@ def test_one_torch_thread_in_many_threads_leaves_the_number_as_it_was():
         def first():
             with one_torch_thread():
                 first_in.set()
-                second_in.wait(10)
+                second_in.wait(PATIENCE)
                 seen["first"] = torch.get_num_threads()
             first_out.set()
 
         def second():
-            first_in.wait(10)
+            first_in.wait(PATIENCE)
             with one_torch_thread():
                 second_in.set()
-                first_out.wait(10)
+                first_out.wait(PATIENCE)
                 seen["second"] = torch.get_num_threads()
 
         threads = [threading.Thread(target=work) for work in (first, second)]
