@@ -40,7 +40,9 @@ COMMANDS = {
     "track": ("ov2kit.recipes.commands.track", "an expression and a video -> points, masks and scores"),
 }
 #: options that name a file or folder in every command that has them
-_PATHS = ("--config", "--out", "--ckpt_path", "--predictions")
+_PATHS = (
+    "--config", "--out", "--ckpt_path", "--predictions", "--model", "--model.start", "--data", "--data.sources.path",
+)  # fmt: skip
 #: types as the parser names them, in words
 _KINDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null",
@@ -150,7 +152,8 @@ def _parsed(parser: Any, words: Sequence[str]) -> Any:
 
 
 def _plain(text: str) -> str:
-    """What the parser says of a value, which names types as Python does, in words; all other messages as they are."""
+    """What the parser says of an option, in words: it names types as Python does. All other messages as they are."""
+    text = re.sub(r'Parser key "([\w.]+)"', r"--\1", text)
     found = _OF_A_UNION.search(text) or _OF_A_TYPE.search(text)
     if found is None:
         return text

@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
-from ov2kit.errors import CheckpointError, OptionError
-from ov2kit.files import refuse_overwriting_inputs
+from ov2kit.errors import CheckpointError, OptionError, OutputError
+from ov2kit.files import kind_of, refuse_overwriting_inputs
 from ov2kit.recipes.commands.flat_options import sectioned_flags, sectioned_settings
 from ov2kit.recipes.commands.train_errors import explained
 from ov2kit.recipes.commands.train_files import beside_configs, with_known_configs
@@ -127,6 +127,8 @@ class RecipeCLI(LightningCLI):
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         config = self.config_init[self.command]
+        if kind_of(config.out) not in (None, "folder"):
+            raise OutputError(f"{config.out}: expected a folder for runs, got a {kind_of(config.out)}")
         if config.trainer.logger in (None, True):
             config.trainer.logger = CSVLogger(config.out, name="", flush_logs_every_n_steps=20)
         if config.trainer.enable_progress_bar is None:
