@@ -50,7 +50,7 @@ ROOMS = {
         "live": {"model", "prompt", "generate"},
         "clients": {"architecture", "model", "prompt", "evaluation", "generate", "metrics"},
         "paired": {"evaluation", "metrics"},
-        "evidence": {"architecture", "metrics", "spatial", "prompt", "data", "training"},
+        "evidence": {"architecture", "metrics", "spatial", "datasets", "prompt", "data", "training"},
         "commands": {
             "data",
             "datasets",

@@ -7,16 +7,14 @@ worker -> parent: ("ready",) once; ("digest", sha256), answered with whether to 
 
 import contextlib
 import errno
-import os
 import signal
 import tempfile
-import threading
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from ov2kit.errors import OutputError
 from ov2kit.recipes.datasets.limits import LimitError
+from ov2kit.recipes.datasets.parent import end_with_parent
 from ov2kit.recipes.datasets.storage import Storage
 from ov2kit.recipes.datasets.work import Recipe, do_item, failure_kind
 
@@ -24,7 +22,7 @@ from ov2kit.recipes.datasets.work import Recipe, do_item, failure_kind
 def serve(connection: "Connection[Any, Any]", recipe: Recipe, pieces: Storage) -> None:
     """What a worker process runs until it is asked to end, or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _bound_memory(recipe.limits.memory)
     with contextlib.suppress(EOFError, BrokenPipeError):
         connection.send(("ready",))
@@ -48,13 +46,6 @@ def serve(connection: "Connection[Any, Any]", recipe: Recipe, pieces: Storage) -
                     return
                 reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
                 connection.send(("failed", failure_kind(error), reason, False))
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _bound_memory(beyond: int) -> None:

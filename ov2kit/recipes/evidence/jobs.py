@@ -17,6 +17,7 @@ import torch
 
 from ov2kit.errors import check_choice, check_number
 from ov2kit.files import format_name, write_folder, write_text
+from ov2kit.recipes.datasets.parent import end_with_parent
 from ov2kit.recipes.evidence.films.rendered_set import SPLITS
 from ov2kit.recipes.evidence.runs.variant import RUN, RUN_VERSION, SweepError, Variant
 
@@ -274,6 +275,7 @@ def log_path(work: Path, job: Job) -> Path:
 def _serve(connection: Any, work: Path, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us, and what is half done is then cleared away
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     torch.set_num_threads(1)
     while (job := connection.recv()) is not None:
         with log_path(work, job).open("w", encoding="utf-8") as file:
