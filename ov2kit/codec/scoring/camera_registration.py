@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ov2kit.codec.scoring.maps import lower_median
+
 _COARSE_STEPS, _FINE_STEPS = 2, 1
 _FARTHEST = 0.3  # of the edge, that a shift may go
 _SAMPLED = 5  # every n-th pixel decides a median
@@ -90,7 +92,8 @@ def _sampled(reference: Tensor, motion: Tensor, basis: Tensor) -> tuple[Tensor, 
     at = basis[1:] + (motion @ basis) * per_pixel  # (N, 2, n)
     grid = at.transpose(1, 2)[:, None]
     seen = F.grid_sample(reference[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return seen[:, 0, 0], (at.abs() <= 1).all(1)
+    inside = at.abs() <= 1
+    return seen[:, 0, 0], inside[:, 0] & inside[:, 1]
 
 
 def _phase_shift(luma: Tensor, reference: Tensor) -> Tensor:
@@ -124,9 +127,9 @@ def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int, *
     for _ in range(steps):
         seen, inside = _sampled(reference, motion, basis)
         error = (wanted - seen)[:, None]
-        error = error - error[:, :, ::_SAMPLED].median(2, keepdim=True).values
+        error = error - lower_median(error[:, :, ::_SAMPLED], 2, keepdim=True)
         away = error.abs()
-        typical = away[:, :, ::_SAMPLED].median(2, keepdim=True).values
+        typical = lower_median(away[:, :, ::_SAMPLED], 2, keepdim=True)
         weight = inside[:, None] / (1 + (away / (2 * typical + 1)) ** 2) ** 2
         weighed = jacobian * weight
         normal = weighed @ jacobian.transpose(1, 2)
@@ -148,4 +151,4 @@ def _typical_error(luma: Tensor, reference: Tensor, motion: Tensor | None) -> Te
     else:
         seen, _ = _sampled(reference, motion, _basis(reference)[:, ::_SAMPLED])
     error = luma.flatten(1)[:, ::_SAMPLED] - seen
-    return (error - error.median(1, keepdim=True).values).abs().median(1).values
+    return lower_median((error - lower_median(error, 1, keepdim=True)).abs(), 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ov2kit.codec.scoring.camera_registration import camera_motion, moved
 from ov2kit.codec.scoring.habit import beyond_habit
 from ov2kit.codec.scoring.light import difference_but_light
+from ov2kit.codec.scoring.maps import lower_median
 from ov2kit.codec.scoring.spread import damped_over_time, echoed
 from ov2kit.errors import check_choice, check_number
 
@@ -108,10 +109,10 @@ class EventSaliency(nn.Module):
         scores = self._changes(pictures, grid)[-len(luma) :]
         if self.lasting:
             own = pictures[-len(luma) :]
-            usual = own.median(0).values.expand(own.shape)
+            usual = lower_median(own, 0).expand(own.shape)
             away = self._away(own, usual, grid)
             scores = scores + self.lasting * self._unusual(_blocks(away, self._forgiven(own), grid))
-        scores = (scores - scores.flatten(1).median(1).values[:, None, None]).clamp(min=0)
+        scores = (scores - lower_median(scores.flatten(1), 1)[:, None, None]).clamp(min=0)
         if self.frame_level is not None:
             scores = scores / (self.frame_level + scores.mean((1, 2), keepdim=True))
         if self.echo:

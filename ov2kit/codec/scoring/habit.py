@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from ov2kit.codec.scoring.maps import lower_median
+
 
 def beyond_habit(scores: Tensor, deviations: float = 2.0, least: float = 1.0, quantile: float = 0.9) -> Tensor:
     """How much more each place costs than it usually does, in units of what it often does.
@@ -18,7 +20,7 @@ def beyond_habit(scores: Tensor, deviations: float = 2.0, least: float = 1.0, qu
     Returns:
         As `scores`.
     """
-    usual = scores.median(0).values
-    spread = (scores - usual).abs().median(0).values
+    usual = lower_median(scores, 0)
+    spread = lower_median((scores - usual).abs(), 0)
     often = scores.quantile(quantile, dim=0)
     return (scores - usual - deviations * spread).clamp(min=0) / (least + often)

@@ -6,6 +6,8 @@ Letters: N pairs of pictures, h x w pixels, b bands.
 import torch
 from torch import Tensor
 
+from ov2kit.codec.scoring.maps import lower_median
+
 _STIFF = 20.0  # variance of gray levels below which a band says little about the gain
 _GAIN = (0.5, 2.0)
 _SAMPLED = 5  # every n-th pixel decides a median
@@ -34,6 +36,6 @@ def difference_but_light(luma: Tensor, reference: Tensor, bands: int = 1) -> Ten
         gain = ((weight * x * y).sum(2, keepdim=True) + stiff) / ((weight * x * x).sum(2, keepdim=True) + stiff)
         error = y - gain.clamp(*_GAIN) * x
         if not last:
-            typical = error[:, :, ::_SAMPLED].abs().median(2, keepdim=True).values
+            typical = lower_median(error[:, :, ::_SAMPLED].abs(), 2, keepdim=True)
             weight = 1 / (1 + (error / (2 * typical + 1)) ** 2) ** 2
     return error.view_as(luma)

@@ -45,9 +45,18 @@ def percentile(values: Tensor, q: float, counted: Tensor | None = None) -> Tenso
     return torch.where(count > 0, high + (low - high) * part, 0.0)
 
 
-def _ascending(values: Tensor) -> Tensor:
-    """(..., N) sorted; on a CPU by numpy, which is ten times as quick at rows of some hundred."""
-    return values.sort(dim=-1).values if values.is_cuda else torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
+def lower_median(values: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
+    """The median along one dimension, of two in the middle the lower, as `Tensor.median` has it but for NaN."""
+    middle = (values.shape[dim] - 1) // 2
+    found = _ascending(values, dim).narrow(dim, middle, 1)
+    return found if keepdim else found.squeeze(dim)
+
+
+def _ascending(values: Tensor, dim: int = -1) -> Tensor:
+    """Sorted along one dimension; on a CPU by numpy, which is ten times as quick at rows of some hundred."""
+    if values.is_cuda:
+        return values.sort(dim=dim).values
+    return torch.from_numpy(np.sort(values.detach().numpy(), axis=dim))
 
 
 def normalized(maps: Tensor, q: float, least: float) -> tuple[Tensor, Tensor]:
