@@ -89,7 +89,7 @@ def _sampled(reference: Tensor, motion: Tensor, basis: Tensor) -> tuple[Tensor, 
     """(N, n) pictures at the n pixels of the (3, n) basis, and (N, n) bool of what lies inside the reference."""
     h, w = reference.shape[1:]
     per_pixel = motion.new_tensor([2 / (w - 1), 2 / (h - 1)])[:, None]
-    at = basis[1:] + (motion @ basis) * per_pixel  # (N, 2, n)
+    at = (motion @ basis).mul_(per_pixel).add_(basis[1:])  # (N, 2, n)
     grid = at.transpose(1, 2)[:, None]
     seen = F.grid_sample(reference[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)
     inside = at.abs() <= 1
@@ -127,10 +127,10 @@ def _gauss_newton(luma: Tensor, reference: Tensor, motion: Tensor, steps: int, *
     for _ in range(steps):
         seen, inside = _sampled(reference, motion, basis)
         error = (wanted - seen)[:, None]
-        error = error - lower_median(error[:, :, ::_SAMPLED], 2, keepdim=True)
+        error -= lower_median(error[:, :, ::_SAMPLED], 2, keepdim=True)
         away = error.abs()
         typical = lower_median(away[:, :, ::_SAMPLED], 2, keepdim=True)
-        weight = inside[:, None] / (1 + (away / (2 * typical + 1)) ** 2) ** 2
+        weight = away.div_(2 * typical + 1).square_().add_(1).square_().reciprocal_().mul_(inside[:, None])
         weighed = jacobian * weight
         normal = weighed @ jacobian.transpose(1, 2)
         ridge = 1e-3 * (1 + normal.diagonal(dim1=1, dim2=2).mean(1))[:, None, None]

@@ -155,8 +155,8 @@ class EventSaliency(nn.Module):
     def _away(self, luma: Tensor, reference: Tensor, grid: tuple[int, int]) -> Tensor:
         """(T, h, w) gray levels of difference."""
         if self.light == "none":
-            return (luma - reference).abs()
-        return difference_but_light(luma, reference, grid[0] if self.light == "rows" else 1).abs()
+            return (luma - reference).abs_()
+        return difference_but_light(luma, reference, grid[0] if self.light == "rows" else 1).abs_()
 
     def _unusual(self, blocks: Tensor) -> Tensor:
         return blocks if self.habit is None else beyond_habit(blocks, self.habit, quantile=self.habit_quantile)
@@ -165,4 +165,4 @@ class EventSaliency(nn.Module):
 def _blocks(away: Tensor, forgiven: Tensor, grid: tuple[int, int]) -> Tensor:
     """(T, h, w) -> (T, hb, wb) mean gray levels beyond what is forgiven."""
     side = (away.shape[1] // grid[0], away.shape[2] // grid[1])
-    return F.avg_pool2d((away - forgiven).clamp(min=0)[:, None], side)[:, 0]
+    return F.avg_pool2d((away - forgiven).clamp_(min=0)[:, None], side)[:, 0]

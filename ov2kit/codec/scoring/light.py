@@ -3,7 +3,6 @@
 Letters: N pairs of pictures, h x w pixels, b bands.
 """
 
-import torch
 from torch import Tensor
 
 from ov2kit.codec.scoring.maps import lower_median
@@ -28,14 +27,17 @@ def difference_but_light(luma: Tensor, reference: Tensor, bands: int = 1) -> Ten
         (N, h, w) float32 gray levels with sign.
     """
     mine, other = (x.reshape(len(luma), bands, -1) for x in (luma, reference))
-    weight = torch.ones_like(mine)
-    for last in (False, True):
-        total = weight.sum(2, keepdim=True)
-        x, y = (each - (weight * each).sum(2, keepdim=True) / total for each in (other, mine))
-        stiff = _STIFF * total
-        gain = ((weight * x * y).sum(2, keepdim=True) + stiff) / ((weight * x * x).sum(2, keepdim=True) + stiff)
-        error = y - gain.clamp(*_GAIN) * x
-        if not last:
-            typical = lower_median(error[:, :, ::_SAMPLED].abs(), 2, keepdim=True)
-            weight = 1 / (1 + (error / (2 * typical + 1)) ** 2) ** 2
-    return error.view_as(luma)
+    error = _left(mine, other, None)
+    typical = lower_median(error[:, :, ::_SAMPLED].abs(), 2, keepdim=True)
+    weight = error.div_(2 * typical + 1).square_().add_(1).square_().reciprocal_()
+    return _left(mine, other, weight).view_as(luma)
+
+
+def _left(mine: Tensor, other: Tensor, weight: Tensor | None) -> Tensor:
+    """(N, b, n) of a weighted fit, all weights 1 where there are none."""
+    count = mine.shape[2]
+    total = count if weight is None else weight.sum(2, keepdim=True)
+    x, y = (each - (each if weight is None else weight * each).sum(2, keepdim=True) / total for each in (other, mine))
+    weighed, stiff = x if weight is None else weight * x, _STIFF * total
+    gain = ((weighed * y).sum(2, keepdim=True) + stiff) / ((weighed * x).sum(2, keepdim=True) + stiff)
+    return y.sub_(x.mul_(gain.clamp_(*_GAIN)))
