@@ -24,9 +24,7 @@ def _budget_rows() -> list[tuple[int, dict[str, Any], dict[str, Any], str]]:
     found = []
     for budget in PUBLISHED:
         frames, codec = rows["frames", budget], rows["codec", budget]
-        difference = codec["difference"]
-        low, high = (f"{100 * value:+.1f}" for value in difference["interval"])
-        found.append((budget, frames, codec, f"{100 * difference['mean']:+.1f} [{low}, {high}]"))
+        found.append((budget, frames, codec, _difference(codec)))
     return found
 
 
@@ -45,8 +43,8 @@ def budget_beside_published() -> str:
     return table(["canvases", "frames", "codec", "codec - frames", "seeds", "published: frames, codec"], rows)
 
 
-def _by_input(name: str) -> dict[tuple[int, str], dict[str, Any]]:
-    rows = _experiment("minutes", name)
+def _by_input(name: str, folder: str = "minutes") -> dict[tuple[int, str], dict[str, Any]]:
+    rows = _experiment(folder, name)
     return {(row["label"]["budget"], row["label"]["input"]): row for row in rows if row["runs"]}
 
 
@@ -80,19 +78,44 @@ def minutes_in_short() -> str:
     )
 
 
-def pruning() -> str:
+def pruning(folder: str = "minutes") -> str:
     """The same number of tokens chosen before the encoder and after it: scores, and what the encoder computes."""
-    rows = _by_input("pruning")
+    rows = _by_input("pruning", folder)
+    encoded = next(row["variant"]["encoded"] for (_, name), row in rows.items() if name == "evs")
     texts = {
-        "frames": "frames", "evs": "128 frames, then EVS", "uniqueness": "128 frames, then uniqueness",
+        "frames": "frames", "evs": f"{encoded} frames, then EVS", "uniqueness": f"{encoded} frames, then uniqueness",
         "paper": "blocks, `paper`", "event": "blocks, `event`",
     }  # fmt: skip
     found = []
     order = sorted(rows, key=lambda key: (key[0], list(texts).index(key[1])))
     for name, row in ((key[1], rows[key]) for key in order):
-        costs = [f"{row['encoder_gflops']:.0f}", f"{row['tokenize_seconds']:.2f}", f"{row['train_seconds']:.0f}"]
+        flops = row["encoder_gflops"]
+        costs = [
+            f"{flops:.{0 if flops >= 10 else 2}f}",
+            f"{row['tokenize_seconds']:.2f}",
+            f"{row['train_seconds']:.0f}",
+        ]
         found.append([f"{row['tokens']:.0f}", texts[name], _seed_scores(row), *costs])
     return table(["tokens", "input", "mAP (seeds)", "encoder GFLOPs/clip", "tokenize s/clip", "train s"], found)
+
+
+def without_times(name: str) -> str:
+    """Positions or visibility in the encoder, read by probes that know of time what positions say, and with times."""
+    timed = {row["label"][name]: row for row in _experiment("evidence", name)}
+    found = []
+    for row in _experiment("positions", name):
+        label = row["label"][name]
+        difference = _difference(row)
+        known = f"{100 * timed[label]['map']:.1f}" if label in timed else ""
+        found.append([label, _seed_scores(row), difference, known])
+    return table([name, "read by positions (seeds)", "difference", "read with times"], found)
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if "difference" not in row:
+        return ""
+    low, high = (f"{100 * value:+.1f}" for value in row["difference"]["interval"])
+    return f"{100 * row['difference']['mean']:+.1f} [{low}, {high}]"
 
 
 def tuning() -> str:

@@ -5,7 +5,7 @@ Letters: N patches of a batch, M' blocks, K canvases, B clips, F distinct frames
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -84,11 +84,7 @@ def pack(clips: Sequence[StoredClip], visibility: SeenBy) -> ClipBatch:
         tuple(group for clip in clips for group in clip.groups),
         tuple(number for number, clip in enumerate(clips) for _ in clip.groups),
     )
-    named: Visibility
-    if visibility == "spatial" or visibility == "causal":  # noqa: PLR1714  (mypy narrows by these alone)
-        named = "group"
-    else:
-        named = visibility
+    named = cast(Visibility, {"spatial": "group", "causal": "group"}.get(visibility, visibility))
     segments = layout.segments(named, _WINDOW, clips[0].patches.device)
     if visibility == "causal":
         segments = segments.causal([len(set(clip.groups)) for clip in clips])

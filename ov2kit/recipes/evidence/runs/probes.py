@@ -31,7 +31,7 @@ class ProbeReadout(nn.Module):
         super().__init__()
         self.picture = nn.Parameter(torch.randn(patch_values))
         self.norm = nn.LayerNorm(width)
-        self.mix = nn.Linear(width, hidden)
+        self.value = nn.Linear(width, hidden)
         self.rhythm = Rhythm(hidden)
 
     def beside(self, pixels: Tensor, batch: ClipBatch, query_seconds: Tensor) -> tuple[Tensor, Tensor, Segments]:
@@ -59,5 +59,5 @@ class ProbeReadout(nn.Module):
 
     def forward(self, read: Tensor) -> Tensor:
         """Logits (B, Q) of (B, Q, C), what the encoder and the connector made of the probes."""
-        logits: Tensor = self.rhythm(self.mix(self.norm(read)))
+        logits: Tensor = self.rhythm(self.value(self.norm(read)))
         return logits
