@@ -3,6 +3,7 @@
 import json
 
 from benchmarks._tables.markdown import RESULTS, by, read_tables, table
+from benchmarks._tables.small_models import difference
 
 _NAMES = {
     "frames": "whole frames",
@@ -59,9 +60,10 @@ def models() -> str:
         for row in experiment["rows"]:
             label = ", ".join(f"{name} {value}" for name, value in row["label"].items())
             if not row["runs"]:
-                rows.append([experiment["title"], label, "not run", ""])
+                rows.append([experiment["title"], label, "not run", "", ""])
                 continue
             low, high = row["interval"] or (row["map"], row["map"])
             spread = f" ± {50 * (high - low):.1f}" if row["interval"] else ""
-            rows.append([experiment["title"], label, f"{100 * row['map']:.1f}{spread}", str(row["runs"])])
-    return table(["comparison", "row", "mAP", "seeds"], rows)
+            score = f"{100 * row['map']:.1f}{spread}"
+            rows.append([experiment["title"], label, score, difference(row), str(row["runs"])])
+    return table(["comparison", "row", "mAP", "difference", "seeds"], rows)

@@ -14,6 +14,14 @@ def _experiment(folder: str, name: str) -> list[dict[str, Any]]:
     return next(experiment["rows"] for experiment in found if experiment["name"] == name)
 
 
+def difference(row: dict[str, Any]) -> str:
+    """Of a row of a sweep from its rival in points, with the interval; nothing where it has none."""
+    if "difference" not in row:
+        return ""
+    low, high = (f"{100 * value:+.1f}" for value in row["difference"]["interval"])
+    return f"{100 * row['difference']['mean']:+.1f} [{low}, {high}]"
+
+
 def _map(row: dict[str, Any]) -> str:
     low, high = row["interval"]
     return f"{100 * row['map']:.1f} ± {50 * (high - low):.1f}"
@@ -24,22 +32,22 @@ def _budget_rows() -> list[tuple[int, dict[str, Any], dict[str, Any], str]]:
     found = []
     for budget in PUBLISHED:
         frames, codec = rows["frames", budget], rows["codec", budget]
-        found.append((budget, frames, codec, _difference(codec)))
+        found.append((budget, frames, codec, difference(codec)))
     return found
 
 
 def budget() -> str:
     """JumpScore of frames and codec canvases at equal budgets."""
-    rows = [[str(n), _map(frames), _map(codec), difference] for n, frames, codec, difference in _budget_rows()]
+    rows = [[str(n), _map(frames), _map(codec), gain] for n, frames, codec, gain in _budget_rows()]
     return table(["canvases' worth of tokens", "sampled frames", "codec canvases", "paired difference"], rows)
 
 
 def budget_beside_published() -> str:
     """The same with the number of seeds and the paper's numbers."""
     rows = []
-    for n, frames, codec, difference in _budget_rows():
+    for n, frames, codec, gain in _budget_rows():
         published = ", ".join(f"{value:.1f}" for value in PUBLISHED[n])
-        rows.append([str(n), _map(frames), _map(codec), difference, str(codec["runs"]), published])
+        rows.append([str(n), _map(frames), _map(codec), gain, str(codec["runs"]), published])
     return table(["canvases", "frames", "codec", "codec - frames", "seeds", "published: frames, codec"], rows)
 
 
@@ -81,21 +89,26 @@ def minutes_in_short() -> str:
 def pruning(folder: str = "minutes") -> str:
     """The same number of tokens chosen before the encoder and after it: scores, and what the encoder computes."""
     rows = _by_input("pruning", folder)
-    encoded = next(row["variant"]["encoded"] for (_, name), row in rows.items() if name == "evs")
-    texts = {
-        "frames": "frames", "evs": f"{encoded} frames, then EVS", "uniqueness": f"{encoded} frames, then uniqueness",
-        "paper": "blocks, `paper`", "event": "blocks, `event`",
-    }  # fmt: skip
+    texts = {"frames": "frames", "evs": "EVS", "uniqueness": "uniqueness", "paper": "`paper`", "event": "`event`"}
+
+    def order(key: tuple[int, str]) -> tuple[int, int, int]:
+        name, _, fewer = key[1].partition("-")
+        return key[0], list(texts).index(name), -int(fewer or 999)
+
     found = []
-    order = sorted(rows, key=lambda key: (key[0], list(texts).index(key[1])))
-    for name, row in ((key[1], rows[key]) for key in order):
+    for key in sorted(rows, key=order):
+        row, text = rows[key], texts[key[1].partition("-")[0]]
+        if encoded := row["variant"].get("encoded"):
+            text = f"{encoded} frames, then {text}"
+        elif key[1] != "frames":
+            text = f"blocks, {text}"
         flops = row["encoder_gflops"]
         costs = [
-            f"{flops:.{0 if flops >= 10 else 2}f}",
+            f"{flops:.0f}" if flops >= 10 else f"{flops:.3f}",
             f"{row['tokenize_seconds']:.2f}",
             f"{row['train_seconds']:.0f}",
         ]
-        found.append([f"{row['tokens']:.0f}", texts[name], _seed_scores(row), *costs])
+        found.append([f"{row['tokens']:.0f}", text, _seed_scores(row), *costs])
     return table(["tokens", "input", "mAP (seeds)", "encoder GFLOPs/clip", "tokenize s/clip", "train s"], found)
 
 
@@ -105,17 +118,9 @@ def without_times(name: str) -> str:
     found = []
     for row in _experiment("positions", name):
         label = row["label"][name]
-        difference = _difference(row)
         known = f"{100 * timed[label]['map']:.1f}" if label in timed else ""
-        found.append([label, _seed_scores(row), difference, known])
+        found.append([label, _seed_scores(row), difference(row), known])
     return table([name, "read by positions (seeds)", "difference", "read with times"], found)
-
-
-def _difference(row: dict[str, Any]) -> str:
-    if "difference" not in row:
-        return ""
-    low, high = (f"{100 * value:+.1f}" for value in row["difference"]["interval"])
-    return f"{100 * row['difference']['mean']:+.1f} [{low}, {high}]"
 
 
 def tuning() -> str:
