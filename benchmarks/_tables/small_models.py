@@ -102,9 +102,9 @@ def pruning(folder: str = "minutes") -> str:
             text = f"{encoded} frames, then {text}"
         elif key[1] != "frames":
             text = f"blocks, {text}"
-        flops = row["encoder_gflops"]
+        flops = row.get("encoder_gflops")  # older runs did not count them
         costs = [
-            f"{flops:.0f}" if flops >= 10 else f"{flops:.3f}",
+            "" if flops is None else f"{flops:.0f}" if flops >= 10 else f"{flops:.3f}",
             f"{row['tokenize_seconds']:.2f}",
             f"{row['train_seconds']:.0f}",
         ]
@@ -118,8 +118,9 @@ def without_times(name: str) -> str:
     found = []
     for row in _experiment("positions", name):
         label = row["label"][name]
+        score = _seed_scores(row) if row["runs"] else "not run"
         known = f"{100 * timed[label]['map']:.1f}" if label in timed else ""
-        found.append([label, _seed_scores(row), difference(row), known])
+        found.append([label, score, difference(row), known])
     return table([name, "read by positions (seeds)", "difference", "read with times"], found)
 
 

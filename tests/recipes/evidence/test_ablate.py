@@ -262,7 +262,13 @@ def test_a_sweep_ends_in_time_and_leaves_nothing_half_done(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("name", "config", "some"),
-    [("evidence", "full.yaml", "snow"), ("minutes", "minutes.yaml", "pruning")],
+    [
+        ("evidence", "full.yaml", "snow"),
+        ("minutes", "minutes.yaml", "pruning"),
+        ("event-models", "event.yaml", "event-bframes"),
+        ("positions", "positions.yaml", "positions"),
+        ("pruning", "pruning.yaml", "pruning"),
+    ],
 )
 def test_published_results_are_made_again_from_their_runs(name, config, some):
     folder = ROOT / "benchmarks" / "results" / name
