@@ -6,6 +6,7 @@ hb x wb blocks per frame, P P-canvases, n blocks.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,22 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ov2kit.errors import check_number
+
+
+class CuttablePictures(Sequence[Tensor]):
+    """Pictures (3, H, W) of which blocks can be had without the rest."""
+
+    @abstractmethod
+    def cut(self, blocks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Some of the blocks, whichever take less time so.
+
+        Args:
+            blocks: (n, 3) int64 of (which of the pictures, block row, block col).
+            side: of a block in pixels.
+
+        Returns:
+            (n,) bool, which blocks these are, and their (m, 3, side, side) uint8 pixels.
+        """
 
 
 class CanvasPacker(nn.Module):
@@ -208,6 +225,11 @@ def _copied(frames: Sequence[Tensor], source: Tensor, grid: tuple[int, int], sid
     slots = places + np.flatnonzero(flat[places:] >= 0)
     slots = slots[(flat[slots] // places).argsort(kind="stable")]
     blocks = flat[slots]
+    if isinstance(frames, CuttablePictures):
+        made, pixels = frames.cut(np.stack(np.unravel_index(blocks, (len(frames), *grid)), axis=1), side)
+        (canvas, y, x), pixels = np.unravel_index(slots[made], (len(source), *grid)), pixels.view(strip)[..., 0]
+        images[canvas, :, y, :, x] = pixels
+        slots, blocks = slots[~made], blocks[~made]
     # Blocks that are side by side in a frame and on a canvas move together.
     together = (np.diff(blocks) == 1) & (np.diff(slots) == 1) & (blocks[1:] % columns > 0) & (slots[1:] % columns > 0)
     starts = np.flatnonzero(np.append(True, ~together)[: len(slots)])

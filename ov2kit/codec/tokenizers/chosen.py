@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ov2kit.codec.selection.packing import CanvasPacker
+from ov2kit.codec.selection.packing import CanvasPacker, CuttablePictures
 from ov2kit.codec.selection.plan import GroupPlan
 from ov2kit.codec.selection.whole_frames import place_whole_frames
 from ov2kit.codec.signals.macroblock_inputs import Moved
 from ov2kit.codec.tokenizers.groups import Clip
 from ov2kit.codec.tokenizers.provenance import StageClock, add_seconds
 from ov2kit.codec.tokenizers.scored import Scored
+from ov2kit.codec.video.cut import cut_blocks
 from ov2kit.codec.video.frame import Frame, StreamLosses
 
 
@@ -105,7 +106,7 @@ def _blocks(selector: nn.Module, scores: Tensor, per_canvas: int, whole: np.ndar
     return torch.cat([torch.cartesian_prod(others, rows, columns), chosen])
 
 
-class _Pictures(Sequence[Tensor]):
+class _Pictures(CuttablePictures):
     """RGB of frames; those that are kept as decoded are scaled when they are taken, the last one is remembered."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
@@ -123,6 +124,9 @@ class _Pictures(Sequence[Tensor]):
             assert frame.picture is not None
             self._last = place, frame.picture.rgb()
         return self._last[1]
+
+    def cut(self, blocks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+        return cut_blocks([frame.picture for frame in self._frames], blocks, side)
 
 
 def _anchor(scored: Scored, *, sharpest: bool) -> int:

@@ -64,6 +64,16 @@ class Orientation:
             x = x[..., ::-1, :]
         return x if self.is_upright else np.ascontiguousarray(x)
 
+    def cells(self, rows: np.ndarray, columns: np.ndarray, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) rows and columns of a grid over the picture as shown -> those of the same cells of it as coded.
+
+        Args:
+            grid: (rows, cols) of cells as shown.
+        """
+        rows = grid[0] - 1 - rows if self.flip_y else rows
+        columns = grid[1] - 1 - columns if self.flip_x else columns
+        return (columns, rows) if self.transpose else (rows, columns)
+
     def field(self, x: Tensor) -> Tensor:
         """(T, h, w, 2) displacements (dx, dy) as coded -> as shown."""
         if self.is_upright:

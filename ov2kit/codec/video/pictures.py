@@ -6,6 +6,7 @@ Scaling comes before turning, so a rotated phone clip costs no more than an upri
 """
 
 import threading
+from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 
+from ov2kit.codec.video.block_scaler import PROBE, Layout, chroma_center, draw_probe
 from ov2kit.codec.video.orientation import Orientation
 
 _RGB_PLANES = (2, 0, 1)  # where gbrp keeps red, green and blue
@@ -42,6 +44,14 @@ class PictureScaler:
             planes[channel] = _pixels(made[place])
         return orientation.picture(planes)
 
+    def chroma_center(self, frame: VideoFrame, layout: Layout) -> tuple[int, int] | None:
+        """See `ov2kit.codec.video.block_scaler.chroma_center`."""
+        as_coded = Orientation()
+        probe = self._scaled(frame, (PROBE, PROBE), as_coded, layout.pix_fmt, Interpolation.POINT)
+        draw_probe(probe, layout)
+        made = self._scaled(probe, (2 * PROBE, 2 * PROBE), as_coded, "gbrp", Interpolation.BILINEAR, context="probe")
+        return chroma_center(layout, b"".join(_pixels(made.planes[place]).tobytes() for place in _RGB_PLANES))
+
     def luma(self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
         """(height, width) uint8, the coded luma at full range, at `size` = (height, width) as shown.
 
@@ -60,20 +70,22 @@ class PictureScaler:
         kind: str,
         interpolation: Interpolation,
         matrix: Colorspace | None = None,
+        context: str | None = None,
     ) -> VideoFrame:
         height, width = orientation.size(*size)
-        contexts = self._local.__dict__
-        context = contexts.get(kind)
-        if context is None:
-            context = contexts[kind] = VideoReformatter()
+        contexts, name = self._local.__dict__, context or kind
+        reformatter = contexts.get(name)
+        if reformatter is None:
+            reformatter = contexts[name] = VideoReformatter()
         # One thread: frames are scaled side by side, and swscale's own threads mostly wait.
-        scaled: VideoFrame = context.reformat(
+        scaled: VideoFrame = reformatter.reformat(
             frame, width, height, kind,
             interpolation=interpolation, threads=1, src_colorspace=matrix, dst_colorspace=matrix,
         )  # fmt: skip
         return scaled
 
 
+@dataclass(frozen=True)
 class HeldPicture:
     """A decoded picture that is scaled when it is asked, and only then.
 
@@ -84,14 +96,14 @@ class HeldPicture:
         scaler: does the work.
     """
 
-    def __init__(
-        self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation, scaler: PictureScaler
-    ) -> None:
-        self._frame, self._size, self._orientation, self._scaler = frame, size, orientation, scaler
+    frame: VideoFrame
+    size: tuple[int, int]
+    orientation: Orientation
+    scaler: PictureScaler
 
     def rgb(self) -> Tensor:
         """(3, height, width) uint8; scaled by each call."""
-        return torch.from_numpy(self._scaler.rgb(self._frame, self._size, self._orientation))
+        return torch.from_numpy(self.scaler.rgb(self.frame, self.size, self.orientation))
 
 
 def picture_bytes(size: tuple[int, int], pix_fmt: str) -> int:

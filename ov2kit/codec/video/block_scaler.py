@@ -1,0 +1,146 @@
+"""Blocks of decoded pictures in RGB, without the rest of the picture: pixel for pixel what swscale makes of it whole.
+
+Only for what is known to come out equal: planes of 8 or 10 bits, not interlaced (swscale scales the fields apart).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise, product
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+
+from ov2kit.codec.video.bilinear import CENTER
+from ov2kit.codec.video.color_matrix import FULL_RANGE, ColorMatrix
+from ov2kit.codec.video.plane_blocks import PlaneBlocks, in_one_piece
+
+_BLOCKS_AT_ONCE = 64  # what is in between stays in the processor's cache
+PROBE = 24  # pixels a side of a picture that is made to see how swscale takes it; smaller than any with a layout
+_CENTERS = (CENTER, CENTER // 2, CENTER // 2 * 3)  # between two pixels of luma, with the first, with the second
+_FORMATS = {
+    f"{kind}{subsampling}p{deep}": (*shifts, 10 if deep else 8)
+    for subsampling, shifts in (("420", (1, 1)), ("422", (0, 1)), ("444", (0, 0)))
+    for kind, deep in (("yuv", ""), ("yuvj", ""), ("yuv", "10le"))
+}  # log2 of the rows and of the columns of luma to one of chroma; bits of a pixel
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that decides how blocks of a picture are made, but for its pixels.
+
+    Args:
+        pix_fmt: FFmpeg's name.
+        size: (height, width) as coded.
+        colors: to RGB.
+    """
+
+    pix_fmt: str
+    size: tuple[int, int]
+    colors: ColorMatrix
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> "Layout | None":
+        """That of a picture; None where blocks of it cannot be made alone."""
+        name, size = frame.format.name, (frame.height, frame.width)
+        if name not in _FORMATS or frame.interlaced_frame or min(size) <= PROBE:
+            return None
+        colors = ColorMatrix.of(frame.colorspace, name.startswith("yuvj") or frame.color_range == FULL_RANGE)
+        return None if colors is None else cls(name, size, colors)
+
+    @property
+    def subsampling(self) -> tuple[int, int]:
+        """log2 of the rows and of the columns of luma to one of chroma."""
+        return _FORMATS[self.pix_fmt][:2]
+
+    @property
+    def chroma_size(self) -> tuple[int, int]:
+        """(height, width) of its chroma planes."""
+        rows, columns = self.subsampling
+        return -(-self.size[0] >> rows), -(-self.size[1] >> columns)
+
+    @property
+    def depth(self) -> int:
+        """Bits of a pixel."""
+        return _FORMATS[self.pix_fmt][2]
+
+
+def draw_probe(picture: VideoFrame, layout: Layout) -> None:
+    """Fill a picture of `PROBE` pixels a side with slopes of chroma, from left to right and from top to bottom."""
+    for plane, across, down in zip(picture.planes, (0, 9, 0), (0, 0, 9), strict=True):
+        lines = _lines(plane, layout.depth)
+        level = 16 + across * np.arange(lines.shape[1]) + down * np.arange(lines.shape[0])[:, None]
+        plane.update((level % 240 << (layout.depth - 8)).astype(lines.dtype).tobytes())
+
+
+@lru_cache(64)
+def chroma_center(layout: Layout, scaled: bytes) -> tuple[int, int] | None:
+    """(y, x) of the first pixel of chroma, in 256th parts of one, as swscale takes them to be.
+
+    A picture says where its chroma is, but PyAV does not: so it is seen from what swscale makes of a drawn one.
+
+    Args:
+        layout: of the pictures.
+        scaled: what swscale makes of one with their tags, see `draw_probe`: (3, 2 * PROBE, 2 * PROBE) of RGB.
+
+    Returns:
+        None where no place gives just these pixels: then swscale does something that is not known here.
+    """
+    probe, side = VideoFrame(PROBE, PROBE, layout.pix_fmt), 2 * PROBE
+    draw_probe(probe, layout)
+    small = replace(layout, size=(PROBE, PROBE))
+    one = np.zeros((1, 3), dtype=np.int64)
+    rows, columns = layout.subsampling
+    for center in product(_CENTERS if rows else _CENTERS[:1], _CENTERS if columns else _CENTERS[:1]):
+        if rgb_blocks([probe], small, center, one, (side, side), side).tobytes() == scaled:
+            return center
+    return None
+
+
+def rgb_blocks(
+    frames: Sequence[VideoFrame],
+    layout: Layout,
+    center: tuple[int, int],
+    blocks: np.ndarray,
+    size: tuple[int, int],
+    side: int,
+) -> np.ndarray:
+    """Blocks of pictures that are scaled to `size`.
+
+    Args:
+        frames: as decoded, all of one layout.
+        layout: theirs.
+        center: of chroma, see `chroma_center`.
+        blocks: (n, 3) int64 of (which of the frames, block row, block col), frame after frame.
+        size: (height, width) in pixels of the scaled picture, not turned; multiples of `side`.
+        side: of a block, in pixels.
+
+    Returns:
+        (n, 3, side, side) uint8.
+    """
+    luma = PlaneBlocks.of(layout.size, size, side, layout.depth)
+    chroma = PlaneBlocks.of(layout.chroma_size, size, side, layout.depth, center)
+    most = max(1, min(_BLOCKS_AT_ONCE, len(blocks)))
+    room = in_one_piece([*(for_luma := luma.wanted(most)), *chroma.wanted(2 * most)])
+    of_luma, of_chroma = room[: len(for_luma)], room[len(for_luma) :]
+    planes = [[_lines(plane, layout.depth) for plane in frame.planes] for frame in frames]
+    out = np.empty((len(blocks), 3, side, side), dtype=np.uint8)
+    for start in range(0, len(blocks), most):
+        frame, row, column = blocks[start : start + most].T
+        n = len(frame)
+        edges = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist(), n]
+        for a, b in pairwise(edges):
+            y, u, v = planes[frame[a]]
+            luma.take(y, row[a:b], column[a:b], of_luma[0][a:b])
+            chroma.take(u, row[a:b], column[a:b], of_chroma[0][a:b])
+            chroma.take(v, row[a:b], column[a:b], of_chroma[0][n + a : n + b])
+        scaled = luma.scaled(of_luma, row, column)
+        both = chroma.scaled(of_chroma, np.tile(row, 2), np.tile(column, 2)).reshape(2, *scaled.shape)
+        layout.colors.rgb(scaled, both, out[start : start + n])
+    return out
+
+
+def _lines(plane: VideoPlane, depth: int) -> np.ndarray:
+    """(height, line) uint8 or uint16 view of a plane, with the padding at the end of its lines."""
+    return np.frombuffer(memoryview(plane), np.uint8 if depth == 8 else "<u2").reshape(plane.height, -1)
