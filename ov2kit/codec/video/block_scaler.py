@@ -16,7 +16,7 @@ from ov2kit.codec.video.bilinear import CENTER
 from ov2kit.codec.video.color_matrix import FULL_RANGE, ColorMatrix
 from ov2kit.codec.video.plane_blocks import PlaneBlocks, in_one_piece
 
-_BLOCKS_AT_ONCE = 64  # what is in between stays in the processor's cache
+_BLOCKS_AT_ONCE = 48  # what is in between stays in the processor's cache
 PROBE = 24  # pixels a side of a picture that is made to see how swscale takes it; smaller than any with a layout
 _CENTERS = (CENTER, CENTER // 2, CENTER // 2 * 3)  # between two pixels of luma, with the first, with the second
 _FORMATS = {
@@ -122,22 +122,28 @@ def rgb_blocks(
     luma = PlaneBlocks.of(layout.size, size, side, layout.depth)
     chroma = PlaneBlocks.of(layout.chroma_size, size, side, layout.depth, center)
     most = max(1, min(_BLOCKS_AT_ONCE, len(blocks)))
-    room = in_one_piece([*(for_luma := luma.wanted(most)), *chroma.wanted(2 * most)])
-    of_luma, of_chroma = room[: len(for_luma)], room[len(for_luma) :]
-    planes = [[_lines(plane, layout.depth) for plane in frame.planes] for frame in frames]
+    wanted = luma.wanted(most), chroma.wanted(2 * most)
+    arrays = in_one_piece([*wanted[0], *wanted[1]])
+    of_luma, of_chroma = arrays[: len(wanted[0])], arrays[len(wanted[0]) :]
+    kinds = (luma, chroma, chroma)
+    patches = [
+        [kind.patches(_lines(plane, layout.depth)) for kind, plane in zip(kinds, frame.planes, strict=True)]
+        for frame in frames
+    ]
+    which, rows, columns = blocks.T
+    edges = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(blocks)]
+    starts = [(kind.top[rows], kind.left[columns]) for kind in kinds]
     out = np.empty((len(blocks), 3, side, side), dtype=np.uint8)
     for start in range(0, len(blocks), most):
-        frame, row, column = blocks[start : start + most].T
-        n = len(frame)
-        edges = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist(), n]
-        for a, b in pairwise(edges):
-            y, u, v = planes[frame[a]]
-            luma.take(y, row[a:b], column[a:b], of_luma[0][a:b])
-            chroma.take(u, row[a:b], column[a:b], of_chroma[0][a:b])
-            chroma.take(v, row[a:b], column[a:b], of_chroma[0][n + a : n + b])
+        stop = min(start + most, len(blocks))
+        n, row, column = stop - start, rows[start:stop], columns[start:stop]
+        into = of_luma[0], of_chroma[0], of_chroma[0][n:]
+        for a, b in pairwise([start, *(edge for edge in edges if start < edge < stop), stop]):
+            for plane, (top, left), room in zip(patches[which[a]], starts, into, strict=True):
+                room[a - start : b - start] = plane[top[a:b], left[a:b]]
         scaled = luma.scaled(of_luma, row, column)
-        both = chroma.scaled(of_chroma, np.tile(row, 2), np.tile(column, 2)).reshape(2, *scaled.shape)
-        layout.colors.rgb(scaled, both, out[start : start + n])
+        both = chroma.scaled(of_chroma, np.concatenate([row, row]), np.concatenate([column, column]))
+        layout.colors.rgb(scaled, both.reshape(2, *scaled.shape), out[start:stop])
     return out
 
 

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from ov2kit.codec.video.bilinear import CENTER, bilinear_weights
 
+Halves = tuple[tuple[slice, slice], tuple[slice, slice]]  # (pixels of the patch, pixels of the block) of each half
 Wanted = tuple[tuple[int, ...], DTypeLike]
 _LINE_PARTS, _LINE_TAPS = 1 << 14, 4  # what swscale's weights along a line add up to, and how many it keeps at least
 _COLUMN_PARTS, _COLUMN_TAPS = 1 << 12, 2
@@ -30,12 +31,15 @@ class PlaneBlocks:
         left: (block columns,) first column of their patches.
         down: (block rows, s, h) float64 weights.
         across: (block columns, w, s) float32 weights.
+        halves: for rows and for columns, which pixels of a patch each half of a block is made from: weights of
+            others are 0.
     """
 
     top: np.ndarray
     left: np.ndarray
     down: np.ndarray
     across: np.ndarray
+    halves: tuple[Halves, Halves]
 
     @staticmethod
     @lru_cache(32)
@@ -52,7 +56,9 @@ class PlaneBlocks:
         columns = bilinear_weights(source[1], target[1], _LINE_PARTS, _LINE_TAPS, center[1])
         (top, down), (left, across) = _cut(*rows, source[0], side), _cut(*columns, source[1], side)
         shift = depth + _LINE_PARTS.bit_length() - 1 - _BITS_OF_LINES
-        return PlaneBlocks(top, left, down.astype(np.float64), across.swapaxes(1, 2).astype(np.float32) / (1 << shift))
+        halves = _halves(down), _halves(across)
+        across = across.swapaxes(1, 2).astype(np.float32) / (1 << shift)
+        return PlaneBlocks(top, left, down.astype(np.float64), across, halves)
 
     def wanted(self, n: int) -> list[Wanted]:
         """The arrays that n blocks need, patches first, for `in_one_piece`."""
@@ -67,24 +73,25 @@ class PlaneBlocks:
             ((n, side, side), np.int32),
         ]
 
-    def take(self, plane: np.ndarray, rows: np.ndarray, columns: np.ndarray, patches: np.ndarray) -> None:
-        """Copy the patches of (k,) blocks out of a contiguous plane into (k, h, w)."""
-        _, h, w = patches.shape
+    def patches(self, plane: np.ndarray) -> np.ndarray:
+        """(rows, columns, h, w) view of a contiguous plane: the patch at each place where one fits."""
+        h, w = self.down.shape[2], self.across.shape[1]
         down, right = plane.strides
         shape = (plane.shape[0] - h + 1, plane.shape[1] - w + 1, h, w)
-        every: np.ndarray = np.ndarray(shape, plane.dtype, plane.data, 0, (down, right, down, right))
-        patches[:] = every[self.top[rows], self.left[columns]]
+        return np.ndarray(shape, plane.dtype, plane.data, 0, (down, right, down, right))
 
     def scaled(self, room: list[np.ndarray], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(n, s, s) int32 blocks of (n,) rows and columns, with 19 bits after the point, from the patches in `room`."""
         n = len(rows)
         patches, across, lines, down, wide, sums, whole = (each[:n] for each in room)
         np.take(self.across, columns, axis=0, out=across, mode="clip")
-        np.matmul(patches, across, out=lines)
+        for pixels, part in self.halves[1]:
+            np.matmul(patches[:, :, pixels], across[:, pixels, part], out=lines[:, :, part])
         np.floor(lines, out=lines)
         np.copyto(wide, lines)  # up to 27 bits from here on, more than float32 holds
         np.take(self.down, rows, axis=0, out=down, mode="clip")
-        np.matmul(down, wide, out=sums)
+        for pixels, part in self.halves[0]:
+            np.matmul(down[:, part, pixels], wide[:, pixels], out=sums[:, part])
         np.copyto(whole, sums, casting="unsafe")
         return whole
 
@@ -110,3 +117,13 @@ def _cut(first: np.ndarray, weights: np.ndarray, source: int, side: int) -> tupl
     place = first - start.repeat(side)
     dense[np.arange(target)[:, None], place[:, None] + np.arange(taps)] = weights
     return start, dense.reshape(-1, side, reach)
+
+
+def _halves(weights: np.ndarray) -> Halves:
+    """See `PlaneBlocks.halves`; weights are (blocks, side, pixels)."""
+    side, pixels = weights.shape[1:]
+    middle = side // 2
+    used = weights.any(0)
+    last = pixels - int(used[:middle].any(0)[::-1].argmax())
+    first = int(used[middle:].any(0).argmax())
+    return (slice(0, last), slice(0, middle)), (slice(first, pixels), slice(middle, side))
