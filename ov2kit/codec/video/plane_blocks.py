@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ov2kit.codec.video.bilinear import CENTER, bilinear_weights
 
-Halves = tuple[tuple[slice, slice], tuple[slice, slice]]  # (pixels of the patch, pixels of the block) of each half
+Halves = tuple[tuple[slice, slice], ...]  # of each half: pixels of the patch, pixels of the block
 Wanted = tuple[tuple[int, ...], DTypeLike]
 _LINE_PARTS, _LINE_TAPS = 1 << 14, 4  # what swscale's weights along a line add up to, and how many it keeps at least
 _COLUMN_PARTS, _COLUMN_TAPS = 1 << 12, 2
@@ -121,9 +121,10 @@ def _cut(first: np.ndarray, weights: np.ndarray, source: int, side: int) -> tupl
 
 def _halves(weights: np.ndarray) -> Halves:
     """See `PlaneBlocks.halves`; weights are (blocks, side, pixels)."""
-    side, pixels = weights.shape[1:]
-    middle = side // 2
-    used = weights.any(0)
-    last = pixels - int(used[:middle].any(0)[::-1].argmax())
-    first = int(used[middle:].any(0).argmax())
-    return (slice(0, last), slice(0, middle)), (slice(first, pixels), slice(middle, side))
+    side = weights.shape[1]
+    found = []
+    for part in (slice(0, side // 2), slice(side // 2, side)):
+        used = np.flatnonzero(weights[:, part].any(axis=(0, 1)))
+        if len(used):  # a block of one pixel has no first half
+            found.append((slice(int(used[0]), int(used[-1]) + 1), part))
+    return tuple(found)
