@@ -10,6 +10,7 @@ from ov2kit.recipes.datasets.build import build_shards
 from ov2kit.recipes.datasets.inputs import find_items
 from ov2kit.recipes.datasets.limits import Limits
 from ov2kit.recipes.datasets.work import Recipe
+from tests.patience import PATIENCE
 from tests.recipes.datasets.processes import children, title
 from tests.recipes.datasets.tokenizers import Held, Segfaults, Traced
 
@@ -47,8 +48,8 @@ def main(videos, folder):
     }
     for name, (tokenizer, workers, given, options) in cases.items():
         said[name] = build_shards(
-            given, Path(folder, name), Recipe(tokenizer, limits=Limits(seconds=300.0)), engine="ray", workers=workers,
-            videos_per_shard=3, **options,
+            given, Path(folder, name), Recipe(tokenizer, limits=Limits(seconds=PATIENCE)), engine="ray",
+            workers=workers, videos_per_shard=3, **options,
         )  # fmt: skip
     again = Traced(Path(folder, "again"))
     build_shards(items, Path(folder, "one"), Recipe(again), engine="ray", videos_per_shard=3)

@@ -1,11 +1,13 @@
 """An S3 server on loopback (moto's), behind a gate that fails as real ones do: 503, late answers, and short ones."""
 
 import os
+import select
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
+
+from tests.patience import PATIENCE
 
 BUCKET = "videos"
 _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -14,8 +16,8 @@ _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduc
 class Gate:
     """In front of the server: `fault` says for each request what goes wrong with it, or None.
 
-    "busy": 503. "hang": no answer within the client's patience. "cut": the body ends before its length. "short": so it
-    does, and the length agrees.
+    "busy": 503. "hang": no answer until the client has lost its patience. "cut": the body ends before its length.
+    "short": so it does, and the length agrees.
     """
 
     def __init__(self, server):
@@ -34,12 +36,15 @@ class Gate:
         if fault is None:
             return self.server(environ, start_response)
         self.failed.append((method, path, fault))
+        body = environ["wsgi.input"]  # read, or the next request of the connection would begin within it
+        body.read(*() if environ.get("wsgi.input_terminated") else (int(environ.get("CONTENT_LENGTH") or 0),))
         if fault == "busy":
             start_response("503 Slow Down", [("Content-Type", "text/xml"), ("Content-Length", str(len(_BUSY)))])
             return [_BUSY]
         if fault == "hang":
-            time.sleep(1.2)
-            return self.server(environ, start_response)
+            connection = environ["werkzeug.socket"]
+            select.select([connection], [], [], PATIENCE)  # it is closed
+            raise ConnectionAbortedError
         answer = []
         body = b"".join(self.server(environ, lambda status, headers, error=None: answer.append((status, headers))))
         status, headers = answer[0]
@@ -71,7 +76,7 @@ def serving():
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "AWS_ENDPOINT_URL": place, "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX_ATTEMPTS": "2",
-        "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 0.8, "connect_timeout": 2}}',
+        "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 6, "connect_timeout": 60}}',
     }  # fmt: skip
     options = {"key": "test", "secret": "test", "endpoint_url": place}
     client = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, **options)

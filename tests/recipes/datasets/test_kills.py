@@ -20,6 +20,7 @@ from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.clips import encode
 from tests.paths import ROOT
+from tests.patience import PATIENCE
 from tests.recipes.datasets.processes import actors_of, workers_of
 from tests.recipes.datasets.tokenizers import Slow
 
@@ -89,7 +90,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path):
             except ProcessLookupError:
                 continue
             killed["worker"] += 1
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, output
     assert min(killed.values()) > 0
     assert content(out) == wanted

@@ -11,6 +11,7 @@ import torch
 from ov2kit.cli import run
 from ov2kit.codec import CodecTokenizer
 from ov2kit.recipes.datasets.shards import ShardFolder
+from tests.patience import PATIENCE
 from tests.test_examples import load
 
 
@@ -49,7 +50,7 @@ def test_energon(shards):
     folder, wanted = shards
     prepare = [str(Path(sys.executable).with_name("energon")), "prepare", str(folder), "--non-interactive"]
     prepare += ["--split-parts", "train:.*", "--sample-type", "CrudeWebdataset"]
-    subprocess.run(prepare, check=True, capture_output=True, timeout=120)
+    subprocess.run(prepare, check=True, capture_output=True, timeout=PATIENCE)
     example = load("energon_shards", needs_transformers=False)
     found = {video.__key__: video for video in example.loader(str(folder), repeat=False)}
     assert set(found) == set(wanted)

@@ -15,6 +15,7 @@ from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
 from tests.clips import encode
 from tests.paths import ROOT
+from tests.patience import PATIENCE
 from tests.recipes.datasets.tokenizers import Segfaults, Traced
 
 pytest.importorskip("ray.data")
@@ -33,7 +34,7 @@ def cluster(tmp_path_factory):
     with tempfile.TemporaryDirectory(prefix="ray") as place:  # a short name: sockets lie below it
         done = subprocess.run(
             [sys.executable, "-m", "tests.recipes.datasets.on_ray", str(videos), str(folder)], cwd=ROOT,
-            capture_output=True, text=True, timeout=420, check=False,
+            capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
             env={
                 **os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_TMPDIR": place,  # programs that look for a cluster of this machine do not find it

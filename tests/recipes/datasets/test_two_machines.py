@@ -12,6 +12,7 @@ from ov2kit.recipes.datasets.build import build_shards
 from ov2kit.recipes.datasets.inputs import find_items
 from ov2kit.recipes.datasets.shards import ShardFolder
 from ov2kit.recipes.datasets.work import Recipe
+from tests.patience import wait_until
 from tests.recipes.datasets.machine import Machine
 from tests.recipes.datasets.processes import below, title
 from tests.recipes.datasets.s3 import BUCKET
@@ -83,18 +84,10 @@ def wanted(some_videos, tmp_path_factory):
     ]
 
 
-def wait_for(condition):
-    """For minutes: only a fault takes that long."""
-    limit = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-
-
 def begin(machine, store, free, workers=2):
     """Start a run that has finished a video and is held at another when this returns, until `free` is there."""
     machine.send(f"{__name__}:build", store.out, str(free), workers)
-    wait_for(Path(f"{free}.held").exists)
+    wait_until(Path(f"{free}.held").exists)
 
 
 def pieces(store):
@@ -139,7 +132,7 @@ def test_one_that_stands_still_for_too_long_loses_its_place(store, other, wanted
         done, last = found(store)
         assert not pieces(store)
         late.touch()
-        wait_for(lambda: pieces(store))  # the worker goes on alone
+        wait_until(lambda: pieces(store))  # the worker goes on alone
         passed.touch()
     finally:
         store.machine.process.send_signal(signal.SIGCONT)
@@ -160,7 +153,7 @@ def test_what_one_that_is_gone_has_finished_is_kept(store, other, wanted, tmp_pa
     workers = below(other.process.pid)
     other.process.kill()
     other.process.wait()
-    wait_for(lambda: not any(map(title, workers)))
+    wait_until(lambda: not any(map(title, workers)))
     finished = {*pieces(store), *store.client.glob(f"{store.out}/state/0*")}
     assert finished
     free.touch()
