@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 	$(BIN)/ov2kit demo --out demo_out
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 # each environment has one of the two: what the other one needs is skipped, and counted
 clients: client-environments
@@ -30,7 +30,7 @@ lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python .ci/lowest.py pyproject.toml > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[dev,recipes]"
-	.venv-lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
+	.venv-lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

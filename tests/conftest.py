@@ -105,6 +105,32 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(needs.count([_reason(report) for report in skipped]))
 
 
+#: modules of few tests that take long. Workers take modules in the order in which they are collected, and the last ones
+#: to end must be short: otherwise one worker ends minutes after the other.
+_FIRST = (
+    "recipes/training/test_distributed.py",
+    "test_cli.py",
+    "recipes/datasets/test_fuzz.py",
+    "recipes/datasets/test_kills.py",
+    "recipes/datasets/test_ray.py",
+    "recipes/datasets/test_object_store.py",
+    "recipes/datasets/test_two_machines.py",
+    "recipes/training/test_configs.py",
+    "connectors/test_connectors.py",
+    "codec/tokenizers/test_tokenizer.py",
+    "recipes/training/test_lit.py",
+    "recipes/training/test_run_end.py",
+    "recipes/training/test_resuming.py",
+    "recipes/evidence/test_ablate.py",
+    "recipes/training/test_learning.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0].removeprefix("tests/"), len(places)))
+
+
 _REQUIRED = pytest.StashKey()
 
 
