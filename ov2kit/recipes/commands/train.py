@@ -97,7 +97,9 @@ class RecipeCLI(LightningCLI):
         #: what that checkpoint says of its settings
         self.checkpoint: dict[str, Any] = {}
         try:
-            path = parser.parse_args([a for a in args if not a.startswith("--print_config")])[self.command].ckpt_path
+            plain = [a for a in args if not a.startswith("--print_config")]
+            self.config = parser.parse_args(plain)
+            path = self.config[self.command].ckpt_path
             if path is not None:
                 content = read_checkpoint(_readable_part(path))
                 if Path(path).is_dir():
@@ -105,7 +107,8 @@ class RecipeCLI(LightningCLI):
                 self.checkpoint = {name: value for name, value in content.items() if name in _SETTINGS}
                 settings = self.checkpoint["hyper_parameters"]
                 own.set_defaults({f"model.{name}": value for name, value in settings.items()})
-            self.config = parser.parse_args(args)
+            if path is not None or plain != list(args):
+                self.config = parser.parse_args(args)
         except ArgumentError as error:
             raise ArgumentError(None, explained(error, self.command, own)) from error
 
