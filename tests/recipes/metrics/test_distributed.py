@@ -1,6 +1,7 @@
 """Metrics add up: over processes (also ones without rows), over merged copies, over a saved state."""
 
 import json
+import multiprocessing
 import warnings
 from functools import partial
 
@@ -111,7 +112,8 @@ def _worker(rank, folder):
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gloo")
-    mp.spawn(_worker, (folder,), nprocs=2)
+    multiprocessing.set_forkserver_preload([__name__])  # the libraries are imported once for both
+    mp.start_processes(_worker, (folder,), nprocs=2, start_method="forkserver")
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
