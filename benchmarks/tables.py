@@ -71,6 +71,7 @@ TABLES = {
     "datasets": datasets.runs,
     "datasets-million": datasets.million,
     "live-truth": live.truth,
+    "live-map": small_models.delays,
     "live-gate": live.truth_gate,
     "live-day": live.day,
     "live-sources": live.sources,

@@ -1,4 +1,4 @@
-"""What the small models learn: from results/evidence, evidence-tuning, minutes and tracking."""
+"""What the small models learn: from results/evidence, evidence-tuning, minutes, live-delay and tracking."""
 
 import json
 from typing import Any
@@ -122,6 +122,19 @@ def without_times(name: str) -> str:
         known = f"{100 * timed[label]['map']:.1f}" if label in timed else ""
         found.append([label, score, difference(row), known])
     return table([name, "read by positions (seeds)", "difference", "read with times"], found)
+
+
+def delays() -> str:
+    """JumpScore of clips that come as a stream, by delay, beside whole clips at as many tokens."""
+    found = []
+    for row in _experiment("live-delay", "delay"):
+        name = {"unbounded": "without bound"}.get(row["label"]["delay"], row["label"]["delay"])
+        if row["runs"]:
+            parts = " / ".join(f"{100 * row[f'ap@{within}']:.1f}" for within in ("0.1", "0.2", "0.3"))
+            found.append([name, _seed_scores(row), parts, difference(row), f"{row['tokens']:.1f}"])
+        else:
+            found.append([name, "not run", "", "", ""])
+    return table(["delay", "mAP (seeds)", "within 0.1 / 0.2 / 0.3 s", "against whole clips", "tokens a clip"], found)
 
 
 def tuning() -> str:

@@ -63,6 +63,14 @@ def test_a_cut_is_made_at_the_cheapest_bin_within_the_delay():
     assert ends == {0: 3, 0.5: 4, 1.0: 4, 1.5: 4, 3.0: 6}
 
 
+def test_a_longer_delay_than_the_search_looks_ahead_changes_no_cut():
+    raw = np.random.default_rng(4).gamma(0.5, 1000, 400)
+    ends = {
+        delay: [cut.end for cut, _ in cuts_of(RunningGrouping(4, delay_seconds=delay), raw)] for delay in (2, 3.5, 4, 8)
+    }
+    assert ends[3.5] == ends[4] == ends[8] != ends[2]
+
+
 def test_the_quota_follows_the_mean_with_its_half_life():
     grouping = RunningGrouping(8, half_life_seconds=60)
     cuts_of(grouping, [100] * 2000)
