@@ -66,7 +66,8 @@ class CanvasPacker(nn.Module):
 
         Args:
             frames: (T, 3, H, W) uint8, or T pictures (3, H, W) on the host: then only those are taken
-                of which something is shown, one after the other; H and W multiples of patch * merge.
+                of which something is shown, one after the other, and of `CuttablePictures` single blocks where
+                that takes less time; H and W multiples of patch * merge.
             frame_indices: (T,) source frame index of each frame: the time of its positions.
             anchor: which of the T frames is kept whole.
             blocks: (n, 3) long (which of the T frames, block row, block col), in packing order;

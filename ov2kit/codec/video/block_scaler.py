@@ -46,6 +46,8 @@ class Layout:
         name, size = frame.format.name, (frame.height, frame.width)
         if name not in _FORMATS or frame.interlaced_frame or min(size) <= PROBE:
             return None
+        if frame.planes[0].line_size < 0:  # raw video that is stored upside down
+            return None
         colors = ColorMatrix.of(frame.colorspace, name.startswith("yuvj") or frame.color_range == FULL_RANGE)
         return None if colors is None else cls(name, size, colors)
 
