@@ -9,7 +9,7 @@ from ov2kit.recipes.datasets.parent import end_with_parent
 
 
 def worker(out):
-    signal.alarm(60)  # ends it where nothing else does
+    signal.alarm(900)  # ends it where nothing else does
     signal.signal(signal.SIGTERM, lambda *_: (os.write(out, b"ended with its parent"), os._exit(0)))
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     while True:
