@@ -175,7 +175,7 @@ class VideoStream:
         """As `frames`, with what the frames carry as one value."""
         one_pass = FramePass(
             self._source.label, self._packets, self._info, self._wanted(indices), request,
-            threads=self._threads, on_losses=self._keep_losses,
+            threads=self._threads, on_losses=self._keep_losses, can_retry=self._source.can_share,
             decoding=partial(Decoding, self._source, self._info.stream_index),
         )  # fmt: skip
         loop = FrameLoop(one_pass)

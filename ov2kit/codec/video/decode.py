@@ -2,8 +2,9 @@
 
 FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on
 each run, without an error), so both cores are used by decoding keyframe intervals next to each
-other; a single interval of a codec without vectors may use frame threads. One demuxer feeds all
-decoders; queues are bounded, so memory does not grow with the video.
+other. Where codecs have no vectors and intervals are few or of unlike length, one decoder with frame
+threads takes them in turn. One demuxer feeds all decoders; queues are bounded, so memory does not grow
+with the video.
 """
 
 import contextlib
@@ -40,7 +41,8 @@ class Decoding(Generic[T]):
     """One run of a plan.
 
     A job that starts in the middle of the stream and meets damage, or lacks a picture, is decoded
-    again from the start of the stream: what it missed may have been said there.
+    again from the start of the stream: what it missed may have been said there. So is one that frame
+    threads decoded: they may lose pictures that one thread gives.
 
     Args:
         source: read from its start until the jobs are done; a file object allows one decoder only.
@@ -163,13 +165,14 @@ class Decoding(Generic[T]):
 
     def _decode(self, decoder: VideoCodecContext, job: "_Job") -> None:
         plan = self._plan
-        may_retry = not job.plan.is_from_start and self._source.can_share and plan.rank is not None
+        from_start, inside = job.plan.is_from_start, plan.frame_threads > 1
+        may_retry = (inside or not from_start) and self._source.can_share and plan.rank is not None
         give = partial(put, job.results, room=self._room)
-        held, lost = HeldBack(give, plan.hold if may_retry else 0), DecodeLosses()
+        held, lost = HeldBack(give, plan.hold if may_retry and not from_start else 0), DecodeLosses()
         references = References(plan.wanted, lost)
         for index, picture in shown_pictures(decoder, job.packets, plan.rank, lost, plan.wanted_packets):
             decoded = references.shown(index, picture)
-            if decoded is not None:
+            if decoded is not None and not (may_retry and inside and lost.failed_packets):
                 held.add((index, self._emit(decoded)))
         if may_retry and (
             lost.failed_packets or references.is_damaged or references.given < len(plan.frames_of(job.plan))
@@ -193,6 +196,8 @@ def prepare_decoder(context: VideoCodecContext, *, motion: bool, quantizers: boo
     options = {"flags2": "+export_mvs"} if motion else {}
     if quantizers:
         options["export_side_data"] = "venc_params"
+    if frame_threads > 1:
+        options["err_detect"] = "explode"  # what it would conceal is left to a decoder with one thread
     context.options = {**context.options, **options}
     context.thread_type = "NONE" if frame_threads == 1 else "FRAME"
     context.thread_count = frame_threads

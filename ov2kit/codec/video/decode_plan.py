@@ -1,5 +1,6 @@
 """DecodePlan: all that a decoding loop is to do, settled before the first packet is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,11 @@ from ov2kit.codec.video.vectors import VECTOR
 _FRAMES_HELD = 90
 _FRAMES_AHEAD = 96
 _BYTES_HELD = 64 << 20
+# Codecs whose pictures are the same whatever the number of threads in a decoder: VP9 always, the others up to damage
+# that the decoder reports, after which one thread decodes again (what HEVC's does not notice may look different).
+# What other codecs conceal depends on threads, and so do vectors.
+_FRAME_THREADS, _FRAME_THREADS_AND_RETRY = frozenset({"vp9"}), frozenset({"hevc", "av1"})
+_LONGEST = 1.25  # of an even share of the work
 _MACROBLOCK_PIXELS, _VECTORS_OF_MACROBLOCK = 256, 2  # partitions, and two references in B pictures
 
 
@@ -34,7 +40,7 @@ class DecodePlan:
         motion: export motion vectors.
         quantizers: export the quantizer of each block, where the decoder can.
         threads: decoders at work at the same time; at least 1.
-        frame_threads: threads inside each decoder; more than 1 only where no vectors are wanted.
+        frame_threads: threads inside each decoder; more than 1 only for one decoder of a codec without vectors.
     """
 
     jobs: tuple[DecodeJob, ...]
@@ -62,13 +68,18 @@ class DecodePlan:
 
 
 def plan_decode(
-    table: PacketTable, info: StreamInfo, wanted: np.ndarray, request: FrameRequest, threads: int
+    table: PacketTable,
+    info: StreamInfo,
+    wanted: np.ndarray,
+    request: FrameRequest,
+    threads: int,
+    can_retry: bool = True,
 ) -> DecodePlan:
-    """The plan for the frames `wanted`, (F,) bool."""
+    """The plan for the frames `wanted`, (F,) bool; `can_retry` says whether the stream can be read a second time."""
     rank = table.frame_of_packet
     jobs = plan_jobs(table, (rank >= 0) & wanted[rank]) if wanted.any() else []
-    # With threads inside a decoder, vectors and concealed damage depend on chance.
-    alone = info.exports_motion or len(jobs) > 1 or bool(table.is_corrupt.any())
+    may = info.codec in _FRAME_THREADS or (can_retry and table.exact and info.codec in _FRAME_THREADS_AND_RETRY)
+    inside = may and not table.is_corrupt.any() and _is_lopsided(jobs, threads)
     return DecodePlan(
         jobs=tuple(jobs),
         wanted=wanted,
@@ -78,9 +89,17 @@ def plan_decode(
         ahead=_frames_within(_FRAMES_AHEAD, request, info),
         motion=request.motion and info.exports_motion,
         quantizers=request.quantizer and info.codec == "h264",
-        threads=threads,
-        frame_threads=1 if alone else threads,
+        threads=1 if inside else threads,
+        frame_threads=threads if inside else 1,
     )
+
+
+def _is_lopsided(jobs: Sequence[DecodeJob], threads: int) -> bool:
+    """Whether decoders side by side, each on the next job when it has none, would wait long for the last of them."""
+    ends = [0] * threads
+    for job in jobs:
+        ends[ends.index(min(ends))] += sum(stop - start for start, stop in job.ranges)
+    return max(ends) * threads > _LONGEST * sum(ends)
 
 
 def _frames_within(most: int, request: FrameRequest, info: StreamInfo) -> int:

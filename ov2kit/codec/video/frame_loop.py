@@ -46,6 +46,7 @@ class FramePass:
         threads: decoders at work at the same time.
         on_losses: called with the losses once all frames have been given.
         decoding: of a plan: what to make of each picture, and what to call once a thread has no job left, are given.
+        can_retry: the stream can be read a second time while it is read.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class FramePass:
         threads: int,
         on_losses: Callable[[StreamLosses], None],
         decoding: "Callable[[DecodePlan, Emit, Callable[[], None]], FrameDecoding]",
+        can_retry: bool = True,
     ) -> None:
-        self._decoding = decoding
+        self._decoding, self._can_retry = decoding, can_retry
         self._label, self._table, self._info = label, table, info
         self._wanted, self._request, self._threads = wanted, request, threads
         self._on_losses = on_losses
@@ -72,11 +74,12 @@ class FramePass:
         Raises:
             VideoError: not a single wanted frame could be decoded, or most packets failed.
         """
-        plan = plan_decode(self._table, self._info, self._wanted, self._request, self._threads)
+        plan = plan_decode(self._table, self._info, self._wanted, self._request, self._threads, self._can_retry)
         maker = FrameMaker(self._request, self._table, self._info)
         seen = 0
         with ExitStack() as closes:
-            spare = closes.enter_context(closing(SpareThreads(maker.frame, self._threads, len(plan.jobs))))
+            decoders = min(plan.threads, len(plan.jobs))
+            spare = closes.enter_context(closing(SpareThreads(maker.frame, self._threads, decoders)))
             # To scale a whole picture is worth waking a thread for; luma at scoring size is not.
             emit = spare if self._request.rgb else maker.frame
             decoding = self._decoding(plan, emit, spare.add)

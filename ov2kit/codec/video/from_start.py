@@ -1,6 +1,7 @@
 """FromStart: a decode of the stream from its start, for jobs that met damage where they began."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 from av.video.codeccontext import VideoCodecContext
@@ -36,8 +37,9 @@ class FromStart(Generic[T]):
         losses: DecodeLosses,
     ) -> None:
         self._plan, self._emit, self._losses = plan, emit, losses
-        self._lost = DecodeLosses()
-        self._pictures = shown_pictures(decoder, enumerate(packets), plan.rank, self._lost)
+        self._lost, self._failed = DecodeLosses(), list[int]()
+        needed = islice(enumerate(packets), plan.jobs[-1].stop)
+        self._pictures = shown_pictures(decoder, self._watched(needed), plan.rank, self._lost)
         self._next: tuple[int, VideoFrame] | None = None
 
     def job(self, job: DecodeJob) -> Iterator[tuple[int, T]]:
@@ -46,7 +48,6 @@ class FromStart(Generic[T]):
         assert rank is not None
         mine = {int(i) for start, stop in job.ranges for i in rank[start:stop] if i >= 0}
         last = max(self._plan.frames_of(job), default=-1)
-        self._lost.failed_packets = 0
         lost = DecodeLosses()
         references = References(self._plan.wanted, lost)
         while (found := self._next or next(self._pictures, None)) is not None:
@@ -58,4 +59,14 @@ class FromStart(Generic[T]):
             decoded = references.shown(index, picture) if index in mine else None
             if decoded is not None:
                 yield index, self._emit(decoded)
-        self._losses.add(self._lost.failed_packets, lost.corrupt_frames, lost.decoded_frames)
+        failed = sum(start <= index < stop for index in self._failed for start, stop in job.ranges)
+        if found is None:  # the decoder was asked for its last pictures
+            failed += self._lost.failed_packets - len(self._failed)
+        self._losses.add(failed, lost.corrupt_frames, lost.decoded_frames)
+
+    def _watched(self, packets: Iterable[tuple[int, AnyPacket]]) -> Iterator[tuple[int, AnyPacket]]:
+        """The packets; notes which of them failed: those of other jobs are counted by these, or were."""
+        for index, packet in packets:
+            before = self._lost.failed_packets
+            yield index, packet
+            self._failed += [index] * (self._lost.failed_packets - before)
