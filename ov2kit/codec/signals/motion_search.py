@@ -13,6 +13,8 @@ import torch
 from av.filter import Graph
 from torch import Tensor
 
+from ov2kit.codec.video.side_data import side_data
+
 _CELL = 8
 _GRAY = av.VideoFormat("gray")
 _TIME_BASE = Fraction(1, 25)  # any will do: frames are only counted
@@ -61,7 +63,7 @@ def estimate_motion(luma: Tensor, reference: Tensor) -> Tensor:
 def _read(frame: av.VideoFrame, field: np.ndarray, rows: int, columns: int) -> None:
     """Vectors to the past of the middle frame of a triple."""
     pair, place = divmod(int(frame.pts or 0), 3)
-    data = frame.side_data.get("MOTION_VECTORS")
+    data = side_data(frame, "MOTION_VECTORS")
     if place != 1 or data is None:
         return
     vectors = data.to_ndarray()

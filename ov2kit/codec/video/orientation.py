@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ov2kit.codec.video.side_data import side_data
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -30,9 +32,11 @@ class Orientation:
     @classmethod
     def from_frame(cls, frame: Any) -> "Orientation":
         """Orientation of a PyAV frame; upright when it has no matrix or one that is no quarter turn."""
-        data = frame.side_data.get("DISPLAYMATRIX")
-        if data is None:
-            return cls()
+        data = side_data(frame, "DISPLAYMATRIX")
+        if data is None:  # or not to be read; what PyAV makes of it is 0 where there is none
+            angle = -np.deg2rad(frame.rotation)
+            a, b = np.cos(angle), np.sin(angle)
+            return cls.from_matrix(np.array([a, b, 0, -b, a]))
         matrix = np.frombuffer(bytes(data), dtype=np.int32)[:9]
         return cls.from_matrix(matrix) if len(matrix) == 9 else cls()
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ov2kit.codec.video.side_data import side_data
+
 _HEADER = np.dtype([("blocks", "u4"), ("offset", "u8"), ("size", "u8"), ("kind", "i4"), ("base", "i4")], align=True)
 _BLOCK_WORDS = 5
 _H264 = 1  # AV_VIDEO_ENC_PARAMS_H264: 0 to 51, six steps double the step size
@@ -20,7 +22,7 @@ def quantizer_map(frame: Any) -> np.ndarray | None:
     None where the frame does not tell it: other codecs, or `export_side_data` was not asked for.
     A macroblock without coefficients repeats the quantizer of the one before it, in raster order.
     """
-    data = frame.side_data.get("VIDEO_ENC_PARAMS")
+    data = side_data(frame, "VIDEO_ENC_PARAMS")
     if data is None:
         return None
     raw = np.frombuffer(data, dtype=np.uint8)

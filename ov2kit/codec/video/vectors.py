@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ov2kit.codec.video.side_data import side_data
+
 # Decoders of stock FFmpeg that export motion vectors; the others silently give none.
 MOTION_CODECS = frozenset(
     {"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "h263", "flv"}
@@ -25,7 +27,7 @@ def motion_vectors(frame: Any, *, keep: bool = False) -> np.ndarray | None:
 
     A copy, unless the picture is kept anyway: PyAV's own array would keep it alive.
     """
-    data = frame.side_data.get("MOTION_VECTORS")
+    data = side_data(frame, "MOTION_VECTORS")
     # As bytes: numpy copies an array of records with gaps field by field.
     if data is None:
         return None
