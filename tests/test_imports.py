@@ -42,7 +42,7 @@ ROOMS = {
         "spatial": {"metrics", "evaluation"},
         "datasets": set(),
         "routing": set(),
-        "prompt": {"architecture", "release", "inputs"},
+        "prompt": {"architecture", "release", "inputs", "routing"},
         "model": {"architecture", "release", "prompt"},
         "data": {"datasets", "prompt", "inputs", "spatial"},
         "training": {"architecture", "release", "model", "prompt", "inputs"},

@@ -20,6 +20,8 @@ class Pruner(nn.Module):
     An item is a clip, and its grid (t, h, w) says that frame after frame has h * w rows in the same order. Ties go to
     the earlier row. A subclass says what a row is worth.
 
+    Rows that are not finite would be chosen by accident, and are refused. Compiled code does not look for them.
+
     Args:
         width: C, channels of the features and of the tokens.
         out_width: `width` or omitted; there so that every connector is built the same way.
@@ -66,6 +68,12 @@ class Pruner(nn.Module):
                 f"{type(self).__name__} compares frames: pass grids=[(t, h, w), ...] in patches, one per item"
             )
         item_lengths(features, self.width, counts, grids)
+        if not torch.compiler.is_compiling() and not bool(features.detach().isfinite().all()):
+            bad = int((~features.detach().isfinite().all(dim=1)).sum())
+            raise ValueError(
+                f"{type(self).__name__}: {bad} of {len(features)} rows are not finite; look for NaN or infinity in what "
+                "made them"
+            )
         return self._kept(features, [(t, h * w) for t, h, w in host_grids(grids)])
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from ov2kit.errors import CheckpointError, check_choice, check_number
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.prompts import VideoKind
+from ov2kit.recipes.prompt.prompts import SourceKind
 from ov2kit.recipes.prompt.sample import Sample, collate
 from ov2kit.recipes.prompt.visual_inputs import visual_inputs
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from ov2kit.recipes.prompt.processor import Processor
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-#: options of `CodecTokenizer` that say the same of sampled frames
-_SHARED = (
-    "budget_canvases", "budget_tokens", "min_pixels", "max_pixels", "canvas_size", "threads", "max_source_pixels",
-)  # fmt: skip
 
 
 def load(
@@ -112,7 +108,7 @@ def answer(
 def answerer(
     model: str | Path,
     *,
-    source: VideoKind = "codec",
+    source: SourceKind = "codec",
     budget_canvases: int | None = None,
     frame_share: float | None = None,
     max_new_tokens: int = 256,
@@ -120,13 +116,14 @@ def answerer(
     dtype: Dtype = "auto",
     decimals: int = 2,
     visibility: Visibility = "group",
+    seen: Callable[[Sample], None] | None = None,
     **options: Any,
 ) -> Callable[[str | Path, str], str]:
     """A function (video, question) -> answer, for evaluations.
 
     Args:
         model: see `load`.
-        source: how the videos are read.
+        source: how the videos are read; "route" chooses by each question, see `Router`.
         budget_canvases: most canvases or frames of a video.
         frame_share: of the canvases of source "hybrid" that are whole frames; the model's when omitted.
         max_new_tokens: most tokens of an answer.
@@ -134,13 +131,14 @@ def answerer(
         dtype: see `load`.
         decimals: of the time stamps; two, because events differ by tenths of a second.
         visibility: see `answer`.
+        seen: called with what the model sees of a video, before each answer.
         options: of `answer`.
 
     Raises:
         CheckpointError: see `load`.
         ValueError: an option that no answer can be written with.
     """
-    check_choice("source", source, get_args(VideoKind))
+    check_choice("source", source, get_args(SourceKind))
     check_number("budget_canvases", budget_canvases, low=1, integer=True, optional=True)
     check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
     check_number("decimals", decimals, low=0, high=9, integer=True)
@@ -153,6 +151,8 @@ def answerer(
     def ask(video: str | Path, question: str) -> str:
         content = [{"type": "video", "video": str(video)}, {"type": "text", "text": question}]
         sample = processor([{"role": "user", "content": content}], generate=True, name=str(video))
+        if seen is not None:
+            seen(sample)
         return answer(net, processor, [sample], max_new_tokens=max_new_tokens, visibility=visibility, **options)[0]
 
     return ask

@@ -124,3 +124,14 @@ def test_equal_rows_are_decided_by_order_and_frames_are_asked_for(pruner):
     assert kept == ([0, 1, 2, 3, 4, 5] if pruner is EVSPruner else [0, 1, 4, 5, 8, 9])
     with pytest.raises(ValueError, match=rf"{pruner.__name__} compares frames: pass grids=\[\(t, h, w\), \.\.\.\]"):
         pruner(WIDTH).kept(x)
+
+
+@pytest.mark.parametrize("kind", [EVSPruner, UniquenessPruner])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("tokens", [4, 24])
+def test_rows_that_are_not_finite_are_refused(kind, value, tokens):
+    """Where rows are dropped, and where all of them stay."""
+    x = rows(12)
+    x[7, 2] = x[9, 0] = value
+    with pytest.raises(ValueError, match=f"{kind.__name__}: 2 of 12 rows are not finite"):
+        kind(WIDTH, tokens=tokens)(x, grids=[(3, 2, 2)])

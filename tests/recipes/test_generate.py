@@ -18,6 +18,7 @@ from ov2kit.recipes.generate import answer, answerer, load, visual_inputs
 from ov2kit.recipes.model.build import build
 from ov2kit.recipes.prompt.sample import collate
 from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer
+from tests.clips import encode
 from tests.paths import SAMPLE
 
 
@@ -186,6 +187,56 @@ def test_an_evaluation_asks_the_model_itself(directory, tmp_path, capsys):
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert (scores["scored"], scores["errors"]) == (1, 0)
     assert "1 questions" in capsys.readouterr().out
+
+
+def test_commands_route_by_the_question(directory, tmp_path, capsys):
+    """As the source that is taken answers, with the plan beside the answer."""
+    encode(tmp_path / "a.mp4", frames=20)
+    says = "What is written on the sign?"
+    common = ["--model", str(directory), "--max_new_tokens", "4", "--device", "cpu"]
+    generate = [
+        "generate",
+        *common,
+        "--video",
+        str(tmp_path / "a.mp4"),
+        "--prompt",
+        says,
+        "--codec.budget_canvases",
+        "3",
+    ]
+    found = {}
+    for source in ("route", "frames"):
+        assert run([*generate, "--json", "--source", source]) == 0
+        found[source] = json.loads(capsys.readouterr().out)
+    (plan,) = found["route"].pop("plans")
+    assert (plan["source"], plan["question"], plan["canvases"]) == ("frames", says, 3)
+    assert [found["route"][name] for name in ("answer", "input")] == [
+        found["frames"][name] for name in ("answer", "input")
+    ]
+    assert run([*generate, "--source", "route"]) == 0
+    assert capsys.readouterr().err.strip() == plan["why"]
+    (tmp_path / "annotations.json").write_text(json.dumps([{"video": "a.mp4", "question": says, "answer": "[1.0]"}]))
+    options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--budget_canvases", "3", "--quiet"]
+    assert run(["evaluate", *common, *options, "--source", "route"]) == 0
+    line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text())
+    assert line["plans"] == [plan]
+    assert (
+        run(
+            [
+                "track",
+                "--out",
+                str(tmp_path / "t"),
+                "--video",
+                str(tmp_path / "a.mp4"),
+                "--prompt",
+                "x",
+                "--source",
+                "route",
+            ]
+        )
+        == 2
+    )
+    assert "'route'" in capsys.readouterr().err
 
 
 def test_a_connector_of_one_token_per_patch_gets_as_many_pads(loaded):

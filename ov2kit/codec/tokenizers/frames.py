@@ -200,6 +200,14 @@ class FrameTokenizer:
             provenance=made.to_dict(),
         )
 
+    def with_budget(self, canvases: int | None, tokens: int | None = None) -> "FrameTokenizer":
+        """This tokenizer with another budget.
+
+        Raises:
+            BudgetError: it cannot be met.
+        """
+        return FrameTokenizer(**(vars(self) | {"budget_canvases": canvases, "budget_tokens": tokens}))
+
     def options(self) -> dict[str, Any]:
         """Constructor arguments, for provenance."""
         return {name: value for name, value in vars(self).items() if name not in ("threads", "max_source_pixels")}

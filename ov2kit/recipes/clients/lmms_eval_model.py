@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ov2kit.errors import DataError, OptionError, Ov2kitError, check_choice, check_number
 from ov2kit.recipes.generate import Dtype, answer, load
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.prompts import VideoKind
+from ov2kit.recipes.prompt.prompts import SourceKind
 
 #: what takes no part in a greedy answer, or is spoken for
 _GREEDY = ("temperature", "top_p", "top_k", "do_sample", "num_beams", "max_new_tokens", "until", "image_aspect_ratio")
@@ -26,7 +26,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
 
     Args:
         pretrained: see `load`.
-        source: how videos are read.
+        source: how videos are read; "route" chooses by each question, see `Router`.
         budget_canvases: most canvases or frames of a video.
         frame_share: of the canvases of source "hybrid" that are whole frames; the model's when omitted.
         decimals: of the time stamps.
@@ -48,7 +48,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
     def __init__(
         self,
         pretrained: str,
-        source: VideoKind = "codec",
+        source: SourceKind = "codec",
         budget_canvases: int | str = 32,
         frame_share: float | str | None = None,
         decimals: int | str = 2,
@@ -61,7 +61,7 @@ class Ov2kit(lmms):  # type: ignore[misc]
         max_batch_size: int | str | None = None,
     ) -> None:
         super().__init__()
-        check_choice("source", source, get_args(VideoKind))
+        check_choice("source", source, get_args(SourceKind))
         check_choice("visibility", visibility, get_args(Visibility))
         check_choice("errors", errors, get_args(Errors))
         budget = {"budget_canvases": _whole("budget_canvases", budget_canvases, 1)}

@@ -26,14 +26,16 @@ def register() -> None:
 
     from ov2kit.recipes.architecture.sizes import MODEL_TYPES
     from ov2kit.recipes.clients.vllm_media import FileConnector
-    from ov2kit.recipes.clients.vllm_videos import CodecBytes, FrameBytes, HybridBytes, VideoBytes
+    from ov2kit.recipes.clients.vllm_videos import CodecBytes, FrameBytes, HybridBytes, RouteBytes, VideoBytes
 
     names: Any = video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
     is_by_backend = any(isinstance(name, dict) for name in names.values())  # from transformers 5.19 on
     for kind in MODEL_TYPES:
         names[kind] = {"torchvision": _VIDEO_PROCESSOR} if is_by_backend else _VIDEO_PROCESSOR
     VIDEO_LOADER_REGISTRY.register(LOADER, video_processor=_VIDEO_PROCESSOR)(VideoBytes)
-    loaders = {"codec": CodecBytes, "frame": FrameBytes, "frames": FrameBytes, "hybrid": HybridBytes}
+    loaders = {
+        "codec": CodecBytes, "frame": FrameBytes, "frames": FrameBytes, "hybrid": HybridBytes, "route": RouteBytes,
+    }  # fmt: skip
     for backend, loader in loaders.items():
         VIDEO_LOADER_REGISTRY.register(backend)(loader)
     if MEDIA_CONNECTOR_REGISTRY.name2class.get(_CONNECTOR) is MediaConnector:  # and not somebody else's

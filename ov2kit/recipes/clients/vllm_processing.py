@@ -28,13 +28,14 @@ from ov2kit.errors import DataError, Ov2kitError, check_keys
 from ov2kit.recipes.clients.vllm_videos import BYTES, OPTIONS, VideoBytes
 from ov2kit.recipes.prompt.chat import Media
 from ov2kit.recipes.prompt.processor import Processor
-from ov2kit.recipes.prompt.released_processor import LlavaOnevision2Processor
+from ov2kit.recipes.prompt.released_processor import BACKENDS, LlavaOnevision2Processor
 from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.text_tokenizer import VIDEO_PAD
 
 #: what a request may ask for, see `Processor.with_options`
 REQUEST_OPTIONS = (
     "video_backend",
+    "question",
     "frame_share",
     "num_frames",
     "target_fps",
@@ -44,10 +45,10 @@ REQUEST_OPTIONS = (
     "budget_canvases",
 )
 _NAMES = {"fps": "target_fps"}
-_BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames", "hybrid": "hybrid"}
 _PADS = {"image": IMAGE_PAD, "video": VIDEO_PAD}
 _OF_VLLM = {"truncation", "add_special_tokens", "padding", "return_tensors"}
 _SAMPLE = Path(codec.__file__).parent / "sample" / "bbb_360p.mp4"
+_QUESTION = "What happens?"  # a server may route by default
 _SIDE = 448  # edge of the pictures that memory is measured with
 
 
@@ -116,8 +117,8 @@ def with_request(own: Processor, asked: Mapping[str, Any], limit: Processor | No
                 raise DataError(f"{name} must be a whole number from 1 to {value} on this server, got {named[name]!r}")
     backend = named.pop("video_backend", None)
     if backend is not None:
-        check_keys("video_backend", {backend: None}, _BACKENDS, DataError)
-        named["source"] = _BACKENDS[backend]
+        check_keys("video_backend", {backend: None}, BACKENDS, DataError)
+        named["source"] = BACKENDS[backend]
     budget = named.pop("budget_canvases", None)
     if budget is not None:
         named["codec_config"] = {"budget_canvases": budget}
@@ -135,7 +136,7 @@ class Dummy(BaseDummyInputsBuilder[Info]):  # type: ignore[misc]
         if mm_counts.get("image"):
             found["image"] = self._get_dummy_images(width=_SIDE, height=_SIDE, num_images=mm_counts["image"])
         if mm_counts.get("video"):
-            found["video"] = [VideoBytes.load_bytes(_SAMPLE.read_bytes())] * mm_counts["video"]
+            found["video"] = [VideoBytes.load_bytes(_SAMPLE.read_bytes(), question=_QUESTION)] * mm_counts["video"]
         return found
 
 

@@ -50,6 +50,12 @@ class HybridBytes(VideoBytes):
     chosen: ClassVar[dict[str, str]] = {"video_backend": "hybrid"}
 
 
+class RouteBytes(VideoBytes):
+    """The loader that `"video_backend": "route"` names."""
+
+    chosen: ClassVar[dict[str, str]] = {"video_backend": "route"}
+
+
 class FrameBytes(VideoBytes):
     """The loader that `"video_backend": "frame"` names."""
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,12 +12,13 @@ from jsonargparse import ArgumentParser, Namespace
 
 import ov2kit
 from ov2kit.errors import DataError
-from ov2kit.recipes.evaluation.evaluate import Answerer, evaluate_jumpscore
+from ov2kit.recipes.evaluation.evaluate import Reply, evaluate_jumpscore
 from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.evaluation.processes import processes
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.prompts import VideoKind
+from ov2kit.recipes.prompt.prompts import SourceKind
+from ov2kit.recipes.prompt.sample import Sample
 
 #: files of a model directory that decide what it answers: weights, configs, vocabulary, chat template
 _DECIDES = (".json", ".jinja", ".safetensors", ".txt")
@@ -31,7 +33,12 @@ def parser() -> ArgumentParser:
     command.add_argument("--data", required=True, metavar="FOLDER", help="annotations.json[l] and videos")
     command.add_argument("--out", required=True, metavar="DIR", help="predictions.jsonl and scores.json; resumes there")
     command.add_argument("--split", type=str | None, metavar="NAME", help="read NAME.json[l] instead of annotations")
-    command.add_argument("--source", default="codec", choices=get_args(VideoKind), help="how videos become pictures")
+    command.add_argument(
+        "--source",
+        default="codec",
+        choices=get_args(SourceKind),
+        help="how videos become pictures; route: by the question",
+    )
     command.add_argument("--frame_share", type=float | None, metavar="SHARE", help="of a hybrid: whole frames")
     command.add_argument("--budget_canvases", type=int, default=32, help="canvases or frames per video")
     command.add_argument("--max_new_tokens", type=int, default=256, help="longest answer")
@@ -66,14 +73,18 @@ def run(parsed: Namespace) -> int:
     data = read_jumpscore_folder(parsed.data, parsed.split)  # before the model is loaded: it may take minutes
     for problem in data.bad_rows:
         print(f"warning: {problem}", file=sys.stderr)
-    loaded: list[Answerer] = []
+    loaded: list[Callable[[str | Path, str], str]] = []
+    shown: list[Sample] = []
 
     def load() -> None:
         generate = importlib.import_module("ov2kit.recipes.generate")
-        loaded.append(generate.answerer(parsed.model, device=str(device), **choices))
+        loaded.append(generate.answerer(parsed.model, device=str(device), seen=shown.append, **choices))
 
-    def answer(video: Path, question: str) -> str | tuple[str, int]:
-        return loaded[0](video, question)
+    def answer(video: Path, question: str) -> Reply:
+        shown.clear()
+        text = loaded[0](video, question)
+        plans = [plan for sample in shown for plan in sample.plans]
+        return (text, None, {"plans": plans}) if plans else text
 
     with tqdm(
         desc=data.annotations.parent.name, unit=" questions", disable=parsed.quiet or None, file=sys.stderr

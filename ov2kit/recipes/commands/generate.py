@@ -15,7 +15,7 @@ from ov2kit.errors import DataError
 from ov2kit.recipes.generate import Dtype, answer, load
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
-from ov2kit.recipes.prompt.prompts import VideoKind
+from ov2kit.recipes.prompt.prompts import SourceKind
 
 #: options of `CodecTokenizer` that say the same of sampled frames
 _SHARED = (
@@ -35,7 +35,9 @@ def parser() -> ArgumentParser:
     command.add_argument("--video", nargs="*", default=[], metavar="FILE", help="video files or asset directories")
     command.add_argument("--image", nargs="*", default=[], metavar="FILE", help="picture files")
     command.add_argument("--system", default=None, metavar="TEXT", help="system text; the tokenizer's own if omitted")
-    command.add_argument("--source", default="codec", choices=get_args(VideoKind), help="how videos are read")
+    command.add_argument(
+        "--source", default="codec", choices=get_args(SourceKind), help="how videos are read; route: by the question"
+    )
     command.add_argument("--frame_share", type=float | None, metavar="SHARE", help="of a hybrid: whole frames")
     command.add_argument("--subtitles", default=None, metavar="FILE", help="srt or vtt file of the (only) video")
     command.add_argument("--decimals", default=None, type=int | None, help="digits of the time stamps; 1 or 2")
@@ -81,6 +83,8 @@ def run(parsed: Namespace) -> int:
     started = time.perf_counter()
     sample = processor([{"role": "user", "content": content}], generate=True)
     seen = time.perf_counter()
+    for plan in [] if parsed.json else sample.plans:
+        print(plan["why"], file=sys.stderr)
     drawing = {"do_sample": True, "temperature": parsed.temperature, "top_p": parsed.top_p}
     shown = TextStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     loudness = logging.get_verbosity()
@@ -101,7 +105,8 @@ def run(parsed: Namespace) -> int:
         logging.set_verbosity(loudness)
     if parsed.json:
         seconds = {"input": seen - started, "answer": time.perf_counter() - seen}
-        print(json.dumps({"answer": text, "input": sample.stats, "seconds": seconds}))
+        plans = {"plans": sample.plans} if parsed.source == "route" else {}
+        print(json.dumps({"answer": text, "input": sample.stats, **plans, "seconds": seconds}))
     return 0
 
 

@@ -6,7 +6,7 @@ at any place without having read what comes before.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 
@@ -46,6 +46,11 @@ def check_mix(source: SourceName, mix: Mapping[str, float] | None) -> dict[str, 
     Raises:
         ValueError: unknown names, negative shares, no share for videos, or a mix without `source="mix"`.
     """
+    if cast(str, source) == "route":
+        raise OptionError(
+            "source 'route' chooses by one question, and a conversation to learn from may have several; train with "
+            "source 'mix' of codec, frames and hybrid, which is what it chooses from"
+        )
     check_choice("source", source, get_args(SourceName))
     if mix is not None:
         check_keys("mix", mix, SAMPLE_KINDS)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ov2kit.recipes.metrics import JumpScoreRow
 
 SCORES = "scores.json"
-Answerer = Callable[[Path, str], str | tuple[str, int]]
+Reply = str | tuple[str, int | None] | tuple[str, int | None, Mapping[str, Any]]
+Answerer = Callable[[Path, str], Reply]
 Errors = Literal["zero", "skip"]
 
 
@@ -62,7 +63,8 @@ def evaluate_jumpscore(
     stay.
 
     Args:
-        model_answer: (video, question) -> the model's text, or (text, visual tokens).
+        model_answer: (video, question) -> the model's text, or (text, visual tokens), or the same and a mapping of
+            what else its line is to say.
         folder: annotations and videos, see docs/evaluating.md.
         out: folder for the results, made if missing.
         split: annotation file `<split>.json[l]` instead of `annotations.json[l]`.
@@ -160,11 +162,13 @@ def _answer(model_answer: Answerer, item: Question) -> Line:
     text: str | None = None
     tokens: int | None = None
     problem: str | None = None
+    more: Mapping[str, Any] = {}
     try:
         if item.path is None:
             raise VideoError(f"video {item.video!r} is neither in the folder nor in its videos/")
         reply = model_answer(item.path, item.question)
-        text, tokens = reply if isinstance(reply, tuple) else (reply, None)
+        told: tuple[Any, ...] = reply if isinstance(reply, tuple) else (reply,)
+        text, tokens, more = (*told, *(None, {})[len(told) - 1 :])
         if not isinstance(text, str):
             raise TypeError(f"model_answer must return text, or text and tokens, got {type(text).__name__}")
         tokens = None if tokens is None else int(tokens)  # a tensor or NumPy number has no place in JSON
@@ -183,6 +187,7 @@ def _answer(model_answer: Answerer, item: Question) -> Line:
         "seconds": round(time.perf_counter() - begin, 4),
         "tokens": tokens,
         "error": problem,
+        **more,
     }
     return line if item.confidence is None else {**line, "confidence": item.confidence}
 

@@ -4,7 +4,7 @@ A directory is read as canvases on disk: our own file or the public asset layout
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,8 +18,9 @@ from ov2kit.codec.provenance.provenance import Provenance
 from ov2kit.errors import DataError, check_choice, check_type
 from ov2kit.recipes.inputs.sources import local_source
 from ov2kit.recipes.prompt.chat import Media
-from ov2kit.recipes.prompt.prompts import MediaKind, VideoKind
+from ov2kit.recipes.prompt.prompts import MediaKind, SourceKind
 from ov2kit.recipes.prompt.subtitles import Subtitle, on_picture_clock, read_subtitles
+from ov2kit.recipes.routing.routed import routed
 
 Clip = tuple[MediaKind, Canvases]
 _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, torch.Tensor)
@@ -28,19 +29,15 @@ _PICTURES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.nda
 def open_media(
     media: Media,
     *,
-    codec: Callable[[Any], Canvases],
-    frames: Tokenizer[Any],
-    hybrid: Callable[[Any], Canvases],
+    videos: Mapping[SourceKind, Callable[[Any], Canvases]],
     image: Tokenizer[Any],
-    source: VideoKind,
+    source: SourceKind,
 ) -> list[Clip]:
     """Canvases of one picture or video, with what they are, clip by clip.
 
     Args:
         media: from a message. A video part may name its own "source".
-        codec: makes codec canvases of a video.
-        frames: samples frames of a video.
-        hybrid: makes codec canvases of which a share is whole frames.
+        videos: make canvases of a video, see `video_tokenizers`.
         image: makes a canvas of a picture.
         source: how a video is tokenized whose part does not say.
 
@@ -51,7 +48,7 @@ def open_media(
     given = local_source(media.source)
     wanted = media.options.get("source")
     if wanted is not None:
-        check_choice("source", wanted, get_args(VideoKind), DataError)
+        check_choice("source", wanted, get_args(SourceKind), DataError)
     if isinstance(given, Canvases):
         canvases = given if given.images.device.type == "cpu" else given.to("cpu")
     elif media.kind == "image":
@@ -63,11 +60,29 @@ def open_media(
     elif isinstance(given, str | os.PathLike) and Path(given).expanduser().is_dir():
         canvases = load_canvases(given)
     else:
-        by_kind: dict[str, Callable[[Any], Canvases]] = {"codec": codec, "frames": frames, "hybrid": hybrid}
-        canvases = by_kind[wanted or source](given)
+        canvases = videos[wanted or source](given)
     if len(canvases) == 0:
         raise DataError(f"the {media.kind} has no canvas")
     return [(_kind(media.kind, wanted, clip), clip) for clip in canvases.split()]
+
+
+def video_tokenizers(
+    codec: CodecTokenizer, frames: FrameTokenizer, hybrid: CodecTokenizer, question: Callable[[], str]
+) -> dict[SourceKind, Callable[[Any], Canvases]]:
+    """What makes canvases of a video, by source.
+
+    Args:
+        codec: makes codec canvases.
+        frames: samples frames.
+        hybrid: makes codec canvases of which a share is whole frames.
+        question: finds what is asked, for "route" alone; may raise DataError.
+    """
+    return {
+        "codec": codec,
+        "frames": frames,
+        "hybrid": hybrid,
+        "route": lambda video: routed(question(), video, codec=codec, frames=frames),
+    }
 
 
 def tokenizers_of(

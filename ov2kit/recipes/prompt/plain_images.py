@@ -5,6 +5,7 @@ What another model makes of a canvas, and what it has not been taught, is in doc
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, get_args
 
 from PIL import Image
@@ -13,9 +14,10 @@ from ov2kit.canvases import Canvases
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
 from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.errors import DataError, Ov2kitError, check_choice, check_flag, check_number, check_type
+from ov2kit.recipes.prompt.asked import asked_question
 from ov2kit.recipes.prompt.chat import read_messages
-from ov2kit.recipes.prompt.media import known_seconds, open_media, part_subtitles, tokenizers_of
-from ov2kit.recipes.prompt.prompts import VideoKind
+from ov2kit.recipes.prompt.media import known_seconds, open_media, part_subtitles, tokenizers_of, video_tokenizers
+from ov2kit.recipes.prompt.prompts import SourceKind
 from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
 from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp
 
@@ -57,7 +59,7 @@ def plain_image_messages(
     codec: CodecTokenizer | None = None,
     frames: FrameTokenizer | None = None,
     image: ImageTokenizer | None = None,
-    source: VideoKind = "codec",
+    source: SourceKind = "codec",
     timestamps: bool = True,
     decimals: int = 1,
     images: Sequence[Any] | None = None,
@@ -73,7 +75,8 @@ def plain_image_messages(
         codec: makes codec canvases of videos.
         frames: samples frames of videos.
         image: makes canvases of pictures.
-        source: how videos are tokenized whose part does not say.
+        source: how videos are tokenized whose part does not say; "route" chooses by the question, see `Router`:
+            the last text of a user before the last answer, or of all where the conversation ends with the user.
         timestamps: write the time (or the span of times) before each canvas of a video.
         decimals: digits of the seconds.
         images: pictures for `<image>` in the texts.
@@ -89,21 +92,23 @@ def plain_image_messages(
         Ov2kitError: a picture or video cannot be opened; says in which message.
     """
     codec, frames, image = tokenizers_of(codec, frames, image)
-    hybrid = codec.with_frame_share(FRAME_SHARE) if codec.frame_share is None else codec
-    check_choice("source", source, get_args(VideoKind))
+    check_choice("source", source, get_args(SourceKind))
     check_flag("timestamps", timestamps)
     check_number("decimals", decimals, low=0, high=9, integer=True)
     for name, stock in (("images", images), ("videos", videos)):
         check_type(name, stock, list | tuple, "a list", optional=True)
+    read = read_messages(messages, images, videos)
+    hybrid = codec.with_frame_share(FRAME_SHARE) if codec.frame_share is None else codec
+    shown = video_tokenizers(codec, frames, hybrid, partial(asked_question, read, generate=read[-1].role == "user"))
     plain = []
-    for index, message in enumerate(read_messages(messages, images, videos)):
+    for index, message in enumerate(read):
         content: list[dict[str, Any]] = []
         for part in message.parts:
             if isinstance(part, str):
                 _add(content, part)
                 continue
             try:
-                clips = open_media(part, codec=codec, frames=frames, hybrid=hybrid, image=image, source=source)
+                clips = open_media(part, videos=shown, image=image, source=source)
                 for kind, clip in clips:
                     is_timed = timestamps and kind != "image"
                     _show(content, clip, part_subtitles(part, clips), decimals if is_timed else None)

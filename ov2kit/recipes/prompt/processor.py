@@ -9,12 +9,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast, get_args
 
 import torch
 
 from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD, VISION_END, VISION_START
-from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
+from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, Provenance
 from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.errors import (
     CheckpointError,
@@ -27,6 +28,7 @@ from ov2kit.errors import (
     check_type,
 )
 from ov2kit.files import fill_folder, write_text
+from ov2kit.recipes.prompt.asked import asked_in_prompt, asked_question
 from ov2kit.recipes.prompt.chat import (
     Media,
     Piece,
@@ -38,8 +40,15 @@ from ov2kit.recipes.prompt.chat import (
     read_messages,
 )
 from ov2kit.recipes.prompt.layout import VisualLayout
-from ov2kit.recipes.prompt.media import Clip, known_seconds, open_media, part_subtitles, tokenizers_of
-from ov2kit.recipes.prompt.prompts import ItemName, TokensOut, VideoKind, canvas_runs
+from ov2kit.recipes.prompt.media import (
+    Clip,
+    known_seconds,
+    open_media,
+    part_subtitles,
+    tokenizers_of,
+    video_tokenizers,
+)
+from ov2kit.recipes.prompt.prompts import ItemName, SourceKind, TokensOut, canvas_runs
 from ov2kit.recipes.prompt.sample import Sample
 from ov2kit.recipes.prompt.subtitles import interleave
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
@@ -61,8 +70,9 @@ class Processor:
         codec: makes codec canvases of videos.
         frames: samples frames of videos.
         image: makes canvases of pictures.
-        source: how videos are tokenized whose part does not name a "source": "codec", "frames", or "hybrid", which is
-            codec canvases of which a share is whole frames.
+        source: how videos are tokenized whose part does not name a "source": "codec", "frames", "hybrid", which is
+            codec canvases of which a share is whole frames, or "route": a `Router` chooses one of these by the question
+            before the answer, within the budget of `codec`.
         frame_share: of the canvases of a hybrid, see `CodecTokenizer`.
         decimals: digits of the seconds in time stamps; 2 for sub-second tasks.
         tokens_out: tokens that the connector makes of an item of so many patches; see `canvas_runs`.
@@ -94,7 +104,7 @@ class Processor:
         codec: CodecTokenizer | None = None,
         frames: FrameTokenizer | None = None,
         image: ImageTokenizer | None = None,
-        source: VideoKind = "codec",
+        source: SourceKind = "codec",
         frame_share: float = FRAME_SHARE,
         decimals: int = 1,
         tokens_out: TokensOut | None = None,
@@ -105,7 +115,7 @@ class Processor:
         std: Sequence[float] = CLIP_STD,
     ) -> None:
         check_tokenizer(tokenizer)
-        check_choice("source", source, get_args(VideoKind))
+        check_choice("source", source, get_args(SourceKind))
         check_choice("supervise", supervise, get_args(Supervise))
         check_choice("item", item, get_args(ItemName))
         check_number("frame_share", frame_share, above=0, high=1)
@@ -122,6 +132,7 @@ class Processor:
         self.patch, self.merge = sizes.pop()
         self.source, self.decimals, self.tokens_out, self.supervise = source, decimals, tokens_out, supervise
         self.item, self.frame_share = item, frame_share
+        self.question: str | None = None
         self.system = default_system(tokenizer) if system == "auto" else system
         self.mean, self.std = tuple(mean), tuple(std)
         self.preprocessor = PreprocessorFacts()
@@ -254,7 +265,7 @@ class Processor:
             pieces += [Piece(part, int(part in known)) for part in special.split(rest) if part]
             if number < len(media):
                 try:
-                    shown, new, lost = self._show(media[number])
+                    shown, new, lost = self._show(media[number], partial(asked_in_prompt, "".join(texts)))
                 except Ov2kitError as error:
                     raise type(error)(f"{media[number].kind} {number}: {error}") from error
                 pieces, clips, dropped = pieces + shown, clips + new, dropped + lost
@@ -264,7 +275,8 @@ class Processor:
     def with_options(
         self,
         *,
-        source: VideoKind | None = None,
+        source: SourceKind | None = None,
+        question: str | None = None,
         frame_share: float | None = None,
         decimals: int | None = None,
         min_pixels: int | None = None,
@@ -276,7 +288,8 @@ class Processor:
         """The same processor with options of a single request; the names are those that public clients use.
 
         Args:
-            source: "codec", "frames" or "hybrid".
+            source: "codec", "frames", "hybrid" or "route".
+            question: what "route" chooses by, in place of the question of the conversation.
             frame_share: of the canvases of a hybrid that are whole frames.
             decimals: digits of the seconds.
             min_pixels: smallest canvas area of pictures and videos.
@@ -304,8 +317,10 @@ class Processor:
                 except CheckpointError as error:
                     raise OptionError(str(error)) from error
         if source is not None:
-            check_choice("source", source, get_args(VideoKind))
+            check_choice("source", source, get_args(SourceKind))
             changed.source = source
+        if question is not None:
+            changed.question = check_type("question", question, str, "a text")
         if frame_share is not None:
             changed.frame_share = check_number("frame_share", frame_share, above=0, high=1)
         if decimals is not None:
@@ -333,6 +348,7 @@ class Processor:
             layout=VisualLayout.cat(VisualLayout.from_canvases(clip) for _, clip in clips),
             name=name,
             stats=stats,
+            plans=[plan for _, clip in clips if (plan := Provenance.of(clip).plan) is not None],
         )
 
     def text(
@@ -364,6 +380,7 @@ class Processor:
         turns = []
         dropped = 0
         read = read_messages(messages, images, videos)
+        asked = partial(asked_question, read, supervise=self.supervise, generate=generate)
         if generate and read[-1].role == "assistant":
             raise DataError(f"message {len(read) - 1}: an answer is there already; leave it out to generate one")
         for index, message in enumerate(read):
@@ -376,7 +393,7 @@ class Processor:
                     content += [Piece(text, learn=True)] if text else []
                     continue
                 try:
-                    shown, new, lost = self._show(part)
+                    shown, new, lost = self._show(part, asked)
                 except Ov2kitError as error:
                     raise type(error)(f"message {index}: {error}") from error
                 clips += new
@@ -390,10 +407,10 @@ class Processor:
             dropped,
         )
 
-    def _show(self, part: Media) -> tuple[list[Piece], list[Clip], int]:
-        clips = open_media(
-            part, codec=self.codec, frames=self.frames, hybrid=self.hybrid, image=self.image, source=self.source
-        )
+    def _show(self, part: Media, asked: Callable[[], str]) -> tuple[list[Piece], list[Clip], int]:
+        given = self.question
+        videos = video_tokenizers(self.codec, self.frames, self.hybrid, asked if given is None else lambda: given)
+        clips = open_media(part, videos=videos, image=self.image, source=self.source)
         pieces: list[Piece] = []
         subtitles = part_subtitles(part, clips)
         dropped = 0

@@ -14,6 +14,7 @@ from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp, timestamp_runs
 
 MediaKind = Literal["image", "frames", "codec"]
 VideoKind = Literal["codec", "frames", "hybrid"]  # how a video becomes pictures
+SourceKind = Literal[VideoKind, "route"]  # the same, or that a `Router` chooses by the question
 ItemName = Literal["group", "canvas"]
 TokensOut = Callable[[int], int]
 

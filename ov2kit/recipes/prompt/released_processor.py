@@ -28,7 +28,8 @@ from ov2kit.recipes.prompt.text_tokenizer import VIDEO_PAD
 from ov2kit.recipes.release.companions import CONFIG
 from ov2kit.recipes.release.configs import read_config
 
-_BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames", "hybrid": "hybrid"}
+#: what `video_backend` may be -> the source of the processor
+BACKENDS = {"codec": "codec", "frame": "frames", "frames": "frames", "hybrid": "hybrid", "route": "route"}
 #: options that go by several names
 _NAMES = {"fps": "target_fps", "nframes": "num_frames"}
 _PLACE = re.compile(
@@ -113,7 +114,7 @@ class LlavaOnevision2Processor(ProcessorMixin):
             return_tensors: "pt"; nothing else is made.
             padding: prompts of different lengths are always padded to the longest.
             padding_side: the tokenizer's when omitted.
-            video_backend: "codec", "frame" or "hybrid"; the processor's when omitted.
+            video_backend: "codec", "frame", "hybrid" or "route"; the processor's when omitted.
             options: of this call, see `Processor.with_options`.
 
         Returns:
@@ -170,8 +171,8 @@ class LlavaOnevision2Processor(ProcessorMixin):
 
     def _processor(self, video_backend: str | None, options: Mapping[str, Any]) -> Processor:
         if video_backend is not None:
-            check_choice("video_backend", video_backend, _BACKENDS)
-            options = {"source": _BACKENDS[video_backend], **options}
+            check_choice("video_backend", video_backend, BACKENDS)
+            options = {"source": BACKENDS[video_backend], **options}
         if options.get("truncation"):
             raise OptionError("prompts with pictures cannot be cut to a length; lower the budget instead")
         named = {_NAMES.get(name, name): value for name, value in options.items() if name not in _OF_TEXT}

@@ -3,7 +3,7 @@
 Letters: S text tokens, B rows, N packed patches, p patch edge in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class Sample:
         stats: numbers worth logging, such as the canvases of each kind.
         record: place of the record among all of its files, from 0; -1 where it comes from none. Two
             records may have one name, never one place.
+        plans: of the videos whose source a `Router` chose, as their provenance has them.
 
     Raises:
         ValueError: the parts disagree in length.
@@ -46,6 +47,7 @@ class Sample:
     name: str = ""
     stats: dict[str, float] = field(default_factory=dict)
     record: int = -1
+    plans: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("input_ids", "labels", "pixel_values", "positions"):
@@ -53,6 +55,7 @@ class Sample:
         check_type("layout", self.layout, VisualLayout, "a VisualLayout")
         check_type("name", self.name, str, "a string")
         check_type("stats", self.stats, dict, "a dict")
+        check_type("plans", self.plans, list, "a list of mappings")
         check_number("record", self.record, low=-1, integer=True)
         if self.input_ids.ndim != 1 or self.labels.shape != self.input_ids.shape:
             raise OptionError(

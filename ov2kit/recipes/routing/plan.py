@@ -75,7 +75,10 @@ class Plan:
         Raises:
             VideoError: it cannot be opened or decoded.
         """
-        canvases = self.tokenizer(**options)(video, progress=progress)
+        return self.noted(self.tokenizer(**options)(video, progress=progress))
+
+    def noted(self, canvases: Canvases) -> Canvases:
+        """Canvases that were made by it, with it in their provenance."""
         made = replace(Provenance.of(canvases), plan=self.plain())
         return replace(canvases, provenance=made.to_dict())
 

@@ -132,6 +132,22 @@ def test_sampled_frames(server, own, chats, place, many):
     assert found != own.ask(ours)
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_a_question_of_the_request_routes(server, own, chats, place):
+    """vLLM reads media apart from the text, so the question comes as an option."""
+    theirs, ours = chats["vt"]
+    found = {}
+    for question in ("What is written on the sign?", "When does the bird fly up?"):
+        asked = {"video_backend": "route", "question": question}
+        found[question] = ask(server, theirs, **placed(place, asked))
+        assert found[question] == own.ask(ours, source="route", question=question)
+    assert found["What is written on the sign?"] == own.ask(ours, source="frames", num_frames=BUDGET)
+    assert len({str(each) for each in found.values()}) == 2
+    status, said = server.post(body(theirs, **placed(place, {"video_backend": "route"})))
+    assert status == 400
+    assert "source 'route' chooses by the question" in said["error"]["message"]
+
+
 def test_times_of_a_variable_frame_rate_are_those_of_the_file(server, own, media):
     theirs, ours = part("video", media / "vfr.mp4")
     prompt, answer = ask(server, [theirs, TEXT])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer
+from ov2kit.codec import FrameTokenizer, ImageTokenizer
 from ov2kit.errors import DataError
 from ov2kit.recipes.data.conversations import read_conversation
 from ov2kit.recipes.data.faults import BadRecord
@@ -215,9 +215,7 @@ def test_without_nulls_leaves_everything_else_as_it_is():
 def open_image(source, kind="image"):
     return open_media(
         Media(kind, source),
-        codec=CodecTokenizer(2),
-        frames=FrameTokenizer(2),
-        hybrid=CodecTokenizer(2),
+        videos={"frames": FrameTokenizer(2)},
         image=ImageTokenizer(),
         source="frames",
     )[0][1]
