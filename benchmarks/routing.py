@@ -26,6 +26,7 @@ from ov2kit.recipes.routing.values import ROUTES, route_values
 
 RESULTS = Path(__file__).parent / "results" / "routing"
 SEEDS = range(1, 6)
+SPLITS = ("tune", "test", "held")
 BUDGET = 8
 #: of the hybrids, in the order of the tables
 SHARES = (0.375, 0.5, 0.75)
@@ -38,24 +39,45 @@ def sources() -> dict[str, Callable[[Any], Any]]:
     event = CodecTokenizer(BUDGET, preset="event", threads=1)
     hybrids = {f"hybrid {share:g}": event.with_frame_share(share) for share in SHARES}
     paper = CodecTokenizer(BUDGET, threads=1)
-    return {"frames": FrameTokenizer(BUDGET, threads=1), "codec": event, **hybrids, "codec, paper": paper}
+    others = {f"hybrid {share:g}, paper": paper.with_frame_share(share) for share in SHARES}
+    return {"frames": FrameTokenizer(BUDGET, threads=1), "codec": event, **hybrids, "codec, paper": paper, **others}
 
 
-def run(work: Path, real: Sequence[str], split: str, seeds: Sequence[int]) -> None:
-    """Every seed that is not stored yet."""
+def run(work: Path, real: Sequence[str], split: str, seeds: Sequence[int], names: Sequence[str]) -> None:
+    """Of every seed, the sources that are not stored yet."""
     from ov2kit.recipes.evidence.films.eventset import make_eventset, read_events
 
     for seed in seeds:
         path, data = stored(split, seed), work / f"set-{seed}"
-        if path.exists():
+        known = json.loads(path.read_text())["rows"] if path.exists() else []
+        missing = {name: made for name, made in sources().items() if name in names and not _has(known, name)}
+        if not missing:
             continue
         if not data.exists():
             make_eventset(data, 1, seed=seed, real=real)
-        rows = [row for clip in read_events(data, split) for row in measure(clip, ask_all(clip, seed), sources())]
+        rows = [row for clip in read_events(data, split) for row in measure(clip, ask_all(clip, seed), missing)]
+        rows = _joined(known, rows)
         facts = {"seed": seed, "split": split, "budget": BUDGET}
         lines = ",\n".join(json.dumps(row) for row in rows)
         write_text(path, json.dumps(facts)[:-1] + f', "rows": [\n{lines}\n]}}\n')
         print(f"{split}, seed {seed}: {len(rows)} questions", flush=True)
+
+
+def _has(rows: Sequence[dict[str, Any]], name: str) -> bool:
+    return bool(rows) and all(name in row["shown"] for row in rows)
+
+
+def _joined(known: Sequence[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the same questions with what more sources show, in the order of the tables.
+
+    Raises:
+        ValueError: the questions or their clips are others.
+    """
+    rows = [{**a, "shown": {**a["shown"], **b["shown"]}} for a, b in zip(known, new, strict=True)] if known else new
+    differ = [b for a, b in zip(rows, new, strict=True) if {**a, "shown": None} != {**b, "shown": None}]
+    if differ:
+        raise ValueError(f"{differ[0]['clip']}: stored for another set; remove what is stored of this seed")
+    return [{**row, "shown": {name: row["shown"][name] for name in sources() if name in row["shown"]}} for row in rows]
 
 
 def stored(split: str, seed: int) -> Path:
@@ -80,6 +102,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where the sets are kept")
     parser.add_argument("--real", nargs="+", default=[], help="videos to use as background, for both splits")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS)
+    parser.add_argument("--sources", nargs="+", default=list(sources()), help="measure these alone")
+    parser.add_argument("--splits", nargs="+", default=["tune", "test"], choices=SPLITS)
     parser.add_argument("--fit", action="store_true", help="make the values of the router again from the split tune")
     parser.add_argument("--report-only", action="store_true", help="measure nothing")
     options = parser.parse_args()
@@ -87,12 +111,12 @@ def main() -> None:
     if not options.report_only:
         options.work.mkdir(parents=True, exist_ok=True)
         RESULTS.mkdir(parents=True, exist_ok=True)
-        for split in ("tune", "test"):
-            run(options.work, options.real, split, options.seeds)
+        for split in options.splits:
+            run(options.work, options.real, split, options.seeds, options.sources)
     if options.fit:
         write_text(ROUTES, json.dumps(fitted(read("tune")), indent=1) + "\n")
         route_values.cache_clear()
-    for split in ("tune", "test"):
+    for split in SPLITS:
         text = tables(read(split))
         (RESULTS / f"{split}.md").write_text(text)
         print(f"{split}\n\n{text}")

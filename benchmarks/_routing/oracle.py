@@ -68,19 +68,20 @@ def measure(
 
     stream = VideoStream(clip.video, threads=1)
     facts = stream_facts(stream)
-    shown, tokens = {}, set()
+    shown, counts = {}, set()
     for name, tokenize in sources.items():
         canvases = tokenize(stream)
-        tokens.add(canvases.num_tokens)
+        counts.add(canvases.num_tokens)
         grid = (canvases.images.shape[2] // 28, canvases.images.shape[3] // 28)
         shown[name] = shown_blocks(canvases.positions, canvases.merge, grid)
+    tokens = list(counts)
     if len(tokens) != 1:
         raise ValueError(f"{clip.id}: the sources differ in tokens: {tokens}")
     truth = _Truth(clip, stream, grid)
     return [
         {
             "clip": clip.id, "footage": clip.footage, "encoding": clip.encoding, "kind": q.kind, "about": list(q.about),
-            "wording": q.wording, "facts": facts.plain(),
+            "wording": q.wording, "tokens": tokens[0], "facts": facts.plain(),
             "shown": {name: round(truth.answered(q, blocks), 4) for name, blocks in shown.items()},
         }
         for q in questions
