@@ -28,7 +28,9 @@ DETAIL_KINDS = ("say", "where", "look")
 _ALIKE = 12.0
 _EDGE = 5
 _MOMENTS = 3  # of a clip that "look" asks about
-_STANDS = {"still", "sensor", "rain", "snow", "flicker", "water", "cut", "fade", "real"}
+_STANDS = {
+    "still", "sensor", "rain", "snow", "flicker", "water", "cut", "fade", "real", "screen", "leaves", "crowd",
+}  # fmt: skip
 
 Blocks = NDArray[np.bool_]
 Shown = Mapping[int, Blocks]

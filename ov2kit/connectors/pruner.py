@@ -71,8 +71,8 @@ class Pruner(nn.Module):
         if not torch.compiler.is_compiling() and not bool(features.detach().isfinite().all()):
             bad = int((~features.detach().isfinite().all(dim=1)).sum())
             raise ValueError(
-                f"{type(self).__name__}: {bad} of {len(features)} rows are not finite; look for NaN or infinity in what "
-                "made them"
+                f"{type(self).__name__}: {bad} of {len(features)} rows are not finite; look for NaN or infinity "
+                "in what made them"
             )
         return self._kept(features, [(t, h * w) for t, h, w in host_grids(grids)])
 
