@@ -9,7 +9,9 @@ templates and none of their words for things, acts and signs. Results under benc
 
 import argparse
 import json
+import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks._questions import held_out, train, trial
+from benchmarks._questions import held_out, paraphrases, train, trial
 from ov2kit.files import write_tensors, write_text
-from ov2kit.recipes.routing.features import BUCKETS, question_features
+from ov2kit.recipes.routing.features import BUCKETS, question_features, question_words
 from ov2kit.recipes.routing.question_kind import KINDS, WEIGHTS, QuestionClassifier
 
 RESULTS = Path(__file__).parent / "results" / "routing"
@@ -28,6 +30,8 @@ PER_TEMPLATE = 40
 _PENALTY = 1e-4
 _STEPS = 60
 _MADE_UP = 0.5
+_NONE = "not understood"
+_MISTYPED, _SLIPS = 0.3, 0.25  # share of training questions, and of words in them
 
 
 def filled(source: ModuleType, kind: str, number: int) -> str:
@@ -42,7 +46,19 @@ def filled(source: ModuleType, kind: str, number: int) -> str:
         thing, other, sign, verb = (_made_up(rng) for _ in range(4))
         act, acting, do = verb + "s", verb + "ing", verb
     text: str = template.format(thing=thing, other=other, act=act, acting=acting, do=do, do_s=act, sign=sign)
-    return text
+    return _mistyped(text, rng) if source is train and rng.random() < _MISTYPED else text
+
+
+def _mistyped(text: str, rng: np.random.Generator) -> str:
+    """As it is typed in a hurry: letters of some words swapped, left out or doubled, and no apostrophes."""
+    found = []
+    for word in text.replace("'", "").split(" "):
+        at = int(rng.integers(max(1, len(word) - 1)))
+        a, b = word[at : at + 1], word[at + 1 : at + 2]
+        changes = (b + a, b, a + a + b)
+        change = changes[int(rng.integers(3))]
+        found.append(word[:at] + change + word[at + 2 :] if len(word) > 2 and rng.random() < _SLIPS else word)
+    return " ".join(found)
 
 
 def _made_up(rng: np.random.Generator) -> str:
@@ -57,6 +73,12 @@ def questions(source: ModuleType, per_template: int) -> list[tuple[str, str]]:
         for number in range(per_template * len(source.TEMPLATES[kind])):
             found[kind, filled(source, kind, number)] = None
     return list(found)
+
+
+def words(source: ModuleType) -> list[str]:
+    """Of templates, those to fill in apart."""
+    texts = (re.sub(r"\{\w+\}", " ", template) for of_kind in source.TEMPLATES.values() for template in of_kind)
+    return sorted({word for text in texts for word in question_words(text)})
 
 
 def fit(pairs: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
@@ -95,8 +117,13 @@ def judge(classify: Any, pairs: list[tuple[str, str]]) -> dict[str, Counter[str]
     """What questions of each kind are taken for."""
     taken: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     for kind, text in pairs:
-        taken[kind][classify(text).kind] += 1
+        taken[kind][classify(text).kind or _NONE] += 1
     return taken
+
+
+def whole(source: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """(kind, text) of questions that are no templates."""
+    return [(kind, text) for kind, texts in source.items() for text in texts]
 
 
 def table(taken: dict[str, Counter[str]]) -> str:
@@ -110,6 +137,31 @@ def table(taken: dict[str, Counter[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def voices(classify: Any) -> dict[str, Any]:
+    """How questions in other voices are taken, and how many that are not English are not understood."""
+    found: dict[str, Any] = {}
+    for name, source in (("first", paraphrases.FIRST), ("second", paraphrases.SECOND)):
+        found[name] = {kind: dict(sorted(n.items())) for kind, n in judge(classify, whole(source)).items()}
+    refused = sum(classify(text).kind is None for text in paraphrases.OTHER)
+    return {**found, "other": {"questions": len(paraphrases.OTHER), "not understood": refused}}
+
+
+def voices_table(found: Mapping[str, Any]) -> str:
+    """Accuracy per kind on both lists, and what is not understood."""
+    lines = ["| kind | first list | | second list | |", "| --- | --- | --- | --- | --- |"]
+    for kind in (*KINDS, "all"):
+        cells = []
+        for name in ("first", "second"):
+            own = [found[name][k] for k in ([kind] if kind != "all" else KINDS)]
+            total = sum(sum(n.values()) for n in own)
+            right = sum(n.get(k, 0) for k, n in zip([kind] if kind != "all" else KINDS, own, strict=True))
+            cells += [f"{right} of {total}", f"not understood {sum(n.get(_NONE, 0) for n in own)}"]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    other = found["other"]
+    lines.append(f"| not English | {other['not understood']} of {other['questions']} not understood | | | |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,7 +171,11 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.train:
         weight, bias = calibrated(*fit(questions(train, PER_TEMPLATE)), questions(trial, PER_TEMPLATE))
-        write_tensors(WEIGHTS, {"weight": weight.half(), "bias": bias}, {"kinds": json.dumps(KINDS)})
+        write_tensors(
+            WEIGHTS,
+            {"weight": weight.half(), "bias": bias},
+            {"kinds": json.dumps(KINDS), "words": " ".join(words(train))},
+        )
     if options.trial:
         print(table(judge(QuestionClassifier(), questions(trial, 30))))
         return
@@ -128,6 +184,9 @@ def main() -> None:
     facts = {kind: dict(sorted(found.items())) for kind, found in taken.items()}
     write_text(RESULTS / "questions.json", json.dumps(facts, indent=1) + "\n")
     print(table(taken))
+    said = voices(QuestionClassifier())
+    write_text(RESULTS / "voices.json", json.dumps(said, indent=1) + "\n")
+    print(voices_table(said))
 
 
 if __name__ == "__main__":

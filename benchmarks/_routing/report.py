@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks._questions import held_out
+from benchmarks._routing.fit import measured_as
 from benchmarks._tables.markdown import table
 from benchmarks.question_kinds import filled
+from ov2kit.codec.tokenizers.presets import Preset
 from ov2kit.recipes.routing.question_kind import KINDS, QuestionClassifier
 from ov2kit.recipes.routing.stream_facts import StreamFacts
 from ov2kit.recipes.routing.values import TIME_KINDS, route_values
@@ -16,9 +18,13 @@ Row = Mapping[str, Any]
 _T95 = {4: 2.776}  # Student's t for n - 1 = 4
 
 
-def with_routes(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows with what the router takes: by the wording of a held-out question, and by the kind itself."""
-    classify, values = QuestionClassifier(), route_values()
+def with_routes(rows: Sequence[Row], preset: Preset = "event") -> list[dict[str, Any]]:
+    """Rows with what the router takes: by the wording of a held-out question, and by the kind itself.
+
+    Of the codec canvases of one preset, without its name; beside those of "event", the ones of "paper" alone are kept.
+    """
+    classify, values = QuestionClassifier(), route_values(preset)
+    beside = ["codec, paper"] if preset == "event" else []
     found = []
     for row in rows:
         facts = StreamFacts(**row["facts"])
@@ -26,9 +32,16 @@ def with_routes(rows: Sequence[Row]) -> list[dict[str, Any]]:
         known = {kind: float(kind == row["kind"]) for kind in KINDS}
         taken = {name: values.routes[_best(values.expected(given, facts))].name
                  for name, given in (("routed", shares), ("routed, kind known", known))}  # fmt: skip
-        shown = {**row["shown"], **{name: row["shown"][route] for name, route in taken.items()}}
+        names = ["frames", "codec", *(route.name for route in values.routes if route.source == "hybrid")]
+        own = {name: row["shown"][measured_as(name, preset)] for name in sorted(names, key=_place)}
+        own |= {name: row["shown"][name] for name in beside}
+        shown = {**own, **{name: own[route] for name, route in taken.items()}}
         found.append({**row, "shown": shown, "taken": taken["routed"]})
     return found
+
+
+def _place(name: str) -> tuple[int, str]:
+    return {"frames": 0, "codec": 1}.get(name, 2), name
 
 
 def tables(rows: Sequence[Row]) -> str:
@@ -41,6 +54,7 @@ def tables(rows: Sequence[Row]) -> str:
     for family, kinds in (("time", TIME_KINDS), ("detail", tuple(k for k in KINDS if k not in TIME_KINDS))):
         own = [row for row in routed if row["kind"] in kinds]
         parts += [f"\nQuestions that need {family}, by footage:\n", by_footage(own)]
+    parts += ["\nWith codec canvases of preset paper, by kind of question:\n", by_kind(with_routes(rows, "paper"))]
     return "\n".join(parts) + "\n"
 
 

@@ -41,6 +41,27 @@ def questions() -> str:
     return question_kinds.table({kind: Counter(found) for kind, found in stored.items()}).rstrip("\n")
 
 
+def voices() -> str:
+    """The classifier on questions in other voices and languages."""
+    stored = json.loads((question_kinds.RESULTS / "voices.json").read_text())
+    return question_kinds.voices_table(stored).rstrip("\n")
+
+
+def of_paper() -> str:
+    """As `by_kind`, with codec canvases of preset paper."""
+    return report.by_kind(report.with_routes(routing.read("test"), "paper"))
+
+
+def held() -> str:
+    """As `by_kind`, of the split held."""
+    return report.by_kind(report.with_routes(routing.read("held")))
+
+
+def held_footage() -> str:
+    """The same by footage, kinds that need time and kinds that need detail together."""
+    return report.by_footage(report.with_routes(routing.read("held")))
+
+
 def query_scores_table() -> str:
     """Events found with and without a query."""
     path = query_scores.RESULTS

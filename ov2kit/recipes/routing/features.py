@@ -13,12 +13,17 @@ _WORD = re.compile(r"\w+")
 _LETTERS = (3, 4, 5)
 
 
+def question_words(text: str) -> list[str]:
+    """The first words, without letter case and punctuation."""
+    return _WORD.findall(text.casefold())[:_LONGEST]
+
+
 def question_features(text: str) -> Tensor:
     """(BUCKETS,) float32 of length 1: how often pieces of each bucket come, by log(1 + n).
 
     Letter case, punctuation and everything after the first words make no difference.
     """
-    words = _WORD.findall(text.casefold())[:_LONGEST]
+    words = question_words(text)
     pieces = [f"w {word}" for word in words]
     pieces += [f"p {a} {b}" for a, b in zip(["<", *words], [*words, ">"], strict=True) if words]
     for word in words:

@@ -89,6 +89,7 @@ class Plan:
             "preset": None if self.route.source == "frames" else self.preset,
             "canvases": self.budget_canvases, "whole_frames": self.whole_frames, "kind": self.asked.kind,
             "shares": {kind: round(share, 4) for kind, share in self.asked.shares.items()},
+            "known": round(self.asked.known, 4),
             "stream": self.stream.plain(), "values": self.values, "why": self.why,
         }  # fmt: skip
 
@@ -107,8 +108,12 @@ def explained(asked: AskedFor, stream: StreamFacts, values: RouteValues, expecte
         for name, z in zip(FACTS, values.standard(stream), strict=True)
         if abs(z) >= 1.5
     ]
+    if asked.kind is None:
+        question = f"The question is not understood, {asked.known:.2f} of its words are known: all kinds count alike. "
+    else:
+        question = f"The question asks {_SAID[asked.kind]}, {likely[0][1]:.2f}{doubt}. "
     return (
-        f"The question asks {_SAID[asked.kind]}, {likely[0][1]:.2f}{doubt}. "
+        f"{question}"
         f"The stream: {facts}{'; ' + ', '.join(usual) if usual else ''}. "
-        f"Expected share of the answer shown: {told}. So {ranked[0][1].name}."
+        f"Expected share of the answer shown, with preset {values.preset}: {told}. So {ranked[0][1].name}."
     )

@@ -27,7 +27,7 @@ class Router:
 
     Args:
         budget_canvases: canvases of a plan.
-        preset: of codec canvases.
+        preset: of codec canvases. Values were measured with "event" and "paper"; "release" takes those of "paper".
         classifier: a question -> `AskedFor`; that of the package by default.
 
     Raises:
@@ -64,7 +64,7 @@ class Router:
         """
         asked = self.classifier(question)
         stream = stream_facts(video if isinstance(video, VideoStream) else VideoStream(video))
-        values = route_values()
+        values = route_values(self.preset)
         expected = values.expected(asked.shares, stream)
         best = max(range(len(expected)), key=lambda n: expected[n])
         route = values.routes[best]

@@ -1,8 +1,8 @@
 """What of an answer each source shows, by what is asked for and by what the stream says.
 
-Measured on a set of events: `python -m benchmarks.routing --fit` makes the numbers again from the clips to tune by. A
-value is the mean of a kind of question, corrected a little by the stream: a ridge regression on its facts, one for
-kinds that need time and one for kinds that need detail.
+Measured on a set of events, with codec canvases of two presets: `python -m benchmarks.routing --fit` makes the numbers
+again from the clips to tune by. A value is the mean of a kind of question, corrected a little by the stream: a ridge
+regression on its facts, one for kinds that need time and one for kinds that need detail.
 """
 
 import json
@@ -13,12 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from ov2kit.codec.tokenizers.presets import Preset
 from ov2kit.recipes.routing.question_kind import KINDS, QuestionKind
 from ov2kit.recipes.routing.stream_facts import StreamFacts
 
 ROUTES = Path(__file__).parent / "assets" / "routes.json"
 #: kinds that need time; the others need detail
 TIME_KINDS: tuple[QuestionKind, ...] = ("when", "count", "order", "happens")
+#: presets of the codec canvases that were measured; "release" follows the bits too, as "paper" does
+MEASURED: tuple[Preset, ...] = ("event", "paper")
 #: in the order of the slopes
 FACTS = ("bits per pixel", "dynamics", "noise", "cuts", "motion share", "camera motion")
 
@@ -46,11 +49,13 @@ class RouteValues:
 
     Args:
         plain: as `routes.json` holds them.
+        preset: of `MEASURED`, which codec canvases they are of.
     """
 
-    def __init__(self, plain: Mapping[str, Any]) -> None:
+    def __init__(self, plain: Mapping[str, Any], preset: Preset) -> None:
+        self.preset = preset
         self.routes = tuple(Route(each["source"], each["frame_share"]) for each in plain["routes"])
-        self._means, self._slopes = plain["means"], plain["slopes"]
+        self._means, self._slopes = plain["presets"][preset]["means"], plain["presets"][preset]["slopes"]
         self._center, self._scale = plain["center"], plain["scale"]
 
     def of_kind(self, kind: QuestionKind, stream: StreamFacts) -> list[float]:
@@ -87,6 +92,6 @@ def described(stream: StreamFacts) -> list[float | None]:
 
 
 @cache
-def route_values() -> RouteValues:
-    """Those of the package."""
-    return RouteValues(json.loads(ROUTES.read_text(encoding="utf-8")))
+def route_values(preset: Preset = "event") -> RouteValues:
+    """Those of the package, of the preset or of the one that is nearest to it."""
+    return RouteValues(json.loads(ROUTES.read_text(encoding="utf-8")), preset if preset in MEASURED else "paper")

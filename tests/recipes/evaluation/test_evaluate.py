@@ -409,7 +409,7 @@ class TestCommand:
         """The command with an answerer that stands in for the model."""
         made = []
 
-        def answerer(model, *, device, **choices):
+        def answerer(model, *, device, seen, **choices):
             made.append((model, device, choices))
             return Model()
 

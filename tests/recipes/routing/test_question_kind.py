@@ -2,15 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from benchmarks import question_kinds
-from benchmarks._questions import held_out, train, trial
+from benchmarks._questions import held_out, paraphrases, train, trial
 from ov2kit.errors import CheckpointError, OptionError
 from ov2kit.recipes.routing.features import BUCKETS, question_features
-from ov2kit.recipes.routing.question_kind import KINDS, WEIGHTS, QuestionClassifier
+from ov2kit.recipes.routing.question_kind import KINDS, LEAST_KNOWN, WEIGHTS, QuestionClassifier
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,40 @@ def test_stored_accuracy_is_that_of_the_weights_in_the_package():
     assert WEIGHTS.stat().st_size < 200_000
 
 
+def test_stored_accuracy_in_other_voices_is_that_of_the_weights_in_the_package():
+    stored = json.loads((question_kinds.RESULTS / "voices.json").read_text())
+    assert question_kinds.voices(QuestionClassifier()) == stored
+
+
+def test_other_languages_are_not_understood():
+    """All shares alike, so that nothing is guessed. Words that English has too are the one way around it."""
+    classify = QuestionClassifier()
+    found = {text: classify(text) for text in paraphrases.OTHER}
+    guessed = [text for text, asked in found.items() if asked.kind is not None]
+    assert guessed == ["Was passiert in diesem Video?"]
+    for text, asked in found.items():
+        if text not in guessed:
+            assert set(asked.shares.values()) == {1 / len(KINDS)}
+            assert asked.known < LEAST_KNOWN
+    assert min(classify(text).known for _, text in question_kinds.questions(trial, 5)) > LEAST_KNOWN
+
+
+def test_training_and_other_voices_share_no_question():
+    written = {text.casefold() for source in (paraphrases.FIRST, paraphrases.SECOND) for _, text in
+               question_kinds.whole(source)}  # fmt: skip
+    assert len(written) == sum(len(question_kinds.whole(s)) for s in (paraphrases.FIRST, paraphrases.SECOND)) == 149
+    assert not written & {text.casefold() for _, text in question_kinds.questions(train, 5)}
+
+
+def test_mistakes_of_typing_keep_the_words_in_their_places():
+    rng = np.random.default_rng(0)
+    text = "What's written on the door of the van?"
+    typed = [question_kinds._mistyped(text, rng) for _ in range(50)]
+    assert all(len(one.split(" ")) == 8 and "'" not in one for one in typed)
+    assert len(set(typed)) > 30
+    assert all({*"".join(one)} <= {*text} for one in typed)  # no letter is made up
+
+
 def test_case_and_punctuation_make_no_difference_and_words_do():
     one = question_features("When does the Dog bark?")
     assert torch.equal(one, question_features("when does the dog bark ??"))
@@ -85,6 +120,10 @@ def test_without_a_word_nothing_is_asked(question):
 def test_other_weights_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no weights of a question classifier"):
         QuestionClassifier(tmp_path / "none.safetensors")
-    save_file({"weight": torch.zeros(3, 5), "bias": torch.zeros(3)}, tmp_path / "other.safetensors")
+    tensors = {"weight": torch.zeros(3, 5), "bias": torch.zeros(3)}
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"no weights of a question classifier .*words"):
+        QuestionClassifier(tmp_path / "other.safetensors")
+    save_file(tensors, tmp_path / "other.safetensors", {"words": "when where"})
     with pytest.raises(CheckpointError, match=r"expected weight \(7, 4096\) and bias \(7,\), got \(3, 5\) and \(3,\)"):
         QuestionClassifier(tmp_path / "other.safetensors")

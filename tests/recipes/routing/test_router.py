@@ -8,6 +8,7 @@ import pytest
 from benchmarks._routing.fit import fitted
 from benchmarks.routing import read
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, Provenance, VideoStream
+from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.errors import OptionError
 from ov2kit.recipes import Processor, Router, small_tokenizer
 from ov2kit.recipes.evidence.films.encode import write_video
@@ -119,6 +120,26 @@ def test_doubt_is_weighed():
     shares = dict.fromkeys(KINDS, 0.0) | {"when": 0.25, "say": 0.75}
     expected = values.expected(shares, facts)
     assert expected == pytest.approx([0.25 * a + 0.75 * b for a, b in zip(sure["when"], sure["say"], strict=True)])
+
+
+def test_a_question_that_is_not_understood_gets_what_is_best_over_all_kinds(stream):
+    plan = Router(4)("Wann fliegt der Vogel auf?", stream)
+    assert plan.asked.kind is None
+    values = route_values()
+    even = [float(np.mean(v)) for v in zip(*(values.of_kind(kind, plan.stream) for kind in KINDS), strict=True)]
+    assert list(plan.values.values()) == pytest.approx(even, abs=1e-4)
+    assert plan.route == values.routes[int(np.argmax(even))]
+    assert plan.why.startswith("The question is not understood, 0.00 of its words are known: all kinds count alike. ")
+    assert plan.plain()["kind"] is None
+
+
+def test_values_are_those_of_the_preset(stream):
+    """The release's canvases follow the bits as the paper's do, and were not measured."""
+    plans = {preset: Router(4, preset=preset)("What happens?", stream) for preset in PRESETS}
+    assert plans["release"].values == plans["paper"].values != plans["event"].values
+    assert {name for name, plan in plans.items() if "with preset paper: " in plan.why} == {"paper", "release"}
+    frames = {plans[name].values["frames"] for name in ("paper", "event")}
+    assert max(frames) - min(frames) < 0.05  # the same frames; what the stream says is fitted apart
 
 
 def test_what_the_router_expects_was_measured():
