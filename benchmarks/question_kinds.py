@@ -2,6 +2,7 @@
 
     python -m benchmarks.question_kinds              # judge the weights of the package, write the table
     python -m benchmarks.question_kinds --train      # make them again first: seconds, the same every time
+    python -m benchmarks.question_kinds --encoder DIR   # judge an embedding: a sentence encoder of transformers
 
 Training questions are templates and words of `benchmarks._questions.train`; those of `held_out` share none of their
 templates and none of their words for things, acts and signs. Results under benchmarks/results/routing.
@@ -11,7 +12,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,9 @@ from torch import Tensor
 
 from benchmarks._questions import held_out, paraphrases, train, trial
 from ov2kit.files import write_tensors, write_text
-from ov2kit.recipes.routing.features import BUCKETS, question_features, question_words
+from ov2kit.recipes.routing.embedding_classifier import EXAMPLES, EmbeddingClassifier
+from ov2kit.recipes.routing.features import question_features, question_words
+from ov2kit.recipes.routing.logistic import fit_logistic
 from ov2kit.recipes.routing.question_kind import KINDS, WEIGHTS, QuestionClassifier
 
 RESULTS = Path(__file__).parent / "results" / "routing"
@@ -31,7 +34,6 @@ _PENALTY = 1e-4
 _STEPS = 60
 _MADE_UP = 0.5
 _NONE = "not understood"
-_MISTYPED, _SLIPS = 0.3, 0.25  # share of training questions, and of words in them
 
 
 def filled(source: ModuleType, kind: str, number: int) -> str:
@@ -46,19 +48,7 @@ def filled(source: ModuleType, kind: str, number: int) -> str:
         thing, other, sign, verb = (_made_up(rng) for _ in range(4))
         act, acting, do = verb + "s", verb + "ing", verb
     text: str = template.format(thing=thing, other=other, act=act, acting=acting, do=do, do_s=act, sign=sign)
-    return _mistyped(text, rng) if source is train and rng.random() < _MISTYPED else text
-
-
-def _mistyped(text: str, rng: np.random.Generator) -> str:
-    """As it is typed in a hurry: letters of some words swapped, left out or doubled, and no apostrophes."""
-    found = []
-    for word in text.replace("'", "").split(" "):
-        at = int(rng.integers(max(1, len(word) - 1)))
-        a, b = word[at : at + 1], word[at + 1 : at + 2]
-        changes = (b + a, b, a + a + b)
-        change = changes[int(rng.integers(3))]
-        found.append(word[:at] + change + word[at + 2 :] if len(word) > 2 and rng.random() < _SLIPS else word)
-    return " ".join(found)
+    return text
 
 
 def _made_up(rng: np.random.Generator) -> str:
@@ -85,20 +75,7 @@ def fit(pairs: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
     """Weights (kinds, buckets) and bias (kinds,): multinomial logistic regression, each kind with equal weight."""
     features = torch.stack([question_features(text) for _, text in pairs])
     labels = torch.tensor([KINDS.index(kind) for kind, _ in pairs])  # type: ignore[arg-type] # one of them
-    counts = torch.bincount(labels, minlength=len(KINDS)).float()
-    weight = torch.zeros(len(KINDS), BUCKETS, requires_grad=True)
-    bias = torch.zeros(len(KINDS), requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(features @ weight.T + bias, labels, 1 / counts)
-        loss = loss + _PENALTY * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(step)
-    return weight.detach(), bias.detach()
+    return fit_logistic(features, labels, len(KINDS), penalty=_PENALTY, steps=_STEPS)
 
 
 def calibrated(weight: Tensor, bias: Tensor, pairs: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
@@ -137,11 +114,32 @@ def table(taken: dict[str, Counter[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plain(taken: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    """As it is stored."""
+    return {kind: dict(sorted(found.items())) for kind, found in taken.items()}
+
+
+def encoder(directory: Path) -> Callable[[list[str]], Tensor]:
+    """Texts -> means of the last hidden states of an encoder of transformers."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModel.from_pretrained(directory).eval()
+
+    @torch.no_grad()
+    def embed(texts: list[str]) -> Tensor:
+        batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        weight = batch["attention_mask"][..., None].float()
+        total: Tensor = (model(**batch).last_hidden_state * weight).sum(1)
+        return total / weight.sum(1)
+
+    return embed
+
+
 def voices(classify: Any) -> dict[str, Any]:
     """How questions in other voices are taken, and how many that are not English are not understood."""
     found: dict[str, Any] = {}
     for name, source in (("first", paraphrases.FIRST), ("second", paraphrases.SECOND)):
-        found[name] = {kind: dict(sorted(n.items())) for kind, n in judge(classify, whole(source)).items()}
+        found[name] = plain(judge(classify, whole(source)))
     refused = sum(classify(text).kind is None for text in paraphrases.OTHER)
     return {**found, "other": {"questions": len(paraphrases.OTHER), "not understood": refused}}
 
@@ -166,11 +164,21 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trial", action="store_true", help="judge by the trial questions alone; writes nothing")
+    parser.add_argument("--encoder", type=Path, help="directory of a sentence encoder; judges that alone")
     parser.add_argument("--train", action="store_true", help="make the weights again first")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.encoder:
+        classify = EmbeddingClassifier(encoder(options.encoder))
+        held = judge(classify, questions(held_out, 1))
+        found = {"encoder": options.encoder.name.split("__")[-1], "held out": plain(held), **voices(classify)}
+        write_text(RESULTS / "embedding.json", json.dumps(found, indent=1) + "\n")
+        print(table(held), voices_table(found), sep="\n")
+        return
     if options.train:
         weight, bias = calibrated(*fit(questions(train, PER_TEMPLATE)), questions(trial, PER_TEMPLATE))
+        examples = {kind: [filled(train, kind, n) for n in range(len(train.TEMPLATES[kind]))] for kind in KINDS}
+        write_text(EXAMPLES, json.dumps(examples, indent=1) + "\n")
         write_tensors(
             WEIGHTS,
             {"weight": weight.half(), "bias": bias},
@@ -181,8 +189,7 @@ def main() -> None:
         return
     taken = judge(QuestionClassifier(), questions(held_out, 30))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    facts = {kind: dict(sorted(found.items())) for kind, found in taken.items()}
-    write_text(RESULTS / "questions.json", json.dumps(facts, indent=1) + "\n")
+    write_text(RESULTS / "questions.json", json.dumps(plain(taken), indent=1) + "\n")
     print(table(taken))
     said = voices(QuestionClassifier())
     write_text(RESULTS / "voices.json", json.dumps(said, indent=1) + "\n")

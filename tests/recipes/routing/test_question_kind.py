@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,7 +9,9 @@ from safetensors.torch import save_file
 from benchmarks import question_kinds
 from benchmarks._questions import held_out, paraphrases, train, trial
 from ov2kit.errors import CheckpointError, OptionError
-from ov2kit.recipes.routing.features import BUCKETS, question_features
+from ov2kit.recipes import Router
+from ov2kit.recipes.routing.embedding_classifier import EXAMPLES, EmbeddingClassifier
+from ov2kit.recipes.routing.features import BUCKETS, question_features, question_words
 from ov2kit.recipes.routing.question_kind import KINDS, LEAST_KNOWN, WEIGHTS, QuestionClassifier
 
 
@@ -85,15 +86,6 @@ def test_training_and_other_voices_share_no_question():
     assert not written & {text.casefold() for _, text in question_kinds.questions(train, 5)}
 
 
-def test_mistakes_of_typing_keep_the_words_in_their_places():
-    rng = np.random.default_rng(0)
-    text = "What's written on the door of the van?"
-    typed = [question_kinds._mistyped(text, rng) for _ in range(50)]
-    assert all(len(one.split(" ")) == 8 and "'" not in one for one in typed)
-    assert len(set(typed)) > 30
-    assert all({*"".join(one)} <= {*text} for one in typed)  # no letter is made up
-
-
 def test_case_and_punctuation_make_no_difference_and_words_do():
     one = question_features("When does the Dog bark?")
     assert torch.equal(one, question_features("when does the dog bark ??"))
@@ -127,3 +119,49 @@ def test_other_weights_are_refused(tmp_path):
     save_file(tensors, tmp_path / "other.safetensors", {"words": "when where"})
     with pytest.raises(CheckpointError, match=r"expected weight \(7, 4096\) and bias \(7,\), got \(3, 5\) and \(3,\)"):
         QuestionClassifier(tmp_path / "other.safetensors")
+
+
+class TestEmbedding:
+    """With an embedding that has a direction for each of seven words."""
+
+    @staticmethod
+    def embed(texts):
+        """The sum of the directions of a text, and a little of all."""
+        words = [[w for w in question_words(text) if w in KINDS] for text in texts]
+        return torch.stack([sum(torch.eye(7)[KINDS.index(w)] for w in own) + torch.full((7,), 0.01) for own in words])
+
+    @pytest.fixture(scope="class")
+    def classify(self):
+        return EmbeddingClassifier(self.embed, {kind: [kind, f"{kind} it"] for kind in KINDS})
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_nearest_examples_decide(self, classify, kind):
+        asked = classify(f"please {kind}, now")
+        assert asked.kind == kind
+        assert sum(asked.shares.values()) == pytest.approx(1, abs=1e-5)
+
+    def test_what_lies_between_is_shared_and_what_is_nowhere_is_open(self, classify):
+        shares = classify("say where").shares
+        assert shares["say"] == pytest.approx(shares["where"], abs=0.02)
+        assert shares["say"] + shares["where"] > 0.6
+        assert max(classify("¿Cuándo?").shares.values()) < 0.2
+
+    def test_a_router_takes_it(self, classify):
+        assert Router(4, classifier=classify).classifier("where").kind == "where"
+
+    def test_examples_of_the_package_are_those_it_was_trained_on(self):
+        examples = json.loads(EXAMPLES.read_text())
+        assert {kind: len(texts) for kind, texts in examples.items()} == {k: len(v) for k, v in train.TEMPLATES.items()}
+        assert examples["when"][3] == question_kinds.filled(train, "when", 3)
+
+    def test_wrong_embeddings_and_examples_are_refused(self):
+        with pytest.raises(OptionError, match=r"embed must give a finite tensor \(14, D\) for 14 texts, got \(3, 2\)"):
+            EmbeddingClassifier(lambda texts: torch.ones(3, 2), {kind: ["a", "b"] for kind in KINDS})
+        with pytest.raises(OptionError, match="finite"):
+            EmbeddingClassifier(lambda texts: torch.full((len(texts), 2), torch.nan))
+        with pytest.raises(OptionError, match="there is none of order, happens, say, where, look"):
+            EmbeddingClassifier(self.embed, {"when": ["a"], "count": ["b"]})
+        with pytest.raises(OptionError, match="embed must be a function"):
+            EmbeddingClassifier("all-MiniLM-L6-v2")
+        with pytest.raises(OptionError, match="no word"):
+            EmbeddingClassifier(self.embed, {kind: [kind] for kind in KINDS})("?!")
