@@ -60,6 +60,7 @@ TABLES = {
     "routing-detail": routing.of_detail,
     "question-kinds": routing.questions,
     "question-voices": routing.voices,
+    "question-embedding": routing.embedding,
     "routing-paper": routing.of_paper,
     "routing-held": routing.held,
     "routing-held-footage": routing.held_footage,

@@ -47,6 +47,17 @@ def voices() -> str:
     return question_kinds.voices_table(stored).rstrip("\n")
 
 
+def embedding() -> str:
+    """The same of an embedding of a sentence encoder."""
+    path = question_kinds.RESULTS / "embedding.json"
+    if not path.exists():
+        return "Not measured on this code yet."
+    stored = json.loads(path.read_text())
+    held = [found.get(kind, 0) / sum(found.values()) for kind, found in stored["held out"].items()]
+    said = f"{stored['encoder']}, held-out templates: {sum(held) / len(held):.3f} right, the mean of the kinds."
+    return f"{said}\n\n{question_kinds.voices_table(stored).rstrip()}"
+
+
 def of_paper() -> str:
     """As `by_kind`, with codec canvases of preset paper."""
     return report.by_kind(report.with_routes(routing.read("test"), "paper"))
