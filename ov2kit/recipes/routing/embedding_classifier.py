@@ -45,7 +45,8 @@ class EmbeddingClassifier:
         check_type("embed", embed, Callable, "a function of texts")
         if examples is None:
             examples = json.loads(EXAMPLES.read_text(encoding="utf-8"))
-        check_keys("examples", check_type("examples", examples, Mapping, "kind -> questions"), KINDS)
+        check_type("examples", examples, Mapping, "kind -> questions")
+        check_keys("examples", {**examples}, KINDS)
         if missing := [kind for kind in KINDS if not examples.get(kind)]:
             raise OptionError(f"examples of every kind are needed, there is none of {', '.join(missing)}")
         texts = [text for kind in KINDS for text in examples[kind]]

@@ -29,5 +29,5 @@ def fit_logistic(
         return loss
 
     with torch.enable_grad():
-        optimizer.step(step)  # type: ignore[arg-type]
+        optimizer.step(step)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()

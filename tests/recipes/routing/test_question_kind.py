@@ -121,19 +121,18 @@ def test_other_weights_are_refused(tmp_path):
         QuestionClassifier(tmp_path / "other.safetensors")
 
 
+def embed(texts):
+    """A direction for each of seven words: the sum of those of a text, and a little of all."""
+    words = [[w for w in question_words(text) if w in KINDS] for text in texts]
+    return torch.stack([sum(torch.eye(7)[KINDS.index(w)] for w in own) + torch.full((7,), 0.01) for own in words])
+
+
+@pytest.fixture(scope="module")
+def classify():
+    return EmbeddingClassifier(embed, {kind: [kind, f"{kind} it"] for kind in KINDS})
+
+
 class TestEmbedding:
-    """With an embedding that has a direction for each of seven words."""
-
-    @staticmethod
-    def embed(texts):
-        """The sum of the directions of a text, and a little of all."""
-        words = [[w for w in question_words(text) if w in KINDS] for text in texts]
-        return torch.stack([sum(torch.eye(7)[KINDS.index(w)] for w in own) + torch.full((7,), 0.01) for own in words])
-
-    @pytest.fixture(scope="class")
-    def classify(self):
-        return EmbeddingClassifier(self.embed, {kind: [kind, f"{kind} it"] for kind in KINDS})
-
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_nearest_examples_decide(self, classify, kind):
         asked = classify(f"please {kind}, now")
@@ -160,8 +159,8 @@ class TestEmbedding:
         with pytest.raises(OptionError, match="finite"):
             EmbeddingClassifier(lambda texts: torch.full((len(texts), 2), torch.nan))
         with pytest.raises(OptionError, match="there is none of order, happens, say, where, look"):
-            EmbeddingClassifier(self.embed, {"when": ["a"], "count": ["b"]})
+            EmbeddingClassifier(embed, {"when": ["a"], "count": ["b"]})
         with pytest.raises(OptionError, match="embed must be a function"):
             EmbeddingClassifier("all-MiniLM-L6-v2")
         with pytest.raises(OptionError, match="no word"):
-            EmbeddingClassifier(self.embed, {kind: [kind] for kind in KINDS})("?!")
+            EmbeddingClassifier(embed, {kind: [kind] for kind in KINDS})("?!")
