@@ -166,10 +166,9 @@ def _answer(model_answer: Answerer, item: Question) -> Line:
     try:
         if item.path is None:
             raise VideoError(f"video {item.video!r} is neither in the folder nor in its videos/")
-        reply = model_answer(item.path, item.question)
-        text, *told = reply if isinstance(reply, tuple) else (reply,)
-        tokens = told[0] if told else None
-        more = told[1] if len(told) > 1 else {}
+        reply: Any = model_answer(item.path, item.question)
+        told = reply if isinstance(reply, tuple) else (reply,)
+        text, tokens, more = told + (None, {})[len(told) - 1 :]
         if not isinstance(text, str):
             raise TypeError(f"model_answer must return text, or text and tokens, got {type(text).__name__}")
         tokens = None if tokens is None else int(tokens)  # a tensor or NumPy number has no place in JSON

@@ -46,7 +46,7 @@ class EmbeddingClassifier:
         if examples is None:
             examples = json.loads(EXAMPLES.read_text(encoding="utf-8"))
         check_type("examples", examples, Mapping, "kind -> questions")
-        check_keys("examples", {**examples}, KINDS)
+        check_keys("examples", {str(kind): None for kind in examples}, KINDS)
         if missing := [kind for kind in KINDS if not examples.get(kind)]:
             raise OptionError(f"examples of every kind are needed, there is none of {', '.join(missing)}")
         texts = [text for kind in KINDS for text in examples[kind]]
