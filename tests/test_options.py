@@ -134,6 +134,7 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "EventScorer": lambda: {"saliency": EventSaliency()},
     "RandomScorer": lambda: {"saliency": RandomSaliency()},
     "QuerySaliency": lambda: {"query": [1.0] * 11},
+    "EmbeddingClassifier": lambda: {"embed": lambda texts: torch.ones(len(texts), 4)},
     "ExternalMapScorer": lambda: {"score_maps": {}},
     "FixedGrouping": lambda: {"groups": 2},
     "VideoStream": lambda: {"source": SAMPLE},
