@@ -31,10 +31,11 @@ class EmbeddingClassifier:
         OptionError: `embed` gives something else, or a kind has no example.
 
     Example:
-        >>> from sentence_transformers import SentenceTransformer  # doctest: +SKIP
-        >>> encode = SentenceTransformer("all-MiniLM-L6-v2").encode  # doctest: +SKIP
-        >>> classify = EmbeddingClassifier(lambda texts: torch.from_numpy(encode(texts)))  # doctest: +SKIP
-        >>> Router(8, classifier=classify)("so whats this clip about", "clip.mp4")  # doctest: +SKIP
+        >>> def letters(texts):  # in practice a sentence encoder: lambda texts: torch.from_numpy(encoder.encode(texts))
+        ...     return torch.stack([torch.bincount(torch.tensor([*text.encode()]), minlength=256) for text in texts])
+        >>> classify = EmbeddingClassifier(letters)
+        >>> classify("How many times does the dog jump?").kind
+        'count'
     """
 
     def __init__(

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import cast
 
 import av
 import numpy as np
 import torch
 
 from ov2kit.canvases import Canvases
-from ov2kit.codec import LiveGroup, LiveTokenizer, VideoStream
+from ov2kit.codec import LiveGroup, LiveTokenizer, Provenance, VideoStream
 from ov2kit.recipes.evidence.runs.variant import SweepError
 
 
@@ -46,7 +45,9 @@ def live_canvases(live: LiveTokenizer, videos: Sequence[VideoStream]) -> Iterato
 
 
 def _first_frame(group: LiveGroup) -> int:
-    return cast(int, group.canvases.provenance["groups"][0]["frames"][0])
+    (record,) = Provenance.of(group.canvases).groups or ()
+    assert record.frames is not None  # of a video
+    return record.frames[0]
 
 
 def _of_clip(groups: Sequence[Canvases], start: int, video: VideoStream) -> Canvases:
