@@ -162,7 +162,7 @@ def test_jobs_are_planned_once_and_after_what_they_need():
         ("experiments: [{name: a, grid: {pruning: [evs], encoded: [16]}}]", "expected source frames"),
         ("experiments: [{name: a, grid: {encoded: [4]}}]", "encoded must be at least 8, got 4"),
         ("just text", "expected a mapping with a list of experiments"),
-        ("a: [", "not a YAML file that can be read"),
+        ("a: [", "while parsing a flow node"),
     ],
 )
 def test_faults_of_a_sweep_file_are_named(tmp_path, capsys, text, message):
