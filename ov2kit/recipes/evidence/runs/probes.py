@@ -3,7 +3,7 @@
 `TimeReadout` is given the exact time of each token, so that it cannot show what positions in the encoder are worth.
 Probes are given none. They are patches that hold one learned picture and nothing else; each stands at the source frame
 of a time asked about, in the middle of the picture, and looks at all patches of its clip in every block of the
-encoder. Whether a patch is of that moment is told by the encoder's positions alone. Patches do not see the probes:
+encoder. Whether a patch is of that moment follows from the encoder's positions alone. Patches do not see the probes:
 who sees whom among patches is as without them.
 Letters: N patches, B clips, Q queries, C channels of the encoder.
 """
