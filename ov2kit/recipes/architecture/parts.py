@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PositionsName = Literal["release", "exact", "2d", "none"]
 
-# transformers replaces functions of torch.nn.init while it draws weights; two at a time would not put them back
-_drawing = threading.Lock()
+#: held while transformers draws weights: it replaces functions of torch.nn.init, and two at a time do not put them back
+drawing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def build_language_model(
         config = text
     dtype = config.dtype
     options = {} if attention is None else {"attn_implementation": attention}
-    with _drawing:
+    with drawing:
         # without a dtype: transformers would make it the default of the whole process meanwhile
         model = cast(Any, AutoModelForCausalLM).from_config(config, dtype=None, **options)
     model.config.dtype = dtype

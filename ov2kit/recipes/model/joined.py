@@ -17,7 +17,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ov2kit.errors import OptionError, check_type
-from ov2kit.recipes.architecture.parts import build_language_model, build_vision
+from ov2kit.recipes.architecture.parts import build_language_model, build_vision, drawing
 from ov2kit.recipes.architecture.released_config import LlavaOnevision2Config, config_of
 from ov2kit.recipes.model.inner import Inner
 from ov2kit.recipes.model.layout import Shared, Whole
@@ -145,6 +145,11 @@ class Joined(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
 
     def init_weights(self) -> None:
         """Nothing: the parts have drawn their weights, and tied them, when they were made."""
+
+    def initialize_weights(self) -> None:
+        """What no file stores, such as rotary frequencies, is computed by the part that has it."""
+        with drawing:
+            cast(Any, super()).initialize_weights()
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing, for the same reason; loading is strict."""

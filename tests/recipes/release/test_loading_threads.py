@@ -1,5 +1,6 @@
 """Models are read and built in threads, and nothing outside them changes meanwhile or afterwards."""
 
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -60,8 +61,13 @@ class Layers:
 
 
 def in_four_threads(work, times):
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda _: work(), range(times)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads meet where they seldom would
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda _: work(), range(times)))
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.fixture
@@ -103,8 +109,8 @@ def test_loads_that_are_left_to_transformers(folder, dtype):
     work()
     before = process_state()
     with Layers() as layers:
-        models = in_four_threads(work, 8)
-    assert layers.made > 8
+        models = in_four_threads(work, 24)
+    assert layers.made > 24
     assert layers.wrong == []
     assert process_state() == before
     for model in models:
