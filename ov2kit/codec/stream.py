@@ -36,7 +36,7 @@ class VideoStream:
         source: path, encoded bytes, or a binary file object.
         stream: index of the video stream; FFmpeg's best one (never a cover picture) by default.
         threads: decoders at work at the same time on different keyframe intervals; by default one
-            per processor, at most 8. Results do not depend on it.
+            per processor, at most 8. With 1, whoever asks for a frame decodes it. Results do not depend on it.
         max_source_pixels: most pixels of a picture as it is coded; larger ones are refused by their header.
 
     Raises:

@@ -111,8 +111,6 @@ class HeldDecoding(Generic[T]):
         damaged: list[int] = []
         known = -1
         for number, job in enumerate(self._plan.jobs):
-            if self._decoder.is_open:
-                self._decoder.flush_buffers()
             primers = tuple((at, self._packets[at]) for at in sorted(self._plan.headers) if at < job.start)
             known = prime_decoder(self._decoder, primers, known)
             found: list[tuple[int, Future[T] | T]] = []

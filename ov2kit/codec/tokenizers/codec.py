@@ -209,7 +209,7 @@ class CodecTokenizer(nn.Module):
         with one_torch_thread():
             groups, calls = self._steps(clip, progress)
             chosen = list(side_by_side(calls, clip.stream.threads))
-        return join_groups(clip, groups, chosen, add_seconds(opened, groups.seconds))
+            return join_groups(clip, groups, chosen, add_seconds(opened, groups.seconds))
 
     def stream(
         self, video: VideoSource | VideoStream, score_maps: ScoreMaps | None = None, *, progress: Progress | None = None
@@ -240,7 +240,9 @@ class CodecTokenizer(nn.Module):
             groups, calls = self._steps(clip, progress)
         for number, chosen in enumerate(in_one_torch_thread(call() for call in calls)):
             before = add_seconds(seconds, groups.seconds) if number == 0 else {}
-            yield join_groups(clip, groups, [chosen], before, first_group=number)
+            with one_torch_thread():
+                part = join_groups(clip, groups, [chosen], before, first_group=number)
+            yield part
 
     def _open(self, video: VideoSource | VideoStream, score_maps: ScoreMaps | None) -> tuple[Clip, Mapping[str, float]]:
         clock, settings = StageClock(), self.settings

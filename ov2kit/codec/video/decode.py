@@ -1,16 +1,17 @@
-"""Decoding jobs side by side, each in one thread, their frames in file order.
+"""Decoding jobs one after the other or side by side, their frames in file order.
 
 FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on
-each run, without an error), so both cores are used by decoding keyframe intervals next to each
-other. Where codecs have no vectors and intervals are few or of unlike length, one decoder with frame
-threads takes them in turn. One demuxer feeds all decoders; queues are bounded, so memory does not grow
-with the video.
+each run, without an error), so cores are used by decoding keyframe intervals next to each
+other, each in one thread. Where codecs have no vectors and intervals are few or of unlike length, one decoder
+with frame threads takes them in turn. One demuxer feeds all decoders; queues are bounded, so memory does not grow
+with the video. Where threads would mostly wait for each other, whoever asks for a frame decodes it.
 """
 
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -21,14 +22,15 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream as AVStream
 
+from ov2kit.codec.video.dealing import Dealer, Primers
 from ov2kit.codec.video.decode_plan import DecodePlan
 from ov2kit.codec.video.display_order import shown_pictures
 from ov2kit.codec.video.from_start import FromStart
 from ov2kit.codec.video.jobs import DecodeJob
 from ov2kit.codec.video.losses import DecodeLosses
-from ov2kit.codec.video.queues import HeldBack, PacketQueue, Primers, Room, StopWork, deal, put
+from ov2kit.codec.video.queues import HeldBack, PacketQueue, Room, StopWork, put
 from ov2kit.codec.video.references import DecodedFrame, References
-from ov2kit.codec.video.source import Source, choose_stream, demux_packets
+from ov2kit.codec.video.source import AnyPacket, Source, choose_stream, demux_packets
 
 T = TypeVar("T")
 
@@ -83,26 +85,57 @@ class Decoding(Generic[T]):
         """
         if not self._jobs:
             return
-        count = min(self._plan.threads, len(self._jobs)) if self._source.can_share else 1
         with ExitStack() as opened:
-            # Each decoder comes from an opened container: probing has then taught it how far pictures
-            # are reordered. A bare decoder learns that by losing a picture.
-            inputs = [self._open(opened) for _ in range(count)]
-            targets = [partial(self._demux, *inputs[0]), *(partial(self._work, s.codec_context) for _, s in inputs)]
-            workers = [threading.Thread(target=target, name="ov2kit-decode", daemon=True) for target in targets]
+            yield from self._beside(opened) if self._plan.beside else self._here(opened)
+            if self._failure is not None:
+                raise self._failure
+
+    def _here(self, opened: ExitStack) -> Generator[T, None, None]:
+        """In the caller's thread, as far as frames are asked for."""
+        container, stream = self._open(opened)
+        decoder, known = stream.codec_context, -1
+        prepare_decoder(decoder, motion=self._plan.motion, quantizers=self._plan.quantizers)
+        dealer = Dealer(self._until_failure(demux_packets(container, stream)), self._plan.headers)
+        for job in self._plan.jobs:
+            primers, packets = dealer.job(job)
+            known = prime_decoder(decoder, primers, known)
+            yield from self._results_of(job, self._decoded(decoder, job, packets), opened)
+
+    def _until_failure(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+        """What was read before reading failed is decoded and given before the failure is raised."""
+        try:
+            yield from packets
+        except Exception as caught:
+            self._failure = caught
+
+    def _decoded(
+        self, decoder: VideoCodecContext, job: DecodeJob, packets: Iterable[tuple[int, AnyPacket]]
+    ) -> Iterator[Any]:
+        found: deque[Any] = deque()
+        for _ in self._decode(decoder, job, packets, found.append):
+            while found:
+                yield found.popleft()
+        yield from found
+
+    def _beside(self, opened: ExitStack) -> Generator[T, None, None]:
+        """In threads beside the caller's."""
+        count = min(self._plan.threads, len(self._jobs)) if self._source.can_share else 1
+        # Each decoder comes from an opened container: probing has then taught it how far pictures
+        # are reordered. A bare decoder learns that by losing a picture.
+        inputs = [self._open(opened) for _ in range(count)]
+        targets = [partial(self._demux, *inputs[0]), *(partial(self._work, s.codec_context) for _, s in inputs)]
+        workers = [threading.Thread(target=target, name="ov2kit-decode", daemon=True) for target in targets]
+        for worker in workers:
+            worker.start()
+        try:
+            for job in self._jobs:
+                yield from self._results_of(job.plan, iter(job.results.get, None), opened)
+        finally:
+            self._room.stop()
+            for job in self._jobs:
+                job.packets.close()
             for worker in workers:
-                worker.start()
-            try:
-                for job in self._jobs:
-                    yield from self._results_of(job, opened)
-                if self._failure is not None:
-                    raise self._failure
-            finally:
-                self._room.stop()
-                for job in self._jobs:
-                    job.packets.close()
-                for worker in workers:
-                    worker.join()
+                worker.join()
 
     def _open(self, opened: ExitStack) -> tuple[InputContainer, AVStream]:
         container = opened.enter_context(self._source.open())
@@ -110,9 +143,9 @@ class Decoding(Generic[T]):
             container, self._source.label, self._stream_index, self._source.max_source_pixels
         )
 
-    def _results_of(self, job: "_Job", opened: ExitStack) -> Iterator[T]:
+    def _results_of(self, job: DecodeJob, items: Iterator[Any], opened: ExitStack) -> Iterator[T]:
         given = set()
-        while (item := job.results.get()) is not _END and item is not _DAMAGED:
+        while (item := next(items)) is not _END and item is not _DAMAGED:
             if isinstance(item, BaseException):
                 raise item
             index, result = item
@@ -124,15 +157,20 @@ class Decoding(Generic[T]):
                 prepare_decoder(stream.codec_context, motion=self._plan.motion, quantizers=self._plan.quantizers)
                 packets = demux_packets(container, stream)
                 self._again = FromStart(packets, stream.codec_context, self._plan, self._emit, self.losses)
-            for index, result in self._again.job(job.plan):
+            for index, result in self._again.job(job):
                 if index not in given:
                     yield _ready(result)
 
     def _demux(self, container: InputContainer, stream: AVStream) -> None:
         """The thread that reads packets and deals them to jobs."""
         try:
-            spans = [(start, stop, job.packets) for job in self._jobs for start, stop in job.plan.ranges]
-            deal(demux_packets(container, stream), spans, self._plan.headers)
+            dealer = Dealer(demux_packets(container, stream), self._plan.headers)
+            for job in self._jobs:
+                primers, packets = dealer.job(job.plan)
+                job.packets.begin(primers)
+                for index, packet in packets:
+                    job.packets.put(index, packet)
+                job.packets.close()
         except StopWork:
             pass
         except BaseException as caught:
@@ -153,30 +191,34 @@ class Decoding(Generic[T]):
                 self._on_idle()
                 return
             try:
-                if decoder.is_open:
-                    decoder.flush_buffers()
                 known = prime_decoder(decoder, job.packets.wait(), known)
-                self._decode(decoder, job)
+                for _ in self._decode(decoder, job.plan, job.packets, partial(put, job.results, room=self._room)):
+                    pass
             except StopWork:
                 return
             except BaseException as caught:
                 with contextlib.suppress(StopWork):
                     put(job.results, caught, self._room)
 
-    def _decode(self, decoder: VideoCodecContext, job: "_Job") -> None:
+    def _decode(
+        self,
+        decoder: VideoCodecContext,
+        job: DecodeJob,
+        packets: Iterable[tuple[int, AnyPacket]],
+        give: Callable[[Any], None],
+    ) -> Iterator[None]:
+        """Give what becomes of the pictures of a job, in steps."""
         plan = self._plan
-        from_start, inside = job.plan.is_from_start, plan.frame_threads > 1
+        from_start, inside = job.is_from_start, plan.frame_threads > 1
         may_retry = (inside or not from_start) and self._source.can_share and plan.rank is not None
-        give = partial(put, job.results, room=self._room)
         held, lost = HeldBack(give, plan.hold if may_retry and not from_start else 0), DecodeLosses()
         references = References(plan.wanted, lost)
-        for index, picture in shown_pictures(decoder, job.packets, plan.rank, lost, plan.wanted_packets):
+        for index, picture in shown_pictures(decoder, packets, plan.rank, lost, plan.wanted_packets):
             decoded = references.shown(index, picture)
             if decoded is not None and not (may_retry and inside and lost.failed_packets):
                 held.add((index, self._emit(decoded)))
-        if may_retry and (
-            lost.failed_packets or references.is_damaged or references.given < len(plan.frames_of(job.plan))
-        ):
+                yield
+        if may_retry and (lost.failed_packets or references.is_damaged or references.given < len(plan.frames_of(job))):
             give(_DAMAGED)
             return
         held.release()
@@ -208,13 +250,15 @@ def prime_decoder(decoder: VideoCodecContext, primers: Primers, known: int) -> i
     """Let a decoder see what the stream said before the job: its first packet and each change of headers.
 
     Args:
-        decoder: prepared.
+        decoder: prepared; what it holds of the job before is dropped.
         primers: packets with their decode index.
         known: the last of them that this decoder has seen, -1 for none.
 
     Returns:
         The new `known`.
     """
+    if decoder.is_open:
+        decoder.flush_buffers()
     for index, packet in primers:
         if index > known:
             with contextlib.suppress(av.error.FFmpegError, EOFError):

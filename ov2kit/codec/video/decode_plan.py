@@ -41,6 +41,7 @@ class DecodePlan:
         quantizers: export the quantizer of each block, where the decoder can.
         threads: decoders at work at the same time; at least 1.
         frame_threads: threads inside each decoder; more than 1 only for one decoder of a codec without vectors.
+        beside: decode in threads beside the caller's.
     """
 
     jobs: tuple[DecodeJob, ...]
@@ -53,6 +54,7 @@ class DecodePlan:
     quantizers: bool
     threads: int
     frame_threads: int
+    beside: bool
 
     @cached_property
     def wanted_packets(self) -> np.ndarray | None:
@@ -91,6 +93,7 @@ def plan_decode(
         quantizers=request.quantizer and info.codec == "h264",
         threads=1 if inside else threads,
         frame_threads=threads if inside else 1,
+        beside=inside or threads > 1,
     )
 
 

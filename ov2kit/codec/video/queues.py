@@ -2,12 +2,11 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from ov2kit.codec.video.dealing import Primers
 from ov2kit.codec.video.source import AnyPacket
-
-Primers: TypeAlias = "tuple[tuple[int, AnyPacket], ...]"
 
 
 class StopWork(Exception):  # noqa: N818 - not an error
@@ -107,33 +106,6 @@ class HeldBack:
         held, self._held = self._held or [], None
         for item in held:
             self._give(item)
-
-
-def deal(packets: Iterable[AnyPacket], spans: Sequence[tuple[int, int, PacketQueue]], headers: frozenset[int]) -> None:
-    """Deal packets to the jobs that want them; stops reading after the last.
-
-    Args:
-        packets: all of the stream.
-        spans: [start, stop) in decode order and the queue of its job, in file order.
-        headers: packets that the jobs behind them are given before their own.
-    """
-    at = 0
-    primers: list[tuple[int, AnyPacket]] = []
-    for index, packet in enumerate(packets):
-        start, stop, job = spans[at]
-        if index == start and job.before is None:
-            job.begin(tuple(primers))
-        if index in headers:
-            primers.append((index, packet))
-        if index < start:
-            continue
-        job.put(index, packet)
-        if index == stop - 1:
-            at += 1
-            if at == len(spans):
-                return
-            if spans[at][2] is not job:
-                job.close()
 
 
 def put(results: "queue.Queue[Any]", item: Any, room: Room) -> None:

@@ -1,0 +1,79 @@
+"""Packets of jobs, and decoding in the thread that asks for frames."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from ov2kit.codec import VideoStream
+from ov2kit.codec.video import decode
+from ov2kit.codec.video.dealing import Dealer
+from ov2kit.codec.video.jobs import DecodeJob
+from tests.clips import encode
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """90 frames, a key frame every 30."""
+    file = io.BytesIO()
+    encode(file, codec="libx264", container="mp4", options={"preset": "ultrafast"}, gop=30, frames=90, bframes=2)
+    return file.getvalue()
+
+
+def test_packets_of_jobs_and_headers_before_them():
+    packets = [f"packet {i}" for i in range(20)]
+    dealer = Dealer(packets, frozenset({0, 6, 12}))
+    jobs = [DecodeJob(((2, 4),)), DecodeJob(((6, 8), (9, 10))), DecodeJob(((13, 15),)), DecodeJob(((18, 30),))]
+    dealt = []
+    for job in jobs:
+        primers, own = dealer.job(job)
+        dealt.append(([at for at, _ in primers], [at for at, _ in own]))
+    assert dealt == [([0], [2, 3]), ([0], [6, 7, 9]), ([0, 6, 12], [13, 14]), ([0, 6, 12], [18, 19])]
+    assert dealer.job(DecodeJob(((30, 31),)))[0] == ()
+
+
+def test_one_thread_is_the_callers(clip, monkeypatch):
+    decoding, shown = set(), decode.shown_pictures
+
+    def noted(*given):
+        decoding.add(threading.current_thread().name)
+        return shown(*given)
+
+    monkeypatch.setattr(decode, "shown_pictures", noted)
+    for threads, names in ((1, {threading.current_thread().name}), (2, {"ov2kit-decode"})):
+        decoding.clear()
+        with VideoStream(clip, threads=threads) as stream:
+            assert len(list(stream.frames(luma_size=(28, 28)))) == 90
+        assert decoding == names
+    assert not [thread for thread in threading.enumerate() if thread.name == "ov2kit-decode"]
+
+
+def test_frames_do_not_depend_on_who_decodes(clip):
+    lumas = []
+    for threads in (1, 2):
+        with VideoStream(clip, threads=threads) as stream:
+            wanted = np.arange(1, 90, 7).tolist()
+            lumas.append(torch.stack([frame.luma for frame in stream.frames(wanted, luma_size=(28, 28))]))
+    assert len(lumas[0]) == 13
+    assert torch.equal(*lumas)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_frames_before_a_fault_of_reading_are_given(clip, threads, monkeypatch):
+    read = decode.demux_packets
+
+    def failing(container, stream):
+        for at, packet in enumerate(read(container, stream)):
+            if at == 40:
+                raise OSError("the disk is gone")
+            yield packet
+
+    with VideoStream(clip, threads=threads) as stream:
+        monkeypatch.setattr(decode, "demux_packets", failing)
+        given = []
+        with pytest.raises(Exception, match="the disk is gone"):
+            given += [given.append(frame.index) for frame in stream.frames(luma_size=(28, 28))]
+    assert given[:30] == list(range(30))
+    assert given == sorted(given)
