@@ -1,10 +1,10 @@
 """Decoding jobs one after the other or side by side, their frames in file order.
 
-FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on
-each run, without an error), so cores are used by decoding keyframe intervals next to each
-other, each in one thread. Where codecs have no vectors and intervals are few or of unlike length, one decoder
-with frame threads takes them in turn. One demuxer feeds all decoders; queues are bounded, so memory does not grow
-with the video. Where threads would mostly wait for each other, whoever asks for a frame decodes it.
+FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on each run, without an
+error), so cores are used by decoding keyframe intervals next to each other, each in one thread. Where codecs have no
+vectors and intervals are few or of unlike length, one decoder with frame threads takes them in turn. One demuxer feeds
+all decoders; what is read or decoded ahead is bounded, so memory does not grow with the video. With one thread,
+whoever asks for a frame decodes it.
 """
 
 import contextlib
@@ -13,8 +13,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import av
@@ -28,13 +29,13 @@ from ov2kit.codec.video.display_order import shown_pictures
 from ov2kit.codec.video.from_start import FromStart
 from ov2kit.codec.video.jobs import DecodeJob
 from ov2kit.codec.video.losses import DecodeLosses
-from ov2kit.codec.video.queues import HeldBack, PacketQueue, Room, StopWork, put
+from ov2kit.codec.video.queues import HeldBack, Stop, StopWork, put
 from ov2kit.codec.video.references import DecodedFrame, References
 from ov2kit.codec.video.source import AnyPacket, Source, choose_stream, demux_packets
 
 T = TypeVar("T")
 
-_PACKET_BYTES_AHEAD = 16 << 20
+_PACKET_BYTES_AHEAD = 16 << 20  # of each thread
 _END = object()  # after the last result of a job
 _DAMAGED = object()  # in its place: what was not given is to be decoded again
 
@@ -69,11 +70,7 @@ class Decoding(Generic[T]):
         self._source, self._stream_index, self._plan = source, stream_index, plan
         self._emit, self._on_idle = emit, on_idle
         self.losses = DecodeLosses()
-        self._room = Room(_PACKET_BYTES_AHEAD)
-        self._jobs = [_Job(job, self._room, plan.ahead) for job in plan.jobs]
-        self._pending: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        for job in self._jobs:
-            self._pending.put(job)
+        self._stop = Stop()
         self._failure: BaseException | None = None  # of the demuxer
         self._again: FromStart[Future[T] | T] | None = None
 
@@ -83,7 +80,7 @@ class Decoding(Generic[T]):
         Raises:
             Whatever `emit` or the demuxer raises.
         """
-        if not self._jobs:
+        if not self._plan.jobs:
             return
         with ExitStack() as opened:
             yield from self._beside(opened) if self._plan.beside else self._here(opened)
@@ -119,21 +116,24 @@ class Decoding(Generic[T]):
 
     def _beside(self, opened: ExitStack) -> Generator[T, None, None]:
         """In threads beside the caller's."""
-        count = min(self._plan.threads, len(self._jobs)) if self._source.can_share else 1
+        count = min(self._plan.threads, len(self._plan.jobs)) if self._source.can_share else 1
         # Each decoder comes from an opened container: probing has then taught it how far pictures
         # are reordered. A bare decoder learns that by losing a picture.
         inputs = [self._open(opened) for _ in range(count)]
-        targets = [partial(self._demux, *inputs[0]), *(partial(self._work, s.codec_context) for _, s in inputs)]
-        workers = [threading.Thread(target=target, name="ov2kit-decode", daemon=True) for target in targets]
+        dealer = Dealer(self._until_failure(demux_packets(*inputs[0])), self._plan.headers)
+        jobs = [_Job(job, self._plan.ahead) for job in self._plan.jobs]
+        turns = _Turns(dealer, iter(jobs))
+        workers = [
+            threading.Thread(target=self._work, args=(stream.codec_context, turns), name="ov2kit-decode", daemon=True)
+            for _, stream in inputs
+        ]
         for worker in workers:
             worker.start()
         try:
-            for job in self._jobs:
+            for job in jobs:
                 yield from self._results_of(job.plan, iter(job.results.get, None), opened)
         finally:
-            self._room.stop()
-            for job in self._jobs:
-                job.packets.close()
+            self._stop.stop()
             for worker in workers:
                 worker.join()
 
@@ -161,44 +161,27 @@ class Decoding(Generic[T]):
                 if index not in given:
                     yield _ready(result)
 
-    def _demux(self, container: InputContainer, stream: AVStream) -> None:
-        """The thread that reads packets and deals them to jobs."""
-        try:
-            dealer = Dealer(demux_packets(container, stream), self._plan.headers)
-            for job in self._jobs:
-                primers, packets = dealer.job(job.plan)
-                job.packets.begin(primers)
-                for index, packet in packets:
-                    job.packets.put(index, packet)
-                job.packets.close()
-        except StopWork:
-            pass
-        except BaseException as caught:
-            self._failure = caught
-        finally:
-            for job in self._jobs:
-                job.packets.close()
-
-    def _work(self, decoder: VideoCodecContext) -> None:
+    def _work(self, decoder: VideoCodecContext, turns: "_Turns") -> None:
         """A thread that decodes one job after the other."""
         plan = self._plan
         prepare_decoder(decoder, motion=plan.motion, quantizers=plan.quantizers, frame_threads=plan.frame_threads)
         known = -1  # the last packet whose headers this decoder was given
-        while not self._room.stopped:
-            try:
-                job = self._pending.get_nowait()
-            except queue.Empty:
-                self._on_idle()
-                return
-            try:
-                known = prime_decoder(decoder, job.packets.wait(), known)
-                for _ in self._decode(decoder, job.plan, job.packets, partial(put, job.results, room=self._room)):
-                    pass
-            except StopWork:
-                return
-            except BaseException as caught:
-                with contextlib.suppress(StopWork):
-                    put(job.results, caught, self._room)
+        while not self._stop.stopped:
+            with turns.next() as turn:
+                if turn is None:
+                    break
+                job, primers, packets = turn
+                try:
+                    known = prime_decoder(decoder, primers, known)
+                    give = partial(put, job.results, stop=self._stop)
+                    for _ in self._decode(decoder, job.plan, self._stop.until(packets), give):
+                        pass
+                except StopWork:
+                    return
+                except BaseException as caught:
+                    with contextlib.suppress(StopWork):
+                        put(job.results, caught, self._stop)
+        self._on_idle()
 
     def _decode(
         self,
@@ -227,10 +210,47 @@ class Decoding(Generic[T]):
 
 
 class _Job:
-    def __init__(self, plan: DecodeJob, room: Room, ahead: int) -> None:
+    def __init__(self, plan: DecodeJob, ahead: int) -> None:
         self.plan = plan
-        self.packets = PacketQueue(room)
         self.results: queue.Queue[Any] = queue.Queue(ahead)
+
+
+class _Turns:
+    """Jobs and their packets, for whichever thread comes next; packets are read by the thread that decodes them.
+
+    To hand each packet to another thread takes as long as to decode a small one.
+
+    Args:
+        dealer: of all packets.
+        jobs: in file order.
+    """
+
+    def __init__(self, dealer: Dealer, jobs: Iterator[_Job]) -> None:
+        self._dealer, self._jobs = dealer, jobs
+        self._reading = threading.Lock()
+
+    @contextmanager
+    def next(self) -> Iterator[tuple[_Job, Primers, Iterator[tuple[int, AnyPacket]]] | None]:
+        """The next job, what comes before it, and its packets; None where there is no job left.
+
+        A thread reads them before it decodes. If there are too many, the next one waits until the last is read.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._reading)
+            job = next(self._jobs, None)
+            if job is None:
+                yield None
+                return
+            primers, packets = self._dealer.job(job.plan)
+            read, size = [], 0
+            for item in packets:
+                read.append(item)
+                size += item[1].size
+                if size > _PACKET_BYTES_AHEAD:
+                    break
+            else:
+                held.close()
+            yield job, primers, chain(read, packets)
 
 
 def prepare_decoder(context: VideoCodecContext, *, motion: bool, quantizers: bool, frame_threads: int = 1) -> None:

@@ -1,26 +1,41 @@
-"""Bounded queues between the thread that demuxes, the threads that decode, and the loop over frames."""
+"""Bounded queues between threads that read or decode and the loop that takes what they give."""
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
-from ov2kit.codec.video.dealing import Primers
-from ov2kit.codec.video.source import AnyPacket
+_T = TypeVar("_T")
 
 
 class StopWork(Exception):  # noqa: N818 - not an error
     """The consumer has gone; threads unwind."""
 
 
-class Room:
+class Stop:
+    """Whether the consumer has gone."""
+
+    stopped = False
+
+    def stop(self) -> None:
+        """It has."""
+        self.stopped = True
+
+    def until(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Items as long as it has not; `StopWork` then."""
+        for item in items:
+            if self.stopped:
+                raise StopWork
+            yield item
+
+
+class Room(Stop):
     """A count of bytes in flight that never blocks the only packet in flight."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
         self._ready = threading.Condition()
-        self.stopped = False
 
     @property
     def used(self) -> int:
@@ -44,41 +59,6 @@ class Room:
         with self._ready:
             self.stopped = True
             self._ready.notify_all()
-
-
-class PacketQueue:
-    """Packets of one job; `put` waits while too many bytes are ahead in all jobs together."""
-
-    def __init__(self, room: Room) -> None:
-        self._items: queue.SimpleQueue[tuple[int, AnyPacket] | None] = queue.SimpleQueue()
-        self._room = room
-        self._begun = threading.Event()
-        self.before: Primers | None = None
-
-    def begin(self, primers: Primers) -> None:
-        """The packets that tell a decoder what came before this job."""
-        self.before = primers
-        self._begun.set()
-
-    def wait(self) -> Primers:
-        """What `begin` was given, once it was."""
-        self._begun.wait()
-        return self.before or ()
-
-    def put(self, index: int, packet: AnyPacket) -> None:
-        self._room.take(packet.size)
-        self._items.put((index, packet))
-
-    def close(self) -> None:
-        self._items.put(None)
-        self._begun.set()
-
-    def __iter__(self) -> Iterator[tuple[int, AnyPacket]]:
-        while (item := self._items.get()) is not None:
-            yield item
-            self._room.give(item[1].size)
-        if self._room.stopped:
-            raise StopWork
 
 
 class HeldBack:
@@ -108,10 +88,10 @@ class HeldBack:
             self._give(item)
 
 
-def put(results: "queue.Queue[Any]", item: Any, room: Room) -> None:
+def put(results: "queue.Queue[Any]", item: Any, stop: Stop) -> None:
     """Wait for a place in a bounded queue, but not for a consumer that has gone."""
     while True:
-        if room.stopped:
+        if stop.stopped:
             raise StopWork
         try:
             return results.put(item, timeout=0.1)
