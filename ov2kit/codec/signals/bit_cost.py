@@ -27,7 +27,8 @@ from ov2kit.errors import OptionError, check_choice, check_numbers, check_type
 COEFFICIENTS = Path(__file__).with_name("coefficients") / "bit_cost.safetensors"
 _PARTS = ("local", "whole", "bias", "second", "second_bias", "last")
 _STEPS_PER_BIT = 64  # maps are whole 64ths of a bit, so that they add up without rounding
-_MACROBLOCKS_AT_ONCE = 16384
+_MACROBLOCKS_AT_ONCE = 32768
+_MACROBLOCKS_HELD = 16384  # by a stream
 
 
 class BitCostMap(nn.Module):
@@ -82,11 +83,12 @@ class BitCostMap(nn.Module):
     def weights(self, features: Tensor, whole: Tensor) -> Tensor:
         """(..., F, R, C) and (..., G) -> (..., R, C) logarithm of each macroblock's weight, up to a constant."""
         lead, (rows, cols) = features.shape[:-3], features.shape[-2:]
-        x = features.reshape(-1, features.shape[-3], rows * cols)
-        common = whole.reshape(-1, whole.shape[-1]) @ self.whole.T + self.bias
-        x = torch.relu(self.local @ x + common[..., None])
-        x = torch.relu(self.second @ x + self.second_bias[:, None])
-        return (self.last @ x).view(*lead, rows, cols)
+        x = features.movedim(-3, 0).reshape(features.shape[-3], -1)
+        common = self.whole @ whole.reshape(-1, whole.shape[-1]).T + self.bias[:, None]
+        first = (self.local @ x).view(len(self.bias), -1, rows * cols)
+        first.add_(common[..., None]).relu_()
+        second = torch.addmm(self.second_bias[:, None], self.second, first.view(len(self.bias), -1)).relu_()
+        return (self.last @ second).view(*lead, rows, cols)
 
     def forward(self, features: Tensor, whole: Tensor, bits: Tensor) -> Tensor:
         """Bits per macroblock.
@@ -110,7 +112,7 @@ class BitCostMap(nn.Module):
 
         Works on `threads` batches at a time; the result does not depend on it.
         """
-        step = _frames_at_once(coded_size)
+        step = _frames_at_once(coded_size, _MACROBLOCKS_AT_ONCE)
         parts = [frames[start : start + step] for start in range(0, len(frames), step)]
 
         def estimated(part: Sequence[Frame]) -> Tensor:
@@ -126,14 +128,14 @@ class BitCostMap(nn.Module):
     def stream(self, frames: Iterable[Frame], coded_size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
         """(frame index, (R, C) float32 bits) of each frame, in order; a few frames are held at a time."""
         source = iter(frames)
-        while held := list(islice(source, _frames_at_once(coded_size))):
+        while held := list(islice(source, _frames_at_once(coded_size, _MACROBLOCKS_HELD))):
             for frame, bits in zip(held, self.of_frames(held, coded_size), strict=True):
                 yield frame.index, bits
 
 
-def _frames_at_once(coded_size: tuple[int, int]) -> int:
+def _frames_at_once(coded_size: tuple[int, int], macroblocks: int) -> int:
     rows, cols = macroblock_grid(coded_size)
-    return max(1, _MACROBLOCKS_AT_ONCE // (rows * cols))
+    return max(1, macroblocks // (rows * cols))
 
 
 def load_coefficients(signal: str, path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,9 +12,9 @@ from torch import Tensor
 from ov2kit.codec.signals.resample import upsample_index
 
 Sampling = Literal["bilinear", "nearest"]
-_MARGIN = 32  # pixels that a sample may lie outside (the border is repeated); longer vectors are cut there
-_PART_BITS = 3  # positions are eighths of a pixel
-_PARTS = 1 << _PART_BITS
+MARGIN = 32  # pixels that a sample may lie outside (the border is repeated); longer vectors are cut there
+PART_BITS = 3  # positions are eighths of a pixel
+PARTS = 1 << PART_BITS
 
 
 def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampling = "bilinear") -> Tensor:
@@ -31,14 +31,14 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
         (T, h, w) uint8.
     """
     bilinear = sampling == "bilinear"
-    bits = _PART_BITS if bilinear else 0
+    bits = PART_BITS if bilinear else 0
     parts = 1 << bits
     height, width = luma.shape[1:]
-    padded = _padded(reference)
+    padded = with_margin(reference)
     wide, device = padded.shape[2], luma.device
     columns = upsample_index(motion.shape[2], width, device=device)
     rows = upsample_index(motion.shape[1], height, device=device)
-    step = motion.nan_to_num(nan=0.0).clamp_(-_MARGIN, _MARGIN).mul_(parts).round_().to(torch.int16)
+    step = motion.nan_to_num(nan=0.0).clamp_(-MARGIN, MARGIN).mul_(parts).round_().to(torch.int16)
     x, y = step[..., 0].contiguous(), step[..., 1].contiguous()
     whole_x, whole_y = x.bitwise_right_shift(bits), y.bitwise_right_shift(bits)
 
@@ -47,7 +47,7 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
 
     # One flat index per pixel: its own place, plus an offset that is the same for all of a cell.
     picture = torch.arange(len(luma), device=device, dtype=torch.int32) * padded[0].numel()
-    own = (torch.arange(height, device=device, dtype=torch.int32)[:, None] + _MARGIN) * wide + _MARGIN
+    own = (torch.arange(height, device=device, dtype=torch.int32)[:, None] + MARGIN) * wide + MARGIN
     index = per_pixel(whole_y.int().mul_(wide).add_(whole_x).add_(picture[:, None, None]))
     index += own + torch.arange(width, device=device, dtype=torch.int32)
     index, flat = index.view(-1), padded.view(-1)
@@ -61,23 +61,23 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
 
 def _weighed(flat: Tensor, index: Tensor, wide: int, x: Tensor, y: Tensor) -> Tensor:
     """(N,) uint8 means of four pixels, weighed by x and y eighths of the way to the right and down."""
-    half = _PARTS * _PARTS // 2
+    half = PARTS * PARTS // 2
     left, right = (flat[i:].index_select(0, index).to(torch.int16) for i in (0, 1))
-    upper = left.mul_(_PARTS - x).add_(right.mul_(x))
+    upper = left.mul_(PARTS - x).add_(right.mul_(x))
     left, right = (flat[wide + i :].index_select(0, index).to(torch.int16) for i in (0, 1))
-    lower = left.mul_(_PARTS - x).add_(right.mul_(x))
-    blended = upper.mul_(_PARTS - y).add_(lower.mul_(y)).add_(half)
-    return blended.bitwise_right_shift_(2 * _PART_BITS).to(torch.uint8)
+    lower = left.mul_(PARTS - x).add_(right.mul_(x))
+    blended = upper.mul_(PARTS - y).add_(lower.mul_(y)).add_(half)
+    return blended.bitwise_right_shift_(2 * PART_BITS).to(torch.uint8)
 
 
-def _padded(pictures: Tensor) -> Tensor:
+def with_margin(pictures: Tensor) -> Tensor:
     """(T, h, w) -> (T, h + 2 m, w + 2 m) with m one more than the margin to the right and below."""
     count, height, width = pictures.shape
-    out = pictures.new_empty(count, height + 2 * _MARGIN + 1, width + 2 * _MARGIN + 1)
-    right, bottom = width + _MARGIN, height + _MARGIN
-    out[:, _MARGIN:bottom, _MARGIN:right] = pictures
-    out[:, _MARGIN:bottom, :_MARGIN] = pictures[:, :, :1]
-    out[:, _MARGIN:bottom, right:] = pictures[:, :, -1:]
-    out[:, :_MARGIN] = out[:, _MARGIN : _MARGIN + 1]
+    out = pictures.new_empty(count, height + 2 * MARGIN + 1, width + 2 * MARGIN + 1)
+    right, bottom = width + MARGIN, height + MARGIN
+    out[:, MARGIN:bottom, MARGIN:right] = pictures
+    out[:, MARGIN:bottom, :MARGIN] = pictures[:, :, :1]
+    out[:, MARGIN:bottom, right:] = pictures[:, :, -1:]
+    out[:, :MARGIN] = out[:, MARGIN : MARGIN + 1]
     out[:, bottom:] = out[:, bottom - 1 : bottom]
     return out

@@ -5,13 +5,13 @@ Letters: T frames, R x C macroblocks of 16 coded pixels, k = 4 luma pixels per m
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ov2kit.codec.signals.motion_grid import rasterize_motion
+from ov2kit.codec.signals.macroblock_motion import field_planes, vector_planes
 from ov2kit.codec.signals.motion_search import estimate_motion
 from ov2kit.codec.video.frame import Frame
 
@@ -28,8 +28,10 @@ class MacroblockSignals:
     Args:
         luma: (T, R k, C k) uint8, as coded (not turned), its border repeated to whole macroblocks.
         reference: the same of the frame each is compared with; `luma` itself where `compared` is False.
-        motion: (T, 2 R, 2 C, 2) float32 coded pixels to the reference for cells of 8 pixels; NaN is
-            no vector, as throughout where `compared` is False.
+        motion: (2, 2, 2, T, R, C) int16 quarters of a coded pixel to the reference: x and y, of the
+            upper and lower, left and right cells of 8 pixels; 0 where there is no vector, as
+            throughout where `compared` is False. None: no frame has any.
+        holes: (T, R, C) float32 how many of the four cells have no vector.
         vectors: (T, R, C) float32 how many vectors each macroblock has.
         future: (T, R, C) float32 how many of them point to the future.
         quantizer: (T, R, C) float32; 0 throughout for frames that do not tell it.
@@ -42,7 +44,8 @@ class MacroblockSignals:
 
     luma: Tensor
     reference: Tensor
-    motion: Tensor
+    motion: Tensor | None
+    holes: Tensor
     vectors: Tensor
     future: Tensor
     quantizer: Tensor
@@ -53,7 +56,11 @@ class MacroblockSignals:
     distance: Tensor
 
     def to(self, device: torch.device) -> "MacroblockSignals":
-        return MacroblockSignals(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        there: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            held = getattr(self, name)
+            there[name] = None if held is None else held.to(device)
+        return MacroblockSignals(**there)
 
 
 def macroblock_grid(coded_size: tuple[int, int]) -> tuple[int, int]:
@@ -89,26 +96,29 @@ def macroblock_signals(
         [f.reference if c and f.reference is not None else luma[t] for t, (f, c) in enumerate(pairs)]
     )
     count = len(frames)
-    quantizer = torch.zeros(count, rows, cols)
-    moving: list[tuple[int, np.ndarray]] = []
+    motion: Tensor | None = None
+    holes, counted, future = torch.full((count, rows, cols), 4.0), *torch.zeros(2, count, rows, cols)
+    quantizer = np.zeros((count, rows, cols), dtype=np.int8)
     if moved == "vectors":
         moving = [
             (t, f.motion) for t, f in enumerate(frames) if f.motion is not None and compared[t] and f.coded_size == size
         ]
         for t, frame in enumerate(frames):
             if frame.quantizer is not None and frame.coded_size == size:
-                quantizer[t] = torch.from_numpy(frame.quantizer)
-    motion, counted, future = _vector_maps(moving, count, (rows, cols))
+                quantizer[t] = frame.quantizer
+        if moving:
+            motion, holes, counted, future = vector_planes(moving, count, (rows, cols))
     luma, reference = _padded(luma, rows, cols), _padded(reference, rows, cols)
     if moved == "estimated":
-        motion = _estimated(luma, reference, torch.tensor(compared), (rows, cols))
+        motion, holes = field_planes(_estimated(luma, reference, torch.tensor(compared), (rows, cols)))
     return MacroblockSignals(
         luma=luma,
         reference=reference,
         motion=motion,
+        holes=holes,
         vectors=counted,
         future=future,
-        quantizer=quantizer,
+        quantizer=torch.from_numpy(quantizer).float(),
         bits=torch.tensor([8 * frame.nbytes for frame in frames], dtype=torch.float64),
         intra=torch.tensor([frame.kind == "I" for frame in frames]),
         bidirectional=torch.tensor([frame.kind == "B" for frame in frames]),
@@ -139,24 +149,3 @@ def _estimated(luma: Tensor, reference: Tensor, compared: Tensor, grid: tuple[in
         finer = found.repeat_interleave(4, 1).repeat_interleave(4, 2)
         out[compared] = finer[:, : 2 * grid[0], : 2 * grid[1]]
     return out
-
-
-def _vector_maps(
-    moving: list[tuple[int, np.ndarray]], count: int, grid: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Motion of 8-pixel cells, and how many vectors there are per macroblock and how many to the future."""
-    rows, cols = grid
-    if not moving:
-        empty = torch.zeros(count, rows, cols)
-        return torch.full((count, 2 * rows, 2 * cols, 2), torch.nan), empty, empty
-    owner = np.repeat([t for t, _ in moving], [len(vectors) for _, vectors in moving])
-    joined = np.concatenate([vectors.view(np.uint8) for _, vectors in moving]).view(moving[0][1].dtype)
-    motion = rasterize_motion(joined, owner, count, (rows * MACROBLOCK, cols * MACROBLOCK))
-    row = ((joined["dst_y"].astype(np.int32) - joined["h"] // 2) >> 4).clip(0, rows - 1)
-    col = ((joined["dst_x"].astype(np.int32) - joined["w"] // 2) >> 4).clip(0, cols - 1)
-    place = (owner * rows + row) * cols + col
-    size = count * rows * cols
-    counted = np.bincount(place, minlength=size).astype(np.float32)
-    future = np.bincount(place[joined["source"] > 0], minlength=size).astype(np.float32)
-    shape = (count, rows, cols)
-    return motion, torch.from_numpy(counted).view(shape), torch.from_numpy(future).view(shape)

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.codec.signals.compensate import residual_of
-from ov2kit.codec.signals.macroblock_inputs import EDGE, MACROBLOCK, MacroblockSignals
+from ov2kit.codec.signals.macroblock_inputs import EDGE, MacroblockSignals
+from ov2kit.codec.signals.macroblock_motion import QUARTERS
+from ov2kit.codec.signals.macroblock_pixels import gradient_sums, moved_planes, pixel_planes, sums
 
 # Of each macroblock. "log" is log(1 + x); residual is |luma - reference moved along the vectors|.
 MACROBLOCK_FEATURES = (
@@ -56,54 +57,61 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
 
     Returns:
         (T, F, R, C) float32 of `MACROBLOCK_FEATURES` and the means `AROUND`, and (T, G) float32 of
-        `FRAME_FEATURES` and `FRAME_MEANS`.
+        `FRAME_FEATURES` and `FRAME_MEANS`. In memory each feature is one piece, as the network takes them.
     """
-    residual = residual_of(signals.luma, signals.reference, signals.motion * (EDGE / MACROBLOCK))
-    difference = _distance(signals.luma, signals.reference)
-    left = residual.float()
-    pixels = EDGE * EDGE
-    left_mean, plain_mean = _sums(left) / pixels, _sums(difference.float()) / pixels
-    rms = (_sums(left.square()) / pixels).sqrt_()
-    step = (signals.quantizer * (1 / 6)).exp2() / 4
-    count, rows, cols = left_mean.shape
-    maps = left.new_empty(count, NUM_MACROBLOCK_FEATURES, rows, cols)
-    local = (
-        left_mean.log1p(),
-        plain_mean.log1p(),
-        torch.minimum(left_mean, plain_mean).log1p_(),
-        rms.log1p(),
-        _sums((residual == 0).float()) * (signals.compared[:, None, None] / pixels),
-        _maxima(residual).float().log1p_() / 2,
-        (_gradient_sums(signals.luma) / pixels).log1p_(),
-        *_motion_features(signals),
-        *_quantizer_features(signals.quantizer),
-        (rms * 8 / step).log1p_() * (signals.quantizer > 0) / 2,
-    )
-    for place, values in enumerate(local):
-        maps[:, place] = values
-    maps[:, len(MACROBLOCK_FEATURES) :] = _around(maps[:, AROUND])
-    quantizer_known = signals.quantizer.flatten(1).amax(1) > 0
+    count, rows, cols = signals.vectors.shape
+    maps = signals.bits.new_empty(NUM_MACROBLOCK_FEATURES, count, rows, cols, dtype=torch.float32)
+    own = maps[: len(MACROBLOCK_FEATURES)]
+    rms = _pixel_features(signals, own[:7])
+    _motion_features(signals, own[7:15])
+    _quantizer_features(signals.quantizer, own[15:21])
+    step = (signals.quantizer * (1 / 6)).exp2_() / 4
+    torch.mul(rms.mul_(8).div_(step).log1p_(), (signals.quantizer > 0) / 2, out=own[21])
+    _around(maps[list(AROUND)], out=maps[len(MACROBLOCK_FEATURES) :])
+    known = signals.quantizer.flatten(1)
     whole = torch.stack(
         [
             (signals.bits.to(maps.dtype) / (rows * cols) + 1e-3).log2() / 4,
             signals.intra.float(),
             signals.bidirectional.float(),
             signals.compared.float(),
-            quantizer_known.float(),
-            signals.quantizer.flatten(1).mean(1) / 16,
+            (known.amax(1) > 0).float(),
+            known.mean(1) / 16,
             signals.distance.log2() / 4,
+            *maps[list(FRAME_MEANS)].mean((2, 3)),
         ],
         dim=1,
     )
-    return maps, torch.cat([whole, maps[:, FRAME_MEANS].mean((2, 3))], dim=1)
+    return maps.transpose(0, 1), whole
 
 
-def _around(x: Tensor) -> Tensor:
-    """(T, n, R, C) means over the 3 x 3 macroblocks around, fewer at the border."""
-    count = x.new_ones(1, 1, *x.shape[2:])
-    for axis in (2, 3):
-        x, count = (_with_neighbors(y, axis) for y in (x, count))
-    return x / count
+def _pixel_features(signals: MacroblockSignals, out: Tensor) -> Tensor:
+    """What luma and reference tell, into (7, T, R, C); returns (T, R, C) gray levels, the residual's rms."""
+    pixels = EDGE * EDGE
+    luma = pixel_planes(signals.luma)
+    difference = (luma - pixel_planes(signals.reference)).abs_()
+    residual = difference
+    if signals.motion is not None:
+        residual = (luma - moved_planes(signals.reference, signals.motion)).abs_()
+    rms = sums(residual.float().square_()).div_(pixels).sqrt_()
+    out[0], out[1], out[3] = sums(residual), sums(difference), rms
+    out[4] = sums(residual.clamp(max=1))
+    out[5], out[6] = residual.amax((0, 1)), gradient_sums(luma)
+    torch.sub(1, out[4] / pixels, out=out[4])
+    out[4] *= signals.compared[:, None, None]
+    out[:2] /= pixels
+    out[6] /= pixels
+    torch.minimum(out[0], out[1], out=out[2])
+    for part in (out[:4], out[5:7]):
+        part.log1p_()
+    out[5] /= 2
+    return rms
+
+
+def _around(x: Tensor, out: Tensor) -> None:
+    """(n, T, R, C) means over the 3 x 3 macroblocks around, fewer at the border."""
+    rows, cols = (_with_neighbors(x.new_ones(side), 0) for side in x.shape[2:])
+    torch.div(_with_neighbors(_with_neighbors(x, 2), 3), rows[:, None] * cols, out=out)
 
 
 def _with_neighbors(x: Tensor, axis: int) -> Tensor:
@@ -114,88 +122,64 @@ def _with_neighbors(x: Tensor, axis: int) -> Tensor:
     return out
 
 
-def _sums(x: Tensor) -> Tensor:
-    """(T, R k, C k) float32 -> (T, R, C)."""
-    lines: Tensor = x.view(len(x), -1, EDGE, x.shape[2]).sum(2)
-    return (lines[:, :, ::4] + lines[:, :, 1::4]).add_(lines[:, :, 2::4]).add_(lines[:, :, 3::4])
+def _motion_features(signals: MacroblockSignals, out: Tensor) -> None:
+    """What vectors tell, into (8, T, R, C); H.264 predicts each from the left, above and right above."""
+    vectors, intra = signals.vectors, signals.holes / 4 * signals.compared[:, None, None]
+    out[0] = intra
+    out[5] = vectors.clamp(max=8) / 4
+    torch.div(signals.future, vectors.clamp(min=1), out=out[6])
+    if signals.motion is None:
+        out[1:5], out[7] = 0, 0
+        return
+    cells = signals.motion  # x and y, upper and lower, left and right: (2, 2, 2, T, R, C)
+    own, left, above = cells[:, 0, 0], torch.zeros_like(cells[0]), torch.zeros_like(cells[0])
+    left[..., 1:] = cells[:, :, 1, :, :, :-1]  # (2, 2, T, R, C): of both rows of cells
+    above[:, :, :, 1:] = cells[:, 1, :, :, :-1]  # of both columns
+    right = torch.zeros_like(own)
+    right[..., :-1] = above[:, 0, ..., 1:]
+    low, high = torch.minimum(left[:, 0], above[:, 0]), torch.maximum(left[:, 0], above[:, 0])
+    length = _length(own.abs())
+    off = _length(own.sub(torch.maximum(low, high.minimum(right))).abs_())
+    still = (left[:, 0] == 0).all(0) | (above[:, 0] == 0).all(0)
+    off = torch.where(still, off.minimum(length), off)
+    # Steps to each cell from that on its left and from that above.
+    steps = torch.empty_like(cells[0])
+    steps[:, 0] = _length((cells[:, :, 0] - left).abs_())
+    steps[:, 1] = _length((cells[:, :, 1] - cells[:, :, 0]).abs_())
+    steps[:, 0, :, :, 0] = 0
+    above, inside = _length((cells[:, 0] - above).abs_()), _length((cells[:, 1] - cells[:, 0]).abs_())
+    above[:, :, 0] = 0
+    spread = _length((own - cells[:, 1, 1]).abs_()).maximum(steps[0, 1]).maximum(inside[0])
+    around = steps.float()
+    around[0] += above
+    around[1] += inside
+    out[1], out[2], out[4] = length, off, spread
+    out[3] = (off == 0) & (spread == 0) & (intra == 0) & (vectors > 0)
+    torch.sum(around.log1p_(), (0, 1), out=out[7])
+    out[7] /= 4
+    out[1] /= QUARTERS
+    out[4] /= QUARTERS
+    out[1:3].log1p_()
+    out[4].log1p_()
 
 
-def _maxima(x: Tensor) -> Tensor:
-    """(T, R k, C k) -> (T, R, C)."""
-    lines = x.view(len(x), -1, EDGE, x.shape[2]).amax(2)
-    return lines.view(len(x), lines.shape[1], -1, EDGE).amax(3)
+def _length(sides: Tensor) -> Tensor:
+    """(2, ...) -> (...): |x| + |y|, of those."""
+    return sides[0] + sides[1]
 
 
-def _gradient_sums(x: Tensor) -> Tensor:
-    """(T, R k, C k) uint8 -> (T, R, C) sums of |step to the right| + |step down|; 0 at the last column and row."""
-    steps = torch.zeros_like(x)
-    steps[:, :, :-1] = _distance(x[:, :, 1:], x[:, :, :-1])
-    across = _sums(steps.float())
-    steps[:, :-1] = _distance(x[:, 1:], x[:, :-1])
-    steps[:, -1] = 0
-    return across + _sums(steps.float())
-
-
-def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """|a - b| of uint8, without leaving it."""
-    return torch.maximum(a, b).sub_(torch.minimum(a, b))
-
-
-def _motion_features(signals: MacroblockSignals) -> tuple[Tensor, ...]:
-    """(T, R, C) each; vectors are compared with H.264's prediction from the left, above and right above."""
-    planes = signals.motion.permute(3, 0, 1, 2).contiguous()  # x and y: (2, T, 2 R, 2 C)
-    holes = planes[0].isnan()
-    planes.nan_to_num_(nan=0.0)
-    rows, cols = signals.vectors.shape[1:]
-    own = planes[:, :, ::2, ::2].contiguous()
-    edged = F.pad(planes, (1, 2, 1, 0))  # zero vectors: one cell left and above, two to the right
-    left, above, right = (
-        cells[:, :, :rows, :cols] for cells in (edged[:, :, 1::2, ::2], edged[:, :, ::2, 1::2], edged[:, :, ::2, 3::2])
-    )
-    low, high = torch.minimum(left, above), torch.maximum(left, above)
-    off = _length(own - torch.maximum(low, torch.minimum(high, right)))
-    resting = ((low == 0) & (high == 0)).all(0) | (left == 0).all(0) | (above == 0).all(0)
-    off = torch.where(resting, off.minimum(_length(own)), off)
-    others = (planes[:, :, ::2, 1::2], planes[:, :, 1::2, ::2], planes[:, :, 1::2, 1::2])
-    spread = torch.stack([_length(own - other) for other in others]).amax(0)
-    steps = _length(planes[..., 1:] - planes[..., :-1]), _length(planes[:, :, 1:] - planes[:, :, :-1])
-    around = F.pad(steps[0], (1, 0)) + F.pad(steps[1], (0, 0, 1, 0))
-    intra = _quarters(holes.float()) * (signals.compared[:, None, None] / 4)
-    vectors = signals.vectors
-    whole = (off == 0) & (spread == 0) & (intra == 0) & (vectors > 0)
-    return (
-        intra,
-        _length(own).log1p_(),
-        (4 * off).log1p_(),
-        whole.float(),
-        spread.log1p_(),
-        vectors.clamp(max=8) / 4,
-        signals.future / vectors.clamp(min=1),
-        _quarters((4 * around).log1p_()) / 4,
-    )
-
-
-def _length(vectors: Tensor) -> Tensor:
-    """(2, ...) -> (...): |x| + |y|."""
-    return vectors[0].abs() + vectors[1].abs()
-
-
-def _quarters(cells: Tensor) -> Tensor:
-    """(T, 2 R, 2 C) -> (T, R, C) sums."""
-    return (cells[:, ::2, ::2] + cells[:, ::2, 1::2]).add_(cells[:, 1::2, ::2]).add_(cells[:, 1::2, 1::2])
-
-
-def _quantizer_features(quantizer: Tensor) -> tuple[Tensor, ...]:
-    """(T, R, C) each: a macroblock without coefficients repeats the quantizer before it."""
-    flat = quantizer.flatten(1)
+def _quantizer_features(quantizer: Tensor, out: Tensor) -> None:
+    """What quantizers tell, into (6, T, R, C): a macroblock without coefficients repeats the one before it."""
+    flat, into = quantizer.flatten(1), out.flatten(2)
     step = torch.zeros_like(flat)
-    step[:, 1:] = flat[:, 1:] - flat[:, :-1]
-    changed = (step != 0).float()
-    after = torch.zeros_like(changed)
+    torch.sub(flat[:, 1:], flat[:, :-1], out=step[:, 1:])
+    changed, after, nearby = into[0], into[4], into[5]
+    changed.copy_(step != 0)
     after[:, :-1] = changed[:, 1:]
-    nearby = F.avg_pool1d(changed[:, None], 9, stride=1, padding=4)[:, 0]
-    relative = flat - flat.mean(1, keepdim=True)
-    found = (
-        changed, (step / 8).clamp_(-2, 2), (step.abs() / 8).clamp_(max=2), (relative / 8).clamp_(-3, 3), after, nearby
-    )  # fmt: skip
-    return tuple(x.view_as(quantizer) for x in found)
+    after[:, -1] = 0
+    nearby.copy_(F.avg_pool1d(changed[:, None], 9, stride=1, padding=4)[:, 0])
+    step /= 8
+    torch.clamp(step, -2, 2, out=into[1])
+    torch.clamp(step.abs_(), max=2, out=into[2])
+    torch.sub(flat, flat.mean(1, keepdim=True), out=into[3])
+    into[3].div_(8).clamp_(-3, 3)

@@ -79,34 +79,65 @@ def _paint(
     vectors: Mapping[str, NDArray[Any]] | NDArray[Any], frames: NDArray[np.int64], out: NDArray[np.float32], cell: int
 ) -> None:
     """Fill (T, gh, gw, 2) with the vectors of its frames."""
-    width, height = vectors["w"].astype(np.int32), vectors["h"].astype(np.int32)
-    across, down = (int(size.max(initial=1)) for size in (width, height))
-    # A margin takes what sticks out, so that no write needs a test; x and y move as one number.
-    count, gh, gw, _ = out.shape
-    margin = -(-max(across, down) // cell)
-    rows, columns = gh + 2 * margin, gw + 2 * margin
-    field = np.full(count * rows * columns, complex(np.nan, np.nan), dtype=np.complex64)
-
     past = vectors["source"] < 0
     scale = np.where(past, np.float32(1), np.float32(-1)) / np.maximum(vectors["motion_scale"], 1).astype(np.float32)
-    motion = np.empty(len(past), dtype=np.complex64)
+    motion = np.empty(len(past), dtype=np.complex64)  # x and y move as one number
     motion.real = vectors["motion_x"].astype(np.float32) * scale
     motion.imag = vectors["motion_y"].astype(np.float32) * scale
-    row = (vectors["dst_y"].astype(np.int32) - height // 2) // cell + margin
-    column = (vectors["dst_x"].astype(np.int32) - width // 2) // cell + margin
-    np.clip(row, 0, rows - margin, out=row)
-    np.clip(column, 0, columns - margin, out=column)
-    corner = (frames * rows + row) * columns + column
-    for ours in (np.flatnonzero(~past), np.flatnonzero(past)):  # the past is written last, and so wins
-        if len(ours) == 0:
-            continue
-        own_corner, own_motion = corner.take(ours), motion.take(ours)
-        field[own_corner] = own_motion
-        own_height, own_width = height.take(ours), width.take(ours)
+    width, height = vectors["w"].astype(np.int32), vectors["h"].astype(np.int32)
+    row = (vectors["dst_y"].astype(np.int32) - height // 2) // cell
+    column = (vectors["dst_x"].astype(np.int32) - width // 2) // cell
+    empty = np.complex64(complex(np.nan, np.nan))
+    field = paint_blocks(motion, past, frames, (row, column), (height, width), out.shape[:3], cell, empty)
+    out[..., 0], out[..., 1] = field.real, field.imag
+
+
+def paint_blocks(
+    values: NDArray[Any],
+    past: NDArray[np.bool_],
+    frames: NDArray[np.integer[Any]],
+    corner: tuple[NDArray[np.int32], NDArray[np.int32]],
+    size: tuple[NDArray[np.int32], NDArray[np.int32]],
+    shape: tuple[int, ...],
+    cell: int,
+    empty: Any,
+) -> NDArray[Any]:
+    """Fill every cell that a block covers with the block's value, those to the past over those to the future.
+
+    Args:
+        values: (N,) of any dtype.
+        past: (N,) whether each points to the past.
+        frames: (N,) from 0 to T - 1.
+        corner: (N,) row and column of the cell of each block's upper left corner.
+        size: (N,) height and width in pixels.
+        shape: (T, gh, gw).
+        cell: cell edge in pixels.
+        empty: value of cells that no block covers.
+
+    Returns:
+        (T, gh, gw), a view.
+    """
+    (row, column), (down, across) = corner, (int(side.max(initial=1)) for side in size)
+    # A margin takes what sticks out, so that no write needs a test.
+    count, gh, gw = shape
+    margin = -(-max(across, down) // cell)
+    rows, columns = gh + 2 * margin, gw + 2 * margin
+    field = np.full(count * rows * columns, empty, dtype=values.dtype)
+    row, column = (row + margin).clip(0, rows - margin), (column + margin).clip(0, columns - margin)
+    place = (frames * rows + row) * columns + column
+    height, width = size
+    ours = [slice(None)]
+    if not past.all():  # the past is written last, and so wins
+        order = np.concatenate([np.flatnonzero(~past), np.flatnonzero(past)])
+        place, values, height, width = (x.take(order) for x in (place, values, height, width))
+        split = len(past) - int(np.count_nonzero(past))
+        ours = [slice(split), slice(split, None)]
+    for part in ours:
+        own_place, own_values, own_height, own_width = place[part], values[part], height[part], width[part]
+        field[own_place] = own_values
         for dy in range(0, down, cell):
             for dx in range(0 if dy else cell, across, cell):
                 # Positions are several times quicker to index by than a mask.
                 reach = np.flatnonzero((own_height > dy) & (own_width > dx))
-                field[own_corner.take(reach) + (dy // cell * columns + dx // cell)] = own_motion.take(reach)
-    inner = field.reshape(count, rows, columns)[:, margin : margin + gh, margin : margin + gw]
-    out[..., 0], out[..., 1] = inner.real, inner.imag
+                field[own_place.take(reach) + (dy // cell * columns + dx // cell)] = own_values.take(reach)
+    return field.reshape(count, rows, columns)[:, margin : margin + gh, margin : margin + gw]
