@@ -116,12 +116,20 @@ class Decoding(Generic[T]):
 
     def _beside(self, opened: ExitStack) -> Generator[T, None, None]:
         """In threads beside the caller's."""
-        count = min(self._plan.threads, len(self._plan.jobs)) if self._source.can_share else 1
+        plan = self._plan
+        count = min(plan.threads, len(plan.jobs)) if self._source.can_share else 1
         # Each decoder comes from an opened container: probing has then taught it how far pictures
         # are reordered. A bare decoder learns that by losing a picture.
         inputs = [self._open(opened) for _ in range(count)]
-        dealer = Dealer(self._until_failure(demux_packets(*inputs[0])), self._plan.headers)
-        jobs = [_Job(job, self._plan.ahead) for job in self._plan.jobs]
+        for _, stream in inputs:
+            prepare_decoder(
+                stream.codec_context,
+                motion=plan.motion,
+                quantizers=plan.quantizers,
+                frame_threads=plan.frame_threads,
+            )
+        dealer = Dealer(self._until_failure(demux_packets(*inputs[0])), plan.headers)
+        jobs = [_Job(job, plan.ahead) for job in plan.jobs]
         turns = _Turns(dealer, iter(jobs))
         workers = [
             threading.Thread(target=self._work, args=(stream.codec_context, turns), name="ov2kit-decode", daemon=True)
@@ -163,8 +171,6 @@ class Decoding(Generic[T]):
 
     def _work(self, decoder: VideoCodecContext, turns: "_Turns") -> None:
         """A thread that decodes one job after the other."""
-        plan = self._plan
-        prepare_decoder(decoder, motion=plan.motion, quantizers=plan.quantizers, frame_threads=plan.frame_threads)
         known = -1  # the last packet whose headers this decoder was given
         while not self._stop.stopped:
             with turns.next() as turn:

@@ -77,3 +77,26 @@ def test_frames_before_a_fault_of_reading_are_given(clip, threads, monkeypatch):
             given += [given.append(frame.index) for frame in stream.frames(luma_size=(28, 28))]
     assert given[:30] == list(range(30))
     assert given == sorted(given)
+
+
+def test_jobs_of_more_packets_than_may_be_read_ahead(clip, monkeypatch):
+    """One thread after the other then; and whoever leaves early waits for nobody."""
+    with VideoStream(clip, threads=1) as stream:
+        expected = torch.stack([frame.luma for frame in stream.frames(luma_size=(28, 28))])
+    monkeypatch.setattr(decode, "_PACKET_BYTES_AHEAD", 1)
+    with VideoStream(clip, threads=3) as stream:
+        assert torch.equal(torch.stack([frame.luma for frame in stream.frames(luma_size=(28, 28))]), expected)
+        frames = stream.frames(luma_size=(28, 28))
+        next(frames)
+        frames.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "ov2kit-decode"]
+
+
+def test_a_fault_of_a_decoding_thread_is_raised(clip, monkeypatch):
+    def failing(*given):
+        raise MemoryError("no memory for a decoder")
+
+    monkeypatch.setattr(decode, "prime_decoder", failing)
+    for threads in (1, 2):
+        with VideoStream(clip, threads=threads) as stream, pytest.raises(MemoryError, match="for a decoder"):
+            list(stream.frames(luma_size=(28, 28)))
