@@ -14,7 +14,8 @@ from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.live.inputs import Input, Stop
 from ov2kit.codec.live.mp4_index import INDEX_LAST, BoxWalk
-from ov2kit.codec.video.queues import Room, StopWork, put
+from ov2kit.codec.live.room import Room
+from ov2kit.codec.video.queues import StopWork, put
 from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, choose_stream, demux_packets, reason
 from ov2kit.errors import VideoError
 
