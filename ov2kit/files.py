@@ -243,6 +243,21 @@ def check_file(
     return Path(path)
 
 
+def check_folder(path: str | os.PathLike[str], what: str, error: type[Ov2kitError] = DataError) -> Path:
+    """The path of a folder. What is expected, `what`, and the class of the error are as in `check_file`.
+
+    Raises:
+        Ov2kitError: of class `error`: nothing is there, or something else than a folder.
+    """
+    kind = kind_of(path)
+    if kind != "folder":
+        place = str(path) if 0 < len(str(path)) <= 300 else shorten(str(path))
+        raise error(
+            f"{place}: expected {what}, " + (f"got a {kind}" if kind else "found nothing there; check the path")
+        )
+    return Path(path)
+
+
 def refuse_overwriting_inputs(out: str | os.PathLike[str], inputs: Iterable[Any]) -> None:
     """Raise where writing the file or replacing the folder `out` would destroy what is read.
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from ov2kit import files
 from ov2kit.encoders.checkpoint import write_tensors as write_encoder
-from ov2kit.errors import DataError, OutputError
+from ov2kit.errors import CheckpointError, DataError, OutputError
 from ov2kit.files import (
     append_to,
     check_file,
+    check_folder,
     fill_folder,
     is_safe_name,
     refuse_overwriting_inputs,
@@ -195,6 +196,18 @@ def test_what_is_no_file_is_named_and_never_opened(odd):
         for write in (lambda p: write_text(p, "a"), lambda p: append_to(p).__enter__()):
             with pytest.raises(OutputError, match=said):
                 write(odd[said])
+
+
+def test_what_is_no_folder_is_named(odd, tmp_path):
+    assert check_folder(tmp_path, "a folder of x") == tmp_path
+    for kind in ("a pipe", "a socket", "a device"):
+        with pytest.raises(DataError, match=f"expected a folder of x, got {kind}$"):
+            check_folder(odd[kind], "a folder of x")
+    (tmp_path / "a").touch()
+    with pytest.raises(CheckpointError, match=r"a: expected a folder of x, got a file$"):
+        check_folder(tmp_path / "a", "a folder of x", CheckpointError)
+    with pytest.raises(DataError, match=r"nothing: expected a folder of x, found nothing there; check the path$"):
+        check_folder(tmp_path / "nothing", "a folder of x")
 
 
 def test_a_long_path_is_not_quoted_whole(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from ov2kit.errors import CheckpointError, check_choice, check_number
+from ov2kit.errors import check_choice, check_number
 from ov2kit.recipes.model.device import usable_device
 from ov2kit.recipes.prompt.layout import Visibility
 from ov2kit.recipes.prompt.prompts import SourceKind
@@ -47,10 +47,6 @@ def load(
 
     check_choice("dtype", dtype, get_args(Dtype))
     folder = Path(model)
-    if folder.is_file():
-        raise CheckpointError(
-            f"{folder}: expected a model directory, got a file; turn a checkpoint into one with 'ov2kit convert'"
-        )
     place = usable_device(device)
     wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
     if dtype == "auto" and place.type == "cpu":

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from jsonargparse import ArgumentParser, Namespace
 
 import ov2kit
-from ov2kit.errors import DataError
+from ov2kit.errors import CheckpointError
+from ov2kit.files import check_folder
 from ov2kit.recipes.evaluation.evaluate import Reply, evaluate_jumpscore
 from ov2kit.recipes.evaluation.jumpscore_folder import read_jumpscore_folder
 from ov2kit.recipes.evaluation.processes import processes
@@ -67,8 +68,7 @@ def run(parsed: Namespace) -> int:
     device = usable_device(parsed.device)
     if choices["dtype"] == "auto" and device.type == "cpu":
         choices["dtype"] = "float32"  # what the model is then read as
-    if not Path(parsed.model).is_dir():
-        raise DataError(f"{parsed.model}: expected a model directory")
+    check_folder(parsed.model, "a model directory ('ov2kit convert' makes one of a checkpoint)", CheckpointError)
     rank, world_size = processes(parsed.rank, parsed.world_size)
     data = read_jumpscore_folder(parsed.data, parsed.split)  # before the model is loaded: it may take minutes
     for problem in data.bad_rows:

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ov2kit.errors import DataError, check_number
-from ov2kit.files import fill_folder, refuse_overwriting_inputs, write_text
+from ov2kit.errors import CheckpointError, check_number
+from ov2kit.files import check_folder, fill_folder, refuse_overwriting_inputs, write_text
 from ov2kit.recipes.prompt.prompts import VideoKind
 from ov2kit.recipes.spatial.prompts import MAX_NEW_TOKENS, PROMPT_FPS
 
@@ -84,8 +84,7 @@ def _segmenter(parsed: Namespace) -> Any:
 def _answerer(parsed: Namespace) -> Any:
     if parsed.model is None:
         raise ValueError("--model is needed to ask; or give --answer with --video, --true_points with --data")
-    if not Path(parsed.model).is_dir():
-        raise DataError(f"{parsed.model}: expected a model directory")
+    check_folder(parsed.model, "a model directory ('ov2kit convert' makes one of a checkpoint)", CheckpointError)
     from ov2kit.recipes.generate import answerer
 
     return answerer(

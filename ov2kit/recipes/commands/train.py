@@ -25,7 +25,7 @@ from ov2kit.recipes.commands.train_errors import explained
 from ov2kit.recipes.commands.train_files import beside_configs, with_known_configs
 from ov2kit.recipes.data.datamodule import ConversationData
 from ov2kit.recipes.model.quantized import numel
-from ov2kit.recipes.model.starting import check_shards, read_checkpoint
+from ov2kit.recipes.model.starting import read_checkpoint
 from ov2kit.recipes.training.answers import Answers
 from ov2kit.recipes.training.checkpoints import PlainCheckpoints
 from ov2kit.recipes.training.lit import LitLlavaOneVision2
@@ -101,9 +101,7 @@ class RecipeCLI(LightningCLI):
             self.config = parser.parse_args(plain)
             path = self.config[self.command].ckpt_path
             if path is not None:
-                content = read_checkpoint(_readable_part(path))
-                if Path(path).is_dir():
-                    check_shards(path, content)
+                content = read_checkpoint(path)
                 self.checkpoint = {name: value for name, value in content.items() if name in _SETTINGS}
                 settings = self.checkpoint["hyper_parameters"]
                 own.set_defaults({f"model.{name}": value for name, value in settings.items()})
@@ -286,11 +284,6 @@ def _texts(value: Any, known: set[int] | None = None) -> list[str]:
         value.values() if isinstance(value, Mapping) else vars(value).values() if hasattr(value, "__dict__") else value
     )
     return [text for each in held for text in _texts(each, known)] if isinstance(held, Iterable) else []
-
-
-def _readable_part(path: str) -> Path:
-    """The file of a checkpoint; of a folder of shards, the file with the settings."""
-    return Path(path) / "meta.pt" if Path(path).is_dir() else Path(path)
 
 
 def _quiet() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
 from ov2kit.errors import DataError, shorten
-from ov2kit.files import is_safe_name
+from ov2kit.files import check_folder, is_safe_name
 from ov2kit.recipes.inputs.nulls import is_null
 
 _SUFFIXES = (".json", ".jsonl")
@@ -80,8 +80,7 @@ def read_jumpscore_folder(folder: str | os.PathLike[str], split: str | None = No
 
 
 def _annotations(root: Path, split: str | None) -> Path:
-    if not root.is_dir():
-        raise DataError(f"{root}: expected a folder with annotations.json or annotations.jsonl")
+    check_folder(root, "a folder with annotations.json or annotations.jsonl")
     name = split or "annotations"
     if not is_safe_name(name):
         raise DataError(f"split must be the name of a file in {root} without its suffix, got {shorten(name)}")

@@ -138,7 +138,7 @@ def model_from_lightning(
     check_lightning_entry(rest.get("ov2kit"), path)
     if isinstance(config := (rest.get("ov2kit") or {}).get("config"), Mapping):
         check_sizes(config, Path(path), sum(tensor.numel() for tensor in state.values()))
-    model = from_lightning_entry(rest.get("ov2kit") or {}, LlavaOneVision2.from_parts, fresh=False)
+    model = from_lightning_entry(rest.get("ov2kit") or {}, LlavaOneVision2.from_parts, fresh=False, place=str(path))
     state = from_part_names(model, state)
     wanted = places(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

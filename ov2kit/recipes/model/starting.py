@@ -18,7 +18,7 @@ from ov2kit.recipes.model.build import build
 from ov2kit.recipes.model.model import LlavaOneVision2
 from ov2kit.recipes.model.quantized import holds_adapters_alone, model_of_adapters
 from ov2kit.recipes.release.checkpoint_entry import check_lightning_entry, is_named_by_parts
-from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain
+from ov2kit.recipes.release.lightning_files import is_lightning, read_lightning, read_plain, settings_file
 from ov2kit.recipes.release.names import from_part_names
 
 
@@ -79,37 +79,27 @@ def started_model(start: str) -> LlavaOneVision2:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The plain content of a checkpoint file of `ov2kit fit`, optimizer included, tensors memory-mapped.
+    """The plain content of a checkpoint of `ov2kit fit`, optimizer included, tensors memory-mapped.
+
+    Of a folder of shards it is what the file of settings beside them says.
 
     Raises:
-        CheckpointError: no such file, no checkpoint, one that holds more than tensors and plain
-            values, or one of another model.
+        CheckpointError: nothing there, no checkpoint, one that holds more than tensors and plain values,
+            one of another model, or shards that cannot be resumed.
     """
-    checkpoint = read_plain(path)
+    checkpoint = read_plain(settings_file(path))
     _settings(checkpoint, Path(path))
-    return checkpoint
-
-
-def check_shards(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
-    """A folder of shards must name its tensors as the model does, to be resumed: each process looks for its own.
-
-    Args:
-        path: the folder.
-        checkpoint: what its file of settings says.
-
-    Raises:
-        CheckpointError: its names are those of version 1.
-    """
-    if is_named_by_parts(checkpoint.get("ov2kit")):
+    if Path(path).is_dir() and is_named_by_parts(checkpoint.get("ov2kit")):  # each process looks for its own
         raise CheckpointError(
             f"{path}: shards of an older format, whose tensors have other names, cannot be resumed; start a new run "
             f"from them with --model.start {path}, or make a model directory with 'ov2kit convert {path} my-model'"
         )
+    return checkpoint
 
 
 def _settings(checkpoint: Any, path: Path) -> dict[str, Any]:
     """What `LitLlavaOneVision2` was made with."""
-    if not isinstance(checkpoint, dict) or "size" not in checkpoint.get("hyper_parameters", {}):
+    if not isinstance(checkpoint, dict) or "size" not in (checkpoint.get("hyper_parameters") or {}):
         raise CheckpointError(f"{path}: not a checkpoint of `ov2kit fit`: it does not say what its model is made of")
     check_lightning_entry(checkpoint.get("ov2kit"), path)
     return cast(dict[str, Any], checkpoint["hyper_parameters"])

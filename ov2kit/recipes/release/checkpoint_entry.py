@@ -49,20 +49,26 @@ def is_named_by_parts(entry: object) -> bool:
     return isinstance(entry, Mapping) and entry.get("format") in (None, format_name(_ENTRY, 1))
 
 
-def from_lightning_entry(entry: Mapping[str, Any], make: Callable[[Parts], M], *, fresh: bool = True) -> M:
+def from_lightning_entry(
+    entry: Mapping[str, Any], make: Callable[[Parts], M], *, fresh: bool = True, place: str = "the checkpoint"
+) -> M:
     """The model that `lightning_entry` described.
 
     Args:
         entry: what stood under "ov2kit".
         make: puts the parts together: `LlavaOneVision2.from_parts`.
         fresh: draw weights; else they are left without memory (on the meta device), to be filled.
+        place: where the checkpoint is, for messages.
 
     Raises:
         CheckpointError: the entry has no config, or one that cannot be built.
     """
-    check_lightning_entry(entry, "checkpoint")
-    if not isinstance(entry, Mapping) or "config" not in entry:
-        raise CheckpointError("the checkpoint says nothing under 'ov2kit' about its model; was it written by ov2kit?")
+    check_lightning_entry(entry, place)
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), Mapping):
+        raise CheckpointError(
+            f"{place} says nothing under 'ov2kit' about its model: expected a checkpoint that 'ov2kit fit' or "
+            "'ov2kit convert' wrote"
+        )
     from transformers import GenerationConfig
 
     model: Any = empty_model(entry["config"], Path("checkpoint"), make, fresh=fresh)

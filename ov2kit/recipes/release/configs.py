@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from ov2kit.errors import CheckpointError
-from ov2kit.files import check_file, kind_of
+from ov2kit.files import check_file, check_folder, kind_of
 from ov2kit.recipes.architecture.parts import Parts, build_parts
 from ov2kit.recipes.architecture.sizes import MODEL_TYPES
 from ov2kit.recipes.architecture.weightless import build_weightless
@@ -27,10 +27,7 @@ def read_config(folder: Path, kinds: tuple[str, ...] = MODEL_TYPES) -> dict[str,
     Raises:
         CheckpointError: no directory, no config, or one of another model type.
     """
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder}: expected a model directory, found {'a file' if folder.exists() else 'nothing'}"
-        )
+    check_folder(folder, "a model directory ('ov2kit convert' makes one of a checkpoint)", CheckpointError)
     config = read_json(folder / CONFIG)
     if kinds and config.get("model_type") not in kinds:
         raise CheckpointError(

@@ -7,18 +7,22 @@ with `torch.distributed.checkpoint`.
 import io
 import os
 import pickle
+import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from ov2kit.errors import CheckpointError, shorten
 from ov2kit.files import check_file, is_safe_name
+from ov2kit.recipes.release.file_kinds import check_saved
 
 #: the attribute of the LightningModule that holds the model
 PREFIX = "model."
@@ -26,6 +30,8 @@ PREFIX = "model."
 _WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 _SHARDED = ".metadata"
 _REST = "meta.pt"
+#: entries that are mappings where they are there at all
+_MAPPINGS = ("state_dict", "hyper_parameters", "ov2kit")
 #: the only globals that the table of contents of a sharded checkpoint may name
 _HARMLESS = {
     "torch.distributed.checkpoint.metadata": {
@@ -71,7 +77,12 @@ def read_lightning(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
         state = rest.pop("state_dict", {})
     model = {_bare(name): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     if not model:
-        raise CheckpointError(f"{source}: no tensor is named {PREFIX}...; was it written by LitLlavaOneVision2?")
+        raise CheckpointError(
+            f"{source}: expected a checkpoint as 'ov2kit fit' writes it, no tensor in it is named {PREFIX}...; name "
+            "another, or a model directory"
+        )
+    if strange := next((name for name, tensor in model.items() if not isinstance(tensor, Tensor)), None):
+        raise CheckpointError(f"{source}: expected tensors, got {type(model[strange]).__name__} as {PREFIX}{strange}")
     return model, rest
 
 
@@ -91,21 +102,33 @@ def read_plain(file: str | os.PathLike[str], *, mmap: bool = True) -> dict[str, 
     Raises:
         CheckpointError: no such file, unreadable, no dict, or it holds something else.
     """
-    check_file(file, "a checkpoint", CheckpointError)
+    check_saved(check_file(file, "a checkpoint", CheckpointError))
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        reason = str(error).replace("\n", " ")
-        raise CheckpointError(
-            f"{file}: holds something other than tensors and plain data, and is not read because that could run "
-            f"code ({reason[:160]}...)"
-        ) from error
     except Exception as error:  # whatever a broken file does to the reader
-        reason = str(error).replace("\n", " ") or type(error).__name__
-        raise CheckpointError(f"{file}: not a readable checkpoint ({reason[:160]})") from error
+        if (named := re.search(r"GLOBAL ([\w.]+)", str(error))) and isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{file}: holds something other than tensors and plain data ({named[1]}), and is not read because "
+                "that could run code; name a .ckpt file that 'ov2kit fit' or 'ov2kit convert' wrote"
+            ) from error
+        raise CheckpointError(
+            f"{file}: this checkpoint is damaged and cannot be read; copy it again, or use an earlier one"
+        ) from error
     if not isinstance(loaded, dict):
-        raise CheckpointError(f"{file}: expected a Lightning checkpoint, got {type(loaded).__name__}")
+        raise CheckpointError(
+            f"{file}: expected a checkpoint as 'ov2kit fit' writes it, a mapping, got {type(loaded).__name__}"
+        )
+    for name in _MAPPINGS:
+        if not isinstance(loaded.get(name) or {}, Mapping):
+            raise CheckpointError(
+                f"{file}: expected a checkpoint as 'ov2kit fit' writes it, with a mapping under {name!r}, "
+                f"got {type(loaded[name]).__name__}"
+            )
     return loaded
+
+
+class _ForbiddenName(pickle.UnpicklingError):
+    """A table of contents that could run code."""
 
 
 class _Names(pickle.Unpickler):
@@ -113,7 +136,7 @@ class _Names(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if name not in _HARMLESS.get(module, ()):
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
+            raise _ForbiddenName(f"it names {module}.{name}")
         return super().find_class(module, name)
 
 
@@ -130,10 +153,25 @@ class _Reader(FileSystemReader):
         return metadata
 
 
+def settings_file(path: str | os.PathLike[str]) -> Path:
+    """The file that says what a checkpoint was made with: the checkpoint itself, or one beside its shards.
+
+    Raises:
+        CheckpointError: a folder that holds no shards.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        return place
+    if absent := [name for name in (_SHARDED, _REST) if not (place / name).is_file()]:
+        raise CheckpointError(
+            f"{place}: expected a checkpoint as 'ov2kit fit' writes it, got a folder without {' and '.join(absent)}; "
+            "name a .ckpt file, or a folder of shards"
+        )
+    return place / _REST
+
+
 def _read_sharded(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not (folder / _SHARDED).is_file():
-        raise CheckpointError(f"{folder}: expected a sharded checkpoint with {_SHARDED} and {_REST}")
-    rest = read_plain(folder / _REST, mmap=False)
+    rest = read_plain(settings_file(folder), mmap=False)
     reader = _Reader(folder)
     try:
         stored = reader.read_metadata().state_dict_metadata
@@ -145,7 +183,18 @@ def _read_sharded(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # which is how it is meant to be read
             load(wanted, storage_reader=reader, no_dist=True)
-    except Exception as error:  # torch.distributed.checkpoint wraps what it meets in errors of its own
-        reason = str(error.__cause__ or error).replace("\n", " ")
-        raise CheckpointError(f"{folder}: not a readable sharded checkpoint ({reason[:300]})") from error
+    except (Exception, CheckpointException) as error:
+        raise _unreadable(error, folder) from error
     return {key.partition(".")[2]: tensor for key, tensor in wanted.items()}, rest
+
+
+def _unreadable(error: BaseException, folder: Path) -> BaseException:
+    """What is to be raised for what shards did to their reader: ours as it is, and an interruption."""
+    # torch.distributed.checkpoint wraps whatever it meets, Ctrl-C too, in errors of its own
+    inner = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+    for cause in inner:
+        if isinstance(cause, KeyboardInterrupt):
+            return cause
+        if isinstance(cause, CheckpointError | _ForbiddenName):
+            return CheckpointError(f"{folder}: not a checkpoint that can be read ({cause})")
+    return CheckpointError(f"{folder}: the shards of this checkpoint are damaged; copy it again, or use an earlier one")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ov2kit.errors import DataError
+from ov2kit.files import check_folder
 from ov2kit.recipes.metrics.point_tracks import PointsByFrame
 from ov2kit.recipes.spatial.frames import FolderFrames, Frames, VideoFrames
 from ov2kit.recipes.spatial.segmenter import MaskTracks
@@ -81,8 +82,7 @@ def read_referring(folder: str | Path, split: str | None = None, *, fps: float =
         DataError: no layout that is known, several splits and none chosen, or expressions in another form.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root}: expected a folder of referring segmentation")
+    check_folder(root, "a folder of referring segmentation")
     items = _read(root, split, fps)
     twice = next((name for name, count in Counter(item.id for item in items).items() if count > 1), None)
     if twice is not None:

@@ -5,6 +5,7 @@ import os
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from ov2kit.errors import CheckpointError
 from ov2kit.recipes import LlavaOneVision2, build
 from ov2kit.recipes.model.convert import convert, model_from_lightning
 from ov2kit.recipes.release.checkpoint_entry import from_lightning_entry, lightning_entry
+from ov2kit.recipes.release.lightning_files import settings_file
 from tests.paths import GOLDEN
 from tests.recipes.release.test_release_format import assert_same_tensors, golden_logits, stored
 from tests.release_files import golden_config, write_release
@@ -173,8 +175,7 @@ class TestRefused:
     def test_what_is_not_of_this_model(self, tmp_path):
         source = tmp_path / "last.ckpt"
         torch.save(lightning_content(ov2kit=None), source)
-        with pytest.raises(CheckpointError, match="says nothing under 'ov2kit'"):
-            model_from_lightning(source)
+        self.refuse(source, "says nothing under 'ov2kit'")
         state = lightning_state()
         del state["model.connector.ln_q.bias"]
         state["model.encoder.surplus"] = torch.zeros(1)
@@ -185,8 +186,62 @@ class TestRefused:
         self.refuse(source, "model.")
         torch.save([1], source)
         self.refuse(source, "list")
-        source.write_bytes(source.read_bytes()[:100])
-        self.refuse(source, "not a readable checkpoint")
+        for part in ("state_dict", "hyper_parameters", "ov2kit"):
+            torch.save(lightning_content(**{part: [1]}), source)
+            self.refuse(
+                source, f"expected a checkpoint as 'ov2kit fit' writes it, with a mapping under '{part}', got list"
+            )
+        torch.save(lightning_content(state_dict={"model.x": 3}), source)
+        self.refuse(source, "expected tensors, got int as model.x")
+
+    @pytest.mark.parametrize(
+        ("made", "said"),
+        [
+            (lambda file: file.write_bytes(b""), "got an empty file; name a .ckpt file"),
+            (lambda file: file.write_text("läuft\n" * 200), "got a text file; name a .ckpt file"),
+            (lambda file: file.write_bytes(bytes(range(255, 0, -1)) * 9), "got something else; name a .ckpt file"),
+            (lambda file: file.write_bytes(pickle.dumps([1])), "got a pickle, which is not opened"),
+            (
+                lambda file: save_file({"x": torch.zeros(1)}, file),
+                "got a file of safetensors; name the",
+            ),
+            (lambda file: np.savez(file.open("wb"), x=1), "got a zip archive of something else; name a .ckpt file"),
+            (lambda file: cut(file, 2000), "got the beginning of one that was cut short; copy it again"),
+            (lambda file: cut(file, 100), "got the beginning of one that was cut short; copy it again"),
+            (
+                lambda file: overwrite(file, b"weight", b"\xff\xff\xff\xff\xff\xff"),
+                "is damaged and cannot be read",
+            ),
+        ],
+        ids=["empty", "text", "bytes", "pickle", "safetensors", "zip", "half", "beginning", "damaged"],
+    )
+    def test_what_is_no_checkpoint(self, tmp_path, made, said):
+        made(tmp_path / "last.ckpt")
+        self.refuse(tmp_path / "last.ckpt", said)
+
+    def test_folders_that_hold_no_readable_shards(self, tmp_path):
+        folder = tmp_path / "shards"
+        distributed_checkpoint.save({"model": lightning_state()}, checkpoint_id=folder, no_dist=True)
+        with pytest.raises(CheckpointError, match=r"shards: expected .* got a folder without meta\.pt; name"):
+            settings_file(folder)
+        torch.save({"ov2kit": {"config": golden_config()}}, folder / "meta.pt")
+        shard, table = next(folder.glob("*.distcp")), (folder / ".metadata").read_bytes()
+        shard.write_bytes(shard.read_bytes()[:3000])
+        self.refuse(folder, "the shards of this checkpoint are damaged; copy it again")
+        shard.unlink()
+        self.refuse(folder, "no such file")
+        (folder / ".metadata").write_bytes(table[:100])
+        self.refuse(folder, "the shards of this checkpoint are damaged; copy it again")
+
+
+def cut(file, length):
+    torch.save(lightning_content(), file)
+    file.write_bytes(file.read_bytes()[:length])
+
+
+def overwrite(file, old, new):
+    torch.save({"weight": torch.zeros(1)}, file)
+    file.write_bytes(file.read_bytes().replace(old, new))
 
 
 class TestReleaseToLightning:
@@ -353,7 +408,7 @@ class TestCommandLine:
             (["m", "out", "--dtype", "int8"], "--dtype"),
             (["m", "out", "--max_shard_gb", "0"], "--max_shard_gb"),
             (["m", "m"], "is read by this command"),
-            (["m/generation_config.json", "out"], "not a readable checkpoint"),
+            (["m/generation_config.json", "out"], "expected a checkpoint as 'ov2kit fit' writes it, got a text file"),
         ],
     )
     def test_errors_are_one_line_and_nothing_is_written(self, tmp_path, capsys, monkeypatch, arguments, said):

@@ -299,7 +299,7 @@ class TestRefused:
     def test_what_is_no_model_directory(self, tmp_path):
         self.refuse(tmp_path / "absent", "found nothing")
         (tmp_path / "file").write_text("")
-        self.refuse(tmp_path / "file", "found a file")
+        self.refuse(tmp_path / "file", "got a file")
         (tmp_path / "empty").mkdir()
         self.refuse(tmp_path / "empty", "config.json", "missing")
 
