@@ -35,6 +35,7 @@ from ov2kit.recipes.training.resuming import architecture, differences, learning
 from ov2kit.recipes.training.run_checkpoint import RunCheckpoint
 from ov2kit.recipes.training.stopping import StopBetweenSteps, Stopped
 from ov2kit.recipes.training.throughput import Throughput
+from ov2kit.recipes.training.unstarted import RunFolder
 
 #: parts of a checkpoint that say what it was made with
 _SETTINGS = ("hyper_parameters", "ConversationData", "trainer_settings")
@@ -222,8 +223,19 @@ class RecipeCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True, **kept}
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if self._go:
+        if not self._go:
+            return
+        folder = RunFolder(Path(self.trainer.log_dir or self.trainer.default_root_dir))
+        try:
             super()._run_subcommand(subcommand)
+        except BaseException:
+            if _is_first() and not any(c.has_stepped for c in self._stops()):
+                folder.remove_start()
+            raise
+
+    def _stops(self) -> list[StopBetweenSteps]:
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [callback for callback in callbacks if isinstance(callback, StopBetweenSteps)]
 
 
 def run(command: str, arguments: Sequence[str]) -> int:

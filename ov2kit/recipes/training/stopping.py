@@ -34,6 +34,8 @@ class StopBetweenSteps(Callback):
 
     def __init__(self) -> None:
         super().__init__()
+        #: whether a step was done since the run began
+        self.has_stepped = False
         self._signum = 0
         self._step = 0
         self._before: dict[int, Any] = {}
@@ -58,7 +60,7 @@ class StopBetweenSteps(Callback):
     ) -> None:
         if trainer.global_step == self._step:  # in the middle of accumulated batches
             return
-        self._step = trainer.global_step
+        self._step, self.has_stepped = trainer.global_step, True
         signum = self._signum
         if trainer.world_size > 1:
             signum = int(trainer.strategy.reduce(torch.tensor(signum, device=pl_module.device), reduce_op="max"))

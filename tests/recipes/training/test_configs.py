@@ -235,7 +235,7 @@ def test_wrong_input_is_one_line(arguments, message, tmp_path, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("error: ")
     assert message in lines[-1]
-    assert not list(tmp_path.rglob("*.ckpt"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_misspelt_key_of_a_file_is_refused(tmp_path):
