@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ov2kit.errors import DataError, check_choice, check_number, check_type
 from ov2kit.files import check_file
-from ov2kit.recipes.evaluation.predictions import PREDICTIONS, Line, by_id, read_lines
+from ov2kit.recipes.evaluation.predictions import EXPECTED, PREDICTIONS, Line, by_id, read_lines
 
 _CHUNK = 4_000_000  # drawn indices held at once
 
@@ -155,12 +155,18 @@ def compare_predictions(
     check_number("seed", seed, low=0, integer=True)
     files = [predictions_file(path) for path in (a, b)]
     lines = [by_id(read_lines(path)) for path in files]
+    for path, held in zip(files, lines, strict=True):
+        if not held:
+            raise DataError(f"{path}: {EXPECTED}, got none; name another file, or the folder of a finished evaluation")
     _check_items(files, lines)
     ids = [
         i for i in lines[0] if errors == "zero" or all(file[i].get("error") is None for file in lines)
     ]  # in the order of a
     if not ids:
-        raise DataError(f"{files[0]} and {files[1]}: no item is left to compare")
+        raise DataError(
+            f"{files[0]} and {files[1]}: no item is left to compare: one of them has an error at each; errors='zero' "
+            "counts those"
+        )
     score = _scorer(metric)
     scores = [np.array([_score(score, file[i], path) for i in ids]) for file, path in zip(lines, files, strict=True)]
     if threshold is not None:

@@ -179,6 +179,33 @@ class TestFiles:
         with pytest.raises(DataError, match="1 items have another answer: q8"):
             compare_predictions(a, b)
 
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (b"", r"b: expected predictions as .*, got none; name another file"),
+            (b"\n\n", r"b: expected predictions as .*, got none; name another file"),
+            (b"PK\x03\x04\x00\x00\xff", r"b: expected predictions as .*, got something else; name another file"),
+            (b"\x00\x00\x00\x20ftypisom\n\xff", r"b: expected .* something else; line 1: not JSON .*; name another"),
+            (b"\xff\xfe\n", r"b: expected .* something else; line 1: not UTF-8 text; name another file"),
+            (b'{"loss": 1}\n{"loss": 2}\n', r"b: expected .*; line 1: expected an object with an \"id\" of text, got"),
+            (b'{"id": "q0", "pre', r"b: expected predictions as .*, got none; name another file"),
+        ],
+        ids=["empty", "blank", "binary", "video", "bytes", "other lines", "cut"],
+    )
+    def test_what_holds_no_predictions_is_named(self, tmp_path, content, said):
+        a = write(tmp_path / "a", ["1.0s"])
+        (tmp_path / "b").write_bytes(content)
+        for pair in ((a, tmp_path / "b"), (tmp_path / "b", a), (tmp_path / "b", tmp_path / "b")):
+            with pytest.raises(DataError, match=said):
+                compare_predictions(*pair)
+
+    def test_errors_at_every_item_leave_nothing_to_compare(self, tmp_path):
+        a = write(tmp_path / "a", ["1.0s"])
+        b = write(tmp_path / "b", ["1.0s"])
+        b.write_text(b.read_text().replace('"error": null', '"error": "broken"'))
+        with pytest.raises(DataError, match="one of them has an error at each; errors='zero'"):
+            compare_predictions(a, b, errors="skip")
+
     def test_command(self, tmp_path, capfd):
         a = write(tmp_path / "a.jsonl", ["1.0s", "9s"])
         b = write(tmp_path / "b.jsonl", ["1.0s", "1.0s"])

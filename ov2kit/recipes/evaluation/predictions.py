@@ -16,6 +16,8 @@ from ov2kit.files import append_to, check_file, check_format, format_name, kind_
 Line = dict[str, Any]
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
 _KIND, _VERSION = "evaluation", 1  # of a folder: its settings say it for the predictions beside them
+#: what a file should have been
+EXPECTED = "expected predictions as 'ov2kit evaluate' writes them, one JSON object a line"
 _START = b'{"id": '  # of every line that `PredictionLog` writes
 
 
@@ -23,25 +25,42 @@ def read_lines(path: Path) -> list[Line]:
     """All whole lines of a file; what follows the last newline was never finished.
 
     Raises:
-        DataError: a whole line is not an object with an "id", or the settings beside it are of a newer format.
+        DataError: a whole line is not an object with an "id", no line of a file that is not empty is whole, or the
+            settings beside it are of a newer format.
     """
     check_file(path, "a file of predictions")
     settings = path.with_name(SETTINGS)
     if kind_of(settings) == "file" and b'"ov2kit.' in settings.read_bytes():  # others may have settings of their own
         _read_settings(settings)
-    lines = []
-    *whole, _ = path.read_bytes().split(b"\n")
+    lines: list[Line] = []
+    faults: list[str] = []
+    *whole, rest = path.read_bytes().split(b"\n")
     for number, text in enumerate(whole, start=1):
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error}); remove the line to answer it again") from error
-        if not isinstance(line, dict) or not isinstance(line.get("id"), str):
-            raise DataError(f'{path}, line {number}: expected an object with an "id" of text, got {line!r:.60}')
-        lines.append(line)
+            lines.append(_line(text))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}")
+    if not lines and (faults or not rest.startswith(_START[: len(rest)])):
+        found = f"; {faults[0]}" if faults else ""
+        raise DataError(f"{path}: {EXPECTED}, got something else{found}; name another file")
+    if faults:
+        raise DataError(f"{path}, {faults[0]}; remove the line to answer it again")
     return lines
+
+
+def _line(text: bytes) -> Line:
+    """The object in a line. Raises ValueError when it is none, or has no id."""
+    try:
+        line = json.loads(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(line, dict) or not isinstance(line.get("id"), str):
+        raise ValueError(f'expected an object with an "id" of text, got {line!r:.60}')
+    return line
 
 
 def by_id(lines: Iterable[Line]) -> dict[str, Line]:

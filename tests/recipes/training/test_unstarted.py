@@ -80,13 +80,7 @@ def test_after_a_step_everything_stays(tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(LitLlavaOneVision2, "training_step", failing)
     (tmp_path / "data.jsonl").write_text(record(SAMPLE) * 2)
-    sources = [
-        "--data.sources.path",
-        str(tmp_path / "data.jsonl"),
-        "--data.order.batch_size",
-        "1",
-        "--trainer.log_every_n_steps",
-        "10",
-    ]
+    sources = ["--data.sources.path", str(tmp_path / "data.jsonl"), "--data.order.batch_size", "1"]
+    sources += ["--trainer.log_every_n_steps", "10"]  # nothing is logged before it fails
     folder = Runs(tmp_path, cache).fit("runs", *sources, status=2)
     assert {"config.yaml", "hparams.yaml"} <= {file.name for file in folder.iterdir()}
