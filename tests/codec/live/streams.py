@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -35,6 +36,26 @@ def ts_clip(**options: Any) -> bytes:
     """A transport stream of a made-up clip; 12 s of 25 frames a second by default."""
     target = io.BytesIO()
     encode(target, container="mpegts", **({"frames": 300, "size": (96, 128), "gop": 25} | options))
+    return target.getvalue()
+
+
+def clip_of_sizes(*sizes: tuple[int, int], frames: int = 100, **options: Any) -> bytes:
+    """One stream whose pictures change their size after so many frames, of which its one header says nothing."""
+    target, shift = io.BytesIO(), Fraction(0)
+    with av.open(target, "w", format="matroska") as out:
+        stream: Any = None
+        for size in sizes:
+            part = io.BytesIO()
+            encode(part, container="matroska", size=size, frames=frames, gop=25, **options)
+            with av.open(io.BytesIO(part.getvalue())) as clip:
+                video = clip.streams.video[0]
+                stream = stream or out.add_stream_from_template(video)
+                for packet in clip.demux(video):
+                    if packet.dts is not None and packet.time_base:
+                        ticks = round(shift / packet.time_base)
+                        packet.pts, packet.dts, packet.stream = (packet.pts or 0) + ticks, packet.dts + ticks, stream
+                        out.mux(packet)
+            shift += Fraction(frames, 25)
     return target.getvalue()
 
 
