@@ -331,6 +331,13 @@ class TestBadInput:
         with pytest.raises(VideoError, match="path, bytes or a binary file"):
             VideoStream(12)
 
+    def test_an_address_is_not_fetched_and_its_password_not_shown(self):
+        with pytest.raises(
+            VideoError, match=r"^https://example\.org/a\.mp4: expected the path .* download it"
+        ) as caught:
+            VideoStream("https://me:secret@example.org/a.mp4")
+        assert "secret" not in str(caught.value)
+
     def test_audio_alone_is_refused(self, tmp_path):
         path = tmp_path / "sound.mp4"
         with av.open(str(path), "w") as out:

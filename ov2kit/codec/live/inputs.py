@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
+import av
+
 from ov2kit.codec.live.mp4_index import BoxWalk
+from ov2kit.codec.video.source import OPEN_ERRORS
 from ov2kit.errors import VideoError, shorten
 
 #: schemes that FFmpeg reads from a network
@@ -24,6 +27,7 @@ SCHEMES = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp
 _ALLOWED = "crypto,hls,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,rtsps,srt,srtp,tcp,tls,udp"
 # Whoever sends by these goes on at the speed of what is filmed.
 _NOT_HELD_BACK = ("rtmp", "rtp:", "rtsp", "srt:", "udp:")
+_MAY_BE_FILES = ("http:", "https:", "tcp:")
 _POLL_SECONDS = 0.1
 _WALK_BYTES = 1 << 16
 
@@ -102,6 +106,25 @@ class Address:
 
     def close(self) -> None:
         """See `Input`."""
+
+    def look(self, walk: BoxWalk, seconds: float) -> None:
+        """Let a walk see how the stream begins, in a connection of its own, where files come that way.
+
+        Args:
+            walk: sees the first bytes.
+            seconds: to wait for the network.
+        """
+        if not self.url.lower().startswith(_MAY_BE_FILES):
+            return
+        options = {"protocol_whitelist": _ALLOWED}
+        with (
+            suppress(*OPEN_ERRORS),
+            av.open(self.url, mode="r", format="data", options=options, timeout=(seconds, seconds)) as raw,
+        ):
+            for packet in raw.demux():
+                walk.feed(bytes(packet))
+                if walk.is_done:
+                    return
 
 
 class _Walked:

@@ -3,11 +3,12 @@
 Source: ISO/IEC 14496-12, section 4.2: a box begins with its size, 4 bytes or 8 more, and 4 letters of a type.
 """
 
+_WHAT = "an MP4 with its index (moov) after its pictures cannot be read as it comes"
+_HOW = "have it written with the index in front (ffmpeg -movflags faststart) or in fragments (frag_keyframe+empty_moov)"
 #: what is wrong with such a stream, and what to do
-INDEX_LAST = (
-    "an MP4 with its index (moov) after its pictures cannot be read as it comes: give the path of the finished file, "
-    "or have it written with the index in front (ffmpeg -movflags faststart) or in fragments (frag_keyframe+empty_moov)"
-)
+INDEX_LAST = f"{_WHAT}: give the path of the finished file, or {_HOW}"
+#: the same of one at an address whose server gives no parts of it
+INDEX_LAST_AT_ADDRESS = f"{_WHAT}: download it and give its path, or {_HOW}"
 _BEFORE = (b"ftyp", b"free", b"skip", b"wide", b"uuid", b"pnot", b"pdin", b"styp")  # boxes that may stand in front
 _HEAD = 16  # bytes of the longest header of a box
 

@@ -1,6 +1,7 @@
 """Reader: a thread that opens a source, takes packets from it, and opens it again when it has died."""
 
 import contextlib
+import errno
 import queue
 import threading
 import time
@@ -12,8 +13,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream as AVStream
 
-from ov2kit.codec.live.inputs import Input, Stop
-from ov2kit.codec.live.mp4_index import INDEX_LAST, BoxWalk
+from ov2kit.codec.live.inputs import Address, Input, Stop
+from ov2kit.codec.live.mp4_index import INDEX_LAST, INDEX_LAST_AT_ADDRESS, BoxWalk
 from ov2kit.codec.live.room import Room
 from ov2kit.codec.video.queues import StopWork, put
 from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, choose_stream, demux_packets, reason
@@ -118,7 +119,8 @@ class Reader:
     def _run(self) -> None:
         wait = _FIRST_WAIT
         while not self._stop.is_set:
-            came, walk = False, BoxWalk()
+            came, walk, is_hopeless = False, BoxWalk(), False
+            failure: Exception | None = None
             try:
                 for arrival in self._arrivals(walk):
                     came = True
@@ -128,15 +130,27 @@ class Reader:
             except StopWork:
                 return
             except VideoError as error:
-                message = str(error)
+                message, failure = str(error), error
             except OPEN_ERRORS as error:
-                message = INDEX_LAST if walk.index_is_last and not came else reason(error)
+                message, failure = reason(error), error
+            if not came and (found := self._index_fault(failure, walk)):
+                message, is_hopeless = found, True
             wait = _FIRST_WAIT if came else min(2 * wait, _LONGEST_WAIT)
-            fault = Fault(message, time.monotonic(), is_final=not self._reconnect)
+            fault = Fault(message, time.monotonic(), is_final=is_hopeless or not self._reconnect)
             with contextlib.suppress(StopWork):
                 put(self._queue, fault, self._room)
             if fault.is_final or self._stop.wait(wait):
                 return
+
+    def _index_fault(self, error: Exception | None, walk: BoxWalk) -> str | None:
+        """What to say where a source that gave no packet is an MP4 with its index at the end, which it will stay."""
+        if not isinstance(self._source, Address):
+            return INDEX_LAST if walk.index_is_last else None
+        # How FFmpeg ends where a stream came but cannot be read; not where nothing came.
+        came = error is None or isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", 0) == errno.EIO
+        if came and not self._stop.is_set:
+            self._source.look(walk, self._timeout)
+        return INDEX_LAST_AT_ADDRESS if walk.index_is_last else None
 
     def _arrivals(self, walk: BoxWalk) -> Iterator[Arrival]:
         """Packets until the source ends or dies."""

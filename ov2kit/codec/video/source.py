@@ -59,6 +59,7 @@ class Source:
         if (held := data_address(source)) is not None:
             source = held
         if isinstance(source, str | os.PathLike):
+            _check_no_address(os.fspath(source))
             path = check_file(source, "a video file", VideoError)
             self.label = str(path)
             if path.stat().st_size == 0:
@@ -190,6 +191,17 @@ def reason(error: BaseException) -> str:
     """What FFmpeg said, without its error number and path."""
     text = getattr(error, "strerror", None) or str(error)
     return text.strip() or type(error).__name__
+
+
+def _check_no_address(text: str) -> None:
+    """Raises VideoError for what stands for something on a network: nothing is fetched."""
+    scheme, found, rest = text.partition("://")
+    if found and scheme.isalnum() and not os.path.exists(text):
+        shown = f"{scheme}://{rest.rsplit('@', 1)[-1]}"  # without a password
+        raise VideoError(
+            f"{shown}: expected the path of a video file, got an address; download it first, or follow it with "
+            "LiveTokenizer.watch ('ov2kit watch')"
+        )
 
 
 def _can_seek(file: BinaryIO) -> bool:

@@ -8,10 +8,13 @@ import pytest
 from ov2kit.codec import CodecTokenizer, LiveTokenizer
 from ov2kit.codec.live.mp4_index import BoxWalk
 from ov2kit.errors import VideoError
+from tests.codec.live.senders import http_server, tcp_server
 from tests.codec.live.streams import chunks, joined, packets_of, pushed
 from tests.paths import SAMPLE
 
 WHAT_TO_DO = r"an MP4 with its index \(moov\) after its pictures .* give the path of the finished file, or .*faststart"
+
+AT_AN_ADDRESS = WHAT_TO_DO.replace("give the path of the finished file", "download it and give its path")
 
 
 def live():
@@ -46,6 +49,28 @@ def test_an_index_at_the_end_is_named_with_what_to_do(files):
             pushed(live(), chunks(data, size))
     with pytest.raises(VideoError, match=f"BytesIO>: {WHAT_TO_DO}"), live().watch(io.BytesIO(data)) as groups:
         list(groups)
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_an_index_at_the_end_of_what_an_address_sends_is_named(kind, files):
+    """Of a server that does not give parts of a file; it is not tried again."""
+    data = files["last"].read_bytes()
+    send = [lambda peer: peer.sendall(data)] * 2
+    server = http_server(data, 0.0) if kind == "http" else tcp_server(*send)
+    faults = []
+    with server as address, pytest.raises(VideoError, match=f"{address}: {AT_AN_ADDRESS}"):
+        list(live().watch(address, on_fault=faults.append))
+    assert len(faults) == 1
+
+
+def test_other_data_of_an_address_are_not_taken_for_it(files):
+    data = files["last"].read_bytes()
+    with (
+        http_server(data[: data.index(b"mdat") - 4] + bytes(100_000), 0.0) as address,
+        pytest.raises(VideoError, match=address) as caught,
+    ):
+        list(live().watch(address, reconnect=False))
+    assert "moov" not in str(caught.value)
 
 
 def test_a_finished_file_is_read_wherever_its_index_is(files, shown):
