@@ -11,7 +11,7 @@ from ov2kit.errors import DataError, VideoError
 from ov2kit.recipes import plain_image_messages, small_tokenizer
 from ov2kit.recipes.prompt.plain_images import canvas_spans
 from tests.paths import SAMPLE
-from tests.recipes.prompt.test_processor import CODEC, FRAMES, IMAGE, image, user, video
+from tests.recipes.prompt.conversations import CODEC, FRAMES, IMAGE, image, user, video
 from tests.test_canvases import build
 
 TOKENIZER = small_tokenizer()

@@ -13,7 +13,7 @@ from ov2kit.recipes.data.options import Tokens
 from ov2kit.recipes.prompt.released_processor import LlavaOnevision2Processor
 from ov2kit.recipes.routing.values import Route, RouteValues
 from tests.clips import encode
-from tests.recipes.prompt.test_processor import same, user
+from tests.recipes.prompt.conversations import same, user
 
 TOKENIZER = small_tokenizer()
 VIDEO: dict[str, str] = {"type": "video"}

@@ -13,7 +13,7 @@ from ov2kit.recipes.prompt.subtitles import Subtitle, interleave
 from ov2kit.recipes.prompt.time_stamps import TimeRun, timestamp
 from tests.clips import shared_clip
 from tests.odd_streams import with_sound
-from tests.recipes.prompt.test_processor import CODEC, FRAMES, dots, processor, user, video
+from tests.recipes.prompt.conversations import CODEC, FRAMES, dots, processor, user, video
 from tests.test_canvases import build
 
 SRT = """1
