@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 
-from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD, VISION_END, VISION_START
+from ov2kit.canvases import CLIP_MEAN, CLIP_STD, IMAGE_PAD
 from ov2kit.codec import CodecTokenizer, FrameTokenizer, ImageTokenizer, Provenance
 from ov2kit.codec.selection.whole_frames import FRAME_SHARE
 from ov2kit.errors import (
@@ -39,24 +39,22 @@ from ov2kit.recipes.prompt.chat import (
     pieces_text,
     read_messages,
 )
+from ov2kit.recipes.prompt.clip_pieces import NEWLINE, clip_pieces
 from ov2kit.recipes.prompt.layout import VisualLayout
 from ov2kit.recipes.prompt.media import (
     Clip,
-    known_seconds,
     open_media,
     part_subtitles,
     tokenizers_of,
     video_tokenizers,
 )
-from ov2kit.recipes.prompt.prompts import ItemName, SourceKind, TokensOut, canvas_runs
+from ov2kit.recipes.prompt.prompts import ItemName, SourceKind, TokensOut
 from ov2kit.recipes.prompt.sample import Sample
-from ov2kit.recipes.prompt.subtitles import interleave
+from ov2kit.recipes.prompt.stats import canvas_stats
 from ov2kit.recipes.prompt.text_tokenizer import check_tokenizer, load_tokenizer
-from ov2kit.recipes.prompt.time_stamps import TimeRun
 from ov2kit.recipes.prompt.visual_tokenizer import build_tokenizer, describe_tokenizer
 from ov2kit.recipes.release.preprocessor import PreprocessorFacts, read_preprocessor, write_preprocessor
 
-_NEWLINE = Piece("\n")
 #: which class public clients take for the directory
 PROCESSOR_FILE, PROCESSOR_CLASS = "processor_config.json", "LlavaOnevision2Processor"
 _OPTIONS = ("source", "frame_share", "decimals", "system", "supervise")
@@ -269,7 +267,7 @@ class Processor:
                 except Ov2kitError as error:
                     raise type(error)(f"{media[number].kind} {number}: {error}") from error
                 pieces, clips, dropped = pieces + shown, clips + new, dropped + lost
-                has_newline = new[-1][0] == "codec" or shown[-1:] == [_NEWLINE]
+                has_newline = new[-1][0] == "codec" or shown[-1:] == [NEWLINE]
         return self._sample(pieces, clips, dropped, name)
 
     def with_options(
@@ -333,7 +331,7 @@ class Processor:
         width = 3 * self.patch**2
         pixels = [clip.pixel_values(self.mean, self.std) for _, clip in clips]
         positions = [clip.flat_positions() for _, clip in clips]
-        stats = _stats(clips) | {
+        stats = canvas_stats(clips) | {
             "tokens": float(len(ids)),
             "supervised_tokens": float((labels >= 0).sum()),
             "visual_tokens": float(sum(piece.count for piece in pieces if piece.text == IMAGE_PAD)),
@@ -399,7 +397,7 @@ class Processor:
                 clips += new
                 content += shown
                 dropped += lost
-                has_newline = new[-1][0] == "codec" or shown[-1:] == [_NEWLINE]
+                has_newline = new[-1][0] == "codec" or shown[-1:] == [NEWLINE]
             turns.append((message.role, content))
         return (
             chat_pieces(turns, system=self.system, supervise=self.supervise, generate=generate),
@@ -420,39 +418,8 @@ class Processor:
                     f"the canvases have patch {clip.patch} and merge {clip.merge}, expected {self.patch} and "
                     f"{self.merge}; tokenize them with the sizes of the model"
                 )
-            runs: Sequence[TimeRun | str] = canvas_runs(
-                clip, kind, decimals=self.decimals, tokens_out=self.tokens_out, item=self.item
+            shown, dropped = clip_pieces(
+                clip, kind, subtitles, decimals=self.decimals, tokens_out=self.tokens_out, item=self.item
             )
-            if subtitles:
-                runs, dropped = interleave(
-                    cast(Sequence[TimeRun], runs), subtitles, decimals=self.decimals, end_seconds=known_seconds(clip)
-                )
-            for run in runs:
-                pieces += _run_pieces(run, newline=kind == "codec")
+            pieces += shown
         return pieces, clips, dropped
-
-
-def _run_pieces(run: TimeRun | str, *, newline: bool) -> list[Piece]:
-    if isinstance(run, str):
-        return [Piece(run.removesuffix("\n")), _NEWLINE]
-    stamp = [Piece(run.stamp)] if run.stamp else []
-    end = [_NEWLINE] if newline else []
-    return [*stamp, Piece(VISION_START, 1), Piece(IMAGE_PAD, run.tokens), Piece(VISION_END, 1), *end]
-
-
-def _stats(clips: Sequence[Clip]) -> dict[str, float]:
-    counts = {"canvases": 0.0, "p_canvases": 0.0, "groups": 0.0, "images": 0.0, "videos": 0.0, "video_seconds": 0.0}
-    shown = shown_p = 0
-    for kind, clip in clips:
-        real = (clip.positions[..., 0] >= 0).flatten(1).sum(1)
-        shown += int(real.sum())
-        shown_p += int(real[~clip.is_anchor].sum())
-        counts["canvases"] += len(clip)
-        counts["p_canvases"] += int((~clip.is_anchor).sum())
-        counts["groups"] += len(clip.segments().lengths)
-        counts["images" if kind == "image" else "videos"] += 1
-        if kind != "image":
-            seconds = known_seconds(clip)
-            last = max(clip.clip_times()[0].values(), default=0.0)
-            counts["video_seconds"] += last if seconds is None else seconds
-    return counts | {"p_share": shown_p / shown if shown else 0.0}
