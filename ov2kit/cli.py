@@ -125,10 +125,12 @@ def _check_paths(words: Sequence[str]) -> None:
 
 def _check_yaml(path: str) -> None:
     try:
-        get_loader("yaml")(check_file(path, "a YAML file").read_text(encoding="utf-8"))
+        found = get_loader("yaml")(check_file(path, "a YAML file").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         where = str(error).replace('"<unicode string>", ', "")
         raise OptionError(f"{path}: not a YAML file that can be read ({where})") from error
+    if found is not None and not isinstance(found, dict):
+        raise OptionError(f"{path}: expected a YAML file of options, a mapping, got {shorten(found)}")
 
 
 def _parsed(parser: Any, words: Sequence[str]) -> Any:

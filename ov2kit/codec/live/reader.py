@@ -121,6 +121,7 @@ class Reader:
         while not self._stop.is_set:
             came, walk, is_hopeless = False, BoxWalk(), False
             failure: Exception | None = None
+            may_be_mp4 = True
             try:
                 for arrival in self._arrivals(walk):
                     came = True
@@ -130,10 +131,12 @@ class Reader:
             except StopWork:
                 return
             except VideoError as error:
-                message, failure = str(error), error
+                message, may_be_mp4 = str(error), False  # it was opened, and holds no pictures that can be used
             except OPEN_ERRORS as error:
                 message, failure = reason(error), error
-            if not came and (found := self._index_fault(failure, walk)):
+                if not came and _is_of_content(error):
+                    message = f"not a video that can be opened as it comes ({message})"
+            if not came and may_be_mp4 and (found := self._index_fault(failure, walk)):
                 message, is_hopeless = found, True
             wait = _FIRST_WAIT if came else min(2 * wait, _LONGEST_WAIT)
             fault = Fault(message, time.monotonic(), is_final=is_hopeless or not self._reconnect)
@@ -146,9 +149,7 @@ class Reader:
         """What to say where a source that gave no packet is an MP4 with its index at the end, which it will stay."""
         if not isinstance(self._source, Address):
             return INDEX_LAST if walk.index_is_last else None
-        # How FFmpeg ends where a stream came but cannot be read; not where nothing came.
-        came = error is None or isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", 0) == errno.EIO
-        if came and not self._stop.is_set:
+        if (error is None or _is_of_content(error)) and not self._stop.is_set:
             self._source.look(walk, self._timeout)
         return INDEX_LAST_AT_ADDRESS if walk.index_is_last else None
 
@@ -171,3 +172,8 @@ class Reader:
                 self._leave(container, "reader")
         finally:
             self._source.close()
+
+
+def _is_of_content(error: Exception) -> bool:
+    """Whether FFmpeg ends so where a stream came but cannot be read; not where nothing came."""
+    return isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", None) == errno.EIO

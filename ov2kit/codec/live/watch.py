@@ -108,6 +108,8 @@ class LiveWatch(Iterator[LiveGroup]):
                 now = time.monotonic()
                 if isinstance(item, Fault):
                     fault = item.message
+                    if item.is_final and self.progress.packets == 0:
+                        break  # which is the error below
                     self._report(fault)
                     if item.is_final:
                         break

@@ -94,6 +94,10 @@ def find_changes(storage: Storage, recipe: Recipe) -> list[str] | None:
                 f"{storage.root}: expected an empty folder or a dataset, found {others[0]}; choose another place"
             ) from None
         return None
+    except NotADirectoryError:
+        raise OutputError(
+            f"{storage.root}: expected a folder for the dataset, and it or one above it is a file; choose another place"
+        ) from None
     except (ValueError, OSError) as error:
         path = storage.place("dataset.json")
         raise OutputError(f"{path}: not readable ({error}); choose another place") from error

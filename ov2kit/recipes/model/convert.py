@@ -25,6 +25,7 @@ from ov2kit.recipes.release.companions import CONFIG, GENERATION
 from ov2kit.recipes.release.config_sizes import check_sizes
 from ov2kit.recipes.release.configs import empty_model, read_config, read_generation
 from ov2kit.recipes.release.directory import from_pretrained, save_pretrained
+from ov2kit.recipes.release.file_kinds import check_saved
 from ov2kit.recipes.release.filling import check_tensors, fill, load
 from ov2kit.recipes.release.lightning_files import PREFIX, is_lightning, read_lightning
 from ov2kit.recipes.release.names import Place, from_part_names, part_name, places
@@ -94,6 +95,8 @@ def convert(
         raise CheckpointError(f"{source}: there is no such file or directory")
     to_lightning = target.suffix == ".ckpt"
     if is_lightning(source):
+        if source.is_file():
+            check_saved(source)
         if to_lightning:
             raise CheckpointError(f"{target}: the source is a Lightning checkpoint already; name a directory")
         model = model_from_lightning(source, dtype, base)

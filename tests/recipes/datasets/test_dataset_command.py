@@ -141,6 +141,13 @@ def test_bad_input_is_one_line(videos, tmp_path, capsys, more, reason):
     assert "\n" not in error
 
 
+def test_a_file_where_the_dataset_should_be_is_named(videos, tmp_path, capsys):
+    (tmp_path / "taken").write_text("x")
+    assert dataset(videos, tmp_path / "taken") == 2
+    assert f"{tmp_path / 'taken'}: expected a folder for the dataset" in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == "x"
+
+
 @pytest.mark.parametrize("images", ["png", "safetensors"])
 def test_asset_directories_beside_the_shards(videos, tmp_path, images):
     out = tmp_path / "out"

@@ -113,6 +113,15 @@ def test_bad_input_is_one_line(arguments, message, capsys):
     assert message in line
 
 
+@pytest.mark.parametrize("content", [b"", b"this is no video"], ids=["empty", "text"])
+def test_a_file_that_is_no_video_is_one_line(content, tmp_path, capsys):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    assert run(["watch", str(path), "--give_up_seconds", "0.1"]) == 2
+    (line,) = capsys.readouterr().err.strip().split("\n")
+    assert line.startswith(f"error: {path}: not a video that can be opened as it comes (")
+
+
 def test_ctrl_c_ends_it_at_once_with_what_was_seen():
     data = ts_clip(frames=400)
     half = len(data) // 2 // 188 * 188

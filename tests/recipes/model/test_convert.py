@@ -409,6 +409,7 @@ class TestCommandLine:
             (["m", "out", "--max_shard_gb", "0"], "--max_shard_gb"),
             (["m", "m"], "is read by this command"),
             (["m/generation_config.json", "out"], "expected a checkpoint as 'ov2kit fit' writes it, got a text file"),
+            (["m/generation_config.json", "out.ckpt"], "expected a checkpoint as 'ov2kit fit' writes it, got a text"),
         ],
     )
     def test_errors_are_one_line_and_nothing_is_written(self, tmp_path, capsys, monkeypatch, arguments, said):
