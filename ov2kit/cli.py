@@ -50,6 +50,7 @@ _KINDS = {
 }  # fmt: skip
 _TYPE = r"<class '[\w.]+'>|[\w.]+\[(?:[^\[\]]|\[[^\[\]]*\])*\]"
 _OF_A_TYPE = re.compile(rf"Expected a (?P<types>{_TYPE})\. Got value: (?P<value>.*)", re.DOTALL)
+_OF_A_MAPPING = re.compile(r"(?P<name>--[\w.]+).*NestedArg\(key='(?P<key>[\w.]+)', val=(?P<value>.*)\)", re.DOTALL)
 _OF_A_UNION = re.compile(
     r"Does not validate against any of the Union subtypes\s+Subtypes: \[(?P<types>.*?)\]\s+Errors:.*"
     r"Given value: (?P<value>.*)",
@@ -156,6 +157,8 @@ def _parsed(parser: Any, words: Sequence[str]) -> Any:
 def _plain(text: str) -> str:
     """What the parser says of an option, in words: it names types as Python does. All other messages as they are."""
     text = re.sub(r'Parser key "([\w.]+)"', r"--\1", text)
+    if inner := _OF_A_MAPPING.search(text):
+        return f"{inner['name']}.{inner['key']}: not a value that {inner['name']} may hold, got {inner['value']}"
     found = _OF_A_UNION.search(text) or _OF_A_TYPE.search(text)
     if found is None:
         return text

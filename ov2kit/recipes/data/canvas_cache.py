@@ -44,7 +44,9 @@ class CanvasCache:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise DataError(f"{self.directory}: canvases cannot be kept there ({error.strerror})") from error
+                raise DataError(
+                    f"{self.directory}: expected a folder to keep canvases in ({error.strerror}); choose another place"
+                ) from error
 
     def __call__(self, tokenizer: Tokenizes, path: Path) -> Canvases:
         """Canvases of a file.

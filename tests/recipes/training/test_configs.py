@@ -227,6 +227,11 @@ def test_half_precision_loses_little(precision, tmp_path, cache):
         (["--config", "tny.yaml"], "did you mean tiny.yaml"),
         (["--data.tokens.patch", "16"], "set --data.tokens.patch 14"),
         (["--model.min_lr", "much"], "model.min_lr"),
+        (
+            ["--model.train.connector", "nan"],
+            "--model.train.connector: not a value that --model.train may",
+        ),
+        (["--data.loading.cache", __file__], "test_configs.py: expected a folder to keep canvases in"),
     ],
     ids=lambda value: value[0][2:] if isinstance(value, list) else "",
 )
