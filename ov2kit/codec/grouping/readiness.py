@@ -238,16 +238,16 @@ class ReadinessGrouping(nn.Module):
         ready: ReadyGroup | None = None
         before: float | None = None
         for end in range(start + max(2, shortest), last + 1):
-            total, covered = growth.at(start, end)
-            if total >= threshold and covered >= needed:
+            total = growth.total(start, end)
+            if total >= threshold and (covered := growth.covered(start, end)) >= needed:
                 ready = ReadyGroup(start, end, total, covered, "ready")
                 if before is not None and total - before < self.min_gain * max(abs(before), 1e-12):
                     return ReadyGroup(start, end, total, covered, "low_gain")
             before = total
         if ready is not None:
             return ready
-        total, covered = growth.at(start, last)
-        return ReadyGroup(start, last, total, covered, "max_frames" if last < growth.count else "tail")
+        reason: Literal["max_frames", "tail"] = "max_frames" if last < growth.count else "tail"
+        return ReadyGroup(start, last, growth.total(start, last), growth.covered(start, last), reason)
 
 
 class _Growth:
@@ -266,22 +266,34 @@ class _Growth:
         self._negated = scores.neg().sort(dim=1).values.numpy()
         self._most, self._bins = most, bins
         self.count = len(scores)
-        self._found: dict[int, list[tuple[float, int]]] = {}
-        self._best: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._found: dict[int, list[tuple[float, np.ndarray]]] = {}  # by start: sum, and the frame of each block
+        self._best: dict[int, np.ndarray] = {}
 
-    def at(self, start: int, end: int) -> tuple[float, int]:
-        """Sum of the best scores, and how many time bins hold one of those blocks."""
-        found = self._found.setdefault(start, [(0.0, 0)])
-        best, owner = self._best.get(start, (self._negated[0, :0], np.zeros(0, dtype=np.int64)))
+    def total(self, start: int, end: int) -> float:
+        """Sum of the best scores."""
+        return self._at(start, end)[0]
+
+    def covered(self, start: int, end: int) -> int:
+        """How many time bins hold one of the best blocks."""
+        return _covered_bins(self._at(start, end)[1], end - start, self._bins)
+
+    def _at(self, start: int, end: int) -> tuple[float, np.ndarray]:
+        found = self._found.setdefault(start, [(0.0, np.zeros(0, dtype=np.int32))])
+        best = self._best.get(start, self._negated[0, :0])
+        total, owner = found[-1]
         while len(found) < end - start:
             place = len(found)  # of the frame that is added, counted from the anchor
             added = self._negated[start + place]
-            joined = np.concatenate([best, added])
-            order = joined.argsort(kind="stable")[: self._most]
-            best = joined[order]
-            owner = np.concatenate([owner, np.full(len(added), place)])[order]
-            found.append((0.0 - float(torch.from_numpy(best).sum()), _covered_bins(owner, place + 1, self._bins)))
-        self._best[start] = best, owner
+            if len(best) == self._most:
+                added = added[: added.searchsorted(best[-1])]  # of equal ones the earlier stay
+            if len(added):
+                joined = np.concatenate([best, added])
+                order = joined.argsort(kind="stable")[: self._most]
+                best = joined[order]
+                owner = np.concatenate([owner, np.full(len(added), place, dtype=np.int32)])[order]
+                total = 0.0 - float(torch.from_numpy(best).sum())
+            found.append((total, owner))
+        self._best[start] = best
         return found[end - start - 1]
 
 
