@@ -51,7 +51,7 @@ def _layouts(pictures: Sequence[HeldPicture | None], which: np.ndarray, side: in
         picture = pictures[place]
         if picture is None or count > _FEW * (picture.size[0] // side) * (picture.size[1] // side):
             continue
-        layout = Layout.of(picture.frame)
+        layout = picture.scaler.layout(picture.frame)
         # At its own size a picture is scaled in another way.
         if layout is not None and layout.size != picture.orientation.size(*picture.size):
             found[layout].append(place)

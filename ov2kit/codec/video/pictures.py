@@ -20,16 +20,25 @@ from ov2kit.codec.video.block_scaler import PROBE, Layout, chroma_center, draw_p
 from ov2kit.codec.video.orientation import Orientation
 
 _RGB_PLANES = (2, 0, 1)  # where gbrp keeps red, green and blue
+_LOCKS = 64
 
 
 class PictureScaler:
     """Scale frames; may be called from several threads at a time.
 
-    Each thread keeps its own scaling contexts: building one per frame costs as much as scaling.
+    Each thread keeps its own scaling contexts: building one per frame costs as much as scaling. A picture is in the
+    hands of one thread at a time: while PyAV scales it, its color tags are other ones (seen in PyAV 18.1), and the luma
+    of a reference is often scaled while another thread makes RGB of the same picture.
     """
 
     def __init__(self) -> None:
         self._local = threading.local()
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+
+    def layout(self, frame: VideoFrame) -> Layout | None:
+        """See `Layout.of`."""
+        with self._alone(frame):
+            return Layout.of(frame)
 
     def rgb(self, frame: VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
         """(3, height, width) uint8 at `size` = (height, width) as shown."""
@@ -78,11 +87,16 @@ class PictureScaler:
         if reformatter is None:
             reformatter = contexts[name] = VideoReformatter()
         # One thread: frames are scaled side by side, and swscale's own threads mostly wait.
-        scaled: VideoFrame = reformatter.reformat(
-            frame, width, height, kind,
-            interpolation=interpolation, threads=1, src_colorspace=matrix, dst_colorspace=matrix,
-        )  # fmt: skip
+        with self._alone(frame):
+            scaled: VideoFrame = reformatter.reformat(
+                frame, width, height, kind,
+                interpolation=interpolation, threads=1, src_colorspace=matrix, dst_colorspace=matrix,
+            )  # fmt: skip
         return scaled
+
+    def _alone(self, frame: VideoFrame) -> threading.Lock:
+        """Held by whoever scales a picture or reads its tags; few other pictures have the same one."""
+        return self._locks[id(frame) // 64 % _LOCKS]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Scaled pictures: luma is the luma that was coded, and a picture kept as decoded gives the RGB of one that was not."""
 
+import threading
+
 import av
 import numpy as np
 import pytest
 
 from ov2kit.codec.stream import VideoStream
+from ov2kit.codec.video.block_scaler import Layout
 from ov2kit.codec.video.decode_plan import plan_decode
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.orientation import Orientation
@@ -72,3 +75,26 @@ def test_frames_in_waiting_are_bounded_by_the_bytes_of_their_pictures():
     nbytes = [3 * 84 * 140, 3 * 2000 * 4000, 360 * 640 * 3 // 2]
     assert [plan.ahead for plan in plans] == [96, 2, 96]
     assert all(plan.hold * size <= 64 << 20 for plan, size in zip(plans, nbytes, strict=True))
+
+
+def test_luma_and_rgb_of_one_picture_in_two_threads():
+    """While PyAV scaled luma, the picture was tagged BT.601, and RGB of it that another thread made was wrong."""
+    frame, scaler, as_coded = picture("yuv420p", BT709, LIMITED, 720, 1280), PictureScaler(), Orientation()
+    expected = scaler.rgb(frame, (288, 512), as_coded)
+    ended = threading.Event()
+
+    def lumas():
+        while not ended.is_set():
+            scaler.luma(frame, (576, 1024), as_coded)
+
+    other = threading.Thread(target=lumas)
+    other.start()
+    try:
+        found = [scaler.rgb(frame, (288, 512), as_coded) for _ in range(40)]
+        layouts = {scaler.layout(frame) for _ in range(200)}
+    finally:
+        ended.set()
+        other.join()
+    assert all(np.array_equal(each, expected) for each in found)
+    assert layouts == {Layout.of(frame)}
+    assert frame.colorspace == BT709
