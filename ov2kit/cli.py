@@ -131,7 +131,7 @@ def _check_yaml(path: str) -> None:
         where = str(error).replace('"<unicode string>", ', "")
         raise OptionError(f"{path}: not a YAML file that can be read ({where})") from error
     if found is not None and not isinstance(found, dict):
-        raise OptionError(f"{path}: expected a YAML file of options, a mapping, got {shorten(found)}")
+        raise OptionError(f"{path}: expected a YAML file with a mapping at its top, got {shorten(found)}")
 
 
 def _parsed(parser: Any, words: Sequence[str]) -> Any:

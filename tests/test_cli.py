@@ -214,7 +214,7 @@ class TestOfEveryCommand:
     def test_a_config_that_holds_no_options_is_named(self, ov2kit, tmp_path, command):
         (tmp_path / "text.yaml").write_text("some text\n")
         done = ov2kit(*command, "--config", "text.yaml", cwd=tmp_path, status=2)
-        assert done.stderr == "error: text.yaml: expected a YAML file of options, a mapping, got 'some text'\n"
+        assert done.stderr == "error: text.yaml: expected a YAML file with a mapping at its top, got 'some text'\n"
 
     def test_an_unknown_command_names_the_nearest(self, ov2kit):
         assert_one_error_line(ov2kit("tokenise", status=2), "tokenise", "did you mean 'tokenize'?")

@@ -256,5 +256,5 @@ def test_a_connector_of_one_token_per_patch_gets_as_many_pads(loaded):
 
 def test_a_file_in_the_place_of_a_model_is_refused(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match="turn a checkpoint into one with 'ov2kit convert'"):
+    with pytest.raises(CheckpointError, match="'ov2kit convert' makes one of a checkpoint"):
         load(tmp_path / "last.ckpt")

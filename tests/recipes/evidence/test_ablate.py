@@ -161,7 +161,6 @@ def test_jobs_are_planned_once_and_after_what_they_need():
         ),
         ("experiments: [{name: a, grid: {pruning: [evs], encoded: [16]}}]", "expected source frames"),
         ("experiments: [{name: a, grid: {encoded: [4]}}]", "encoded must be at least 8, got 4"),
-        ("just text", "expected a mapping with a list of experiments"),
         ("a: [", "while parsing a flow node"),
     ],
 )
@@ -172,6 +171,16 @@ def test_faults_of_a_sweep_file_are_named(tmp_path, capsys, text, message):
         read_sweep(path)
     assert run(["ablate", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_file_that_holds_no_mapping_is_refused(tmp_path, capsys):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("just text")
+    with pytest.raises(SweepError, match="expected a mapping with a list of experiments"):
+        read_sweep(path)
+    assert run(["ablate", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "sweep.yaml: expected a YAML file with a mapping at its top, got 'just text'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
