@@ -224,7 +224,7 @@ class _Job:
 class _Turns:
     """Jobs and their packets, for whichever thread comes next; packets are read by the thread that decodes them.
 
-    To hand each packet to another thread takes as long as to decode a small one.
+    To hand each packet to another thread costs more than it hides, see docs/speed.md.
 
     Args:
         dealer: of all packets.

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ov2kit.codec import CodecTokenizer, MotionResidualSaliency
+from ov2kit.codec.tokenizers import codec
 from ov2kit.errors import OptionError, VideoError
 from tests.paths import SAMPLE
 from tests.patience import PATIENCE
@@ -69,6 +70,24 @@ def test_between_parts_torch_has_the_threads_of_the_caller():
     finally:
         torch.set_num_threads(found)
     assert set(seen) == {3}
+
+
+def test_groups_are_joined_with_one_torch_thread(monkeypatch):
+    """On a busy machine two wait for each other far longer than they save."""
+    found, join, seen = torch.get_num_threads(), codec.join_groups, []
+
+    def noted(*given, **options):
+        seen.append(torch.get_num_threads())
+        return join(*given, **options)
+
+    monkeypatch.setattr(codec, "join_groups", noted)
+    torch.set_num_threads(3)
+    try:
+        parts = list(CodecTokenizer(**SMALL).stream(SAMPLE))
+        CodecTokenizer(**SMALL)(SAMPLE)
+    finally:
+        torch.set_num_threads(found)
+    assert seen == [1] * (len(parts) + 1)
 
 
 def test_leaving_early_ends_the_decoding():

@@ -14,12 +14,16 @@ from ov2kit.codec.video.jobs import DecodeJob
 from tests.clips import encode
 
 
+def clip_of(gop):
+    file = io.BytesIO()
+    encode(file, codec="libx264", container="mp4", options={"preset": "ultrafast"}, gop=gop, frames=90, bframes=2)
+    return file.getvalue()
+
+
 @pytest.fixture(scope="module")
 def clip():
     """90 frames, a key frame every 30."""
-    file = io.BytesIO()
-    encode(file, codec="libx264", container="mp4", options={"preset": "ultrafast"}, gop=30, frames=90, bframes=2)
-    return file.getvalue()
+    return clip_of(30)
 
 
 def test_packets_of_jobs_and_headers_before_them():
@@ -61,8 +65,9 @@ def test_frames_do_not_depend_on_who_decodes(clip):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_frames_before_a_fault_of_reading_are_given(clip, threads, monkeypatch):
-    read = decode.demux_packets
+@pytest.mark.parametrize("gop", [30, 90])  # the stretch that fails is decoded again, or is all of the clip
+def test_frames_before_a_fault_of_reading_are_given(gop, threads, monkeypatch):
+    read, clip = decode.demux_packets, clip_of(gop)
 
     def failing(container, stream):
         for at, packet in enumerate(read(container, stream)):
@@ -74,7 +79,7 @@ def test_frames_before_a_fault_of_reading_are_given(clip, threads, monkeypatch):
         monkeypatch.setattr(decode, "demux_packets", failing)
         given = []
         with pytest.raises(Exception, match="the disk is gone"):
-            given += [given.append(frame.index) for frame in stream.frames(luma_size=(28, 28))]
+            given.extend(frame.index for frame in stream.frames(luma_size=(28, 28)))
     assert given[:30] == list(range(30))
     assert given == sorted(given)
 
