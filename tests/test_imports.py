@@ -20,12 +20,13 @@ MAY_IMPORT = {
 #: room by room: who may import whom inside a package. A file beside the rooms is a room of its own.
 ROOMS = {
     "codec": {
-        "video": set(),
-        "signals": {"video"},
+        "compiled": set(),
+        "video": {"compiled"},
+        "signals": {"video", "compiled"},
         "stream": {"video", "signals"},
-        "scoring": {"video", "signals"},
+        "scoring": {"video", "signals", "compiled"},
         "grouping": set(),
-        "selection": {"video"},
+        "selection": {"video", "compiled"},
         "provenance": {"video"},
         "tokenizers": {"video", "signals", "stream", "scoring", "grouping", "selection", "provenance"},
         "live": {"video", "scoring", "grouping", "selection", "provenance", "tokenizers", "signals"},
@@ -66,7 +67,7 @@ ROOMS = {
         },
     },
 }
-HEAVY = {"lightning", "transformers", "timm", "xformers", "matplotlib", "ray", "torchvision"}
+HEAVY = {"lightning", "transformers", "timm", "xformers", "matplotlib", "ray", "torchvision", "numba"}
 
 
 def imported_parts(path: Path) -> set[str]:

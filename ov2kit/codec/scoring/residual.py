@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.signals.compensate import Sampling, residual_of
 
 _PIXELS_AT_ONCE = 150_000
@@ -65,10 +66,35 @@ def parts(pictures: Tensor) -> list[slice]:
 
 
 def clipped_sums(residual: Tensor, full: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, T, h, w) uint8 -> (B, T, hb, wb) float32 block sums of min(residual / full, 1)."""
+    """(B, T, h, w) uint8, (B, T, 1, 1) float32 -> (B, T, hb, wb) float32 block sums of min(residual / full, 1).
+
+    On a CPU the sums of min(residual, full) are exact before they are rounded, so that no order of summing changes them.
+    """
     flat, tops = residual.flatten(0, 1), full.flatten(0, 1)
-    sums = [sum_blocks(flat[part].float().minimum(tops[part]), grid) for part in parts(flat)]
-    return torch.cat(sums).view(*residual.shape[:2], *grid) / full
+    if residual.device.type == "cpu" and uses_kernels():
+        from ov2kit.codec.compiled import residual as kernels
+
+        sums = full.new_empty(len(flat), *grid)
+        kernels.clipped_sums(flat.contiguous().numpy(), tops.flatten().numpy(), sums.numpy())
+    else:
+        # sums of whole numbers are exact in float32; elsewhere than on a CPU it takes long to ask, and float64 too
+        is_enough = residual.device.type != "cpu" or bool((tops == tops.round()).all())
+        exact = torch.float32 if is_enough else torch.float64
+        sums = torch.cat(
+            [sum_blocks(flat[part].to(exact).minimum(tops[part].to(exact)), grid) for part in parts(flat)]
+        ).float()
+    return sums.view(*residual.shape[:2], *grid) / full
+
+
+def count_levels(values: Tensor) -> Tensor:
+    """(rows, N) uint8 -> (rows, 256) long, how often each level occurs."""
+    if values.device.type == "cpu" and uses_kernels():
+        from ov2kit.codec.compiled import residual as kernels
+
+        found = torch.empty(len(values), 256, dtype=torch.long)
+        kernels.levels(values.contiguous().numpy(), found.numpy())
+        return found
+    return torch.stack([row.bincount(minlength=256) for row in values])
 
 
 def sum_blocks(maps: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.camera_motion import Compensation, remove_global_motion
 from ov2kit.codec.scoring.maps import Fusion, cell_sums, fuse, percentile
-from ov2kit.codec.scoring.residual import check_pictures, clipped_sums, residuals, sum_blocks
+from ov2kit.codec.scoring.residual import check_pictures, clipped_sums, count_levels, residuals, sum_blocks
 from ov2kit.codec.signals.collect import FrameSignals
 from ov2kit.codec.signals.compensate import Sampling
 from ov2kit.codec.signals.resample import upsample
@@ -242,7 +242,7 @@ def _uint8_percentile(values: Tensor, valid: Tensor, q: float, per_frame: bool) 
     """
     batch, frames, size = values.shape
     rows = values.reshape(batch * frames, size) if per_frame else values.reshape(batch, frames * size)
-    levels = torch.stack([row.bincount(minlength=256) for row in rows])
+    levels = count_levels(rows)
     count = torch.full_like(levels[:, :1], size) if per_frame else valid.sum(1, keepdim=True) * size
     levels[:, 0] -= rows.shape[1] - count[:, 0]
     below = levels.cumsum(1)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ov2kit.codec.compiled.jit import uses_kernels
+
 _STEPS = 3  # in its range, near its center, anywhere
 
 
@@ -63,14 +65,30 @@ def stratify(
     below = (cumulated[:, None] < quantiles[:, :, None]).sum(2)  # searchsorted, left
     focus = below.clamp_(first, last).view(len(scores), p_canvases, 3)
 
-    most = min(blocks_per_canvas, count)
+    low, high, center = focus.unbind(2)
+    radius = high + 1 - low
+    near, anywhere = (center - radius, center + radius), (first.expand_as(low), last.expand_as(low))
+    ranges = torch.stack([torch.stack(each, dim=2) for each in ((low, high), near, anywhere)], dim=2)
+    turn = _turns(frames, scores, ranges, min(blocks_per_canvas, count))
+    canvas = torch.where(turn < 0, -1, turn.div(_STEPS, rounding_mode="floor"))
+    return StratifiedChoice(canvas, turn, focus)
+
+
+def _turns(frames: Tensor, scores: Tensor, ranges: Tensor, most: int) -> Tensor:
+    """See `StratifiedChoice.turn`; (B, P, steps, 2) first and last frames that canvases take from, step by step."""
+    if scores.device.type == "cpu" and uses_kernels():
+        from ov2kit.codec.compiled.selection import fill_canvases
+
+        turn = torch.empty(scores.shape, dtype=torch.long)
+        for each in zip(scores.contiguous().numpy(), ranges.numpy(), turn.numpy(), strict=True):
+            fill_canvases(frames.contiguous().numpy(), each[0], each[1], most, each[2])
+        return turn
     left = scores.clone()  # -inf once taken
     turn = torch.full_like(scores, -1, dtype=torch.long)
-    for p in range(p_canvases):
-        low, high, center = focus[:, p, :1], focus[:, p, 1:2], focus[:, p, 2:]
-        radius = high + 1 - low
-        room = torch.full_like(low, most)
-        for step, (begin, end) in enumerate(((low, high), (center - radius, center + radius), (first, last))):
+    for p in range(ranges.shape[1]):
+        room = torch.full((len(scores), 1), most, device=scores.device)
+        for step in range(_STEPS):
+            begin, end = ranges[:, p, step, :1], ranges[:, p, step, 1:]
             near = left.masked_fill((frames < begin) | (frames > end), -torch.inf)
             taken = first_best(near, room, most)
             left.masked_fill_(taken, -torch.inf)
@@ -78,8 +96,7 @@ def stratify(
             room = room - taken.sum(1, keepdim=True)
             if not room.is_cuda and not room.any():  # on a device it is cheaper to go on than to ask
                 break
-    canvas = torch.where(turn < 0, -1, turn.div(_STEPS, rounding_mode="floor"))
-    return StratifiedChoice(canvas, turn, focus)
+    return turn
 
 
 def first_best(scores: Tensor, room: Tensor, most: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.signals.resample import upsample_index
 
 Sampling = Literal["bilinear", "nearest"]
@@ -32,12 +33,15 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
     """
     bilinear = sampling == "bilinear"
     bits = PART_BITS if bilinear else 0
-    parts = 1 << bits
     height, width = luma.shape[1:]
-    padded = with_margin(reference)
-    wide, device = padded.shape[2], luma.device
+    device = luma.device
     columns = upsample_index(motion.shape[2], width, device=device)
     rows = upsample_index(motion.shape[1], height, device=device)
+    if luma.device.type == "cpu" and uses_kernels():
+        return _compiled(luma, reference, motion, rows, columns, bits)
+    parts = 1 << bits
+    padded = with_margin(reference)
+    wide = padded.shape[2]
     step = motion.nan_to_num(nan=0.0).clamp_(-MARGIN, MARGIN).mul_(parts).round_().to(torch.int16)
     x, y = step[..., 0].contiguous(), step[..., 1].contiguous()
     whole_x, whole_y = x.bitwise_right_shift(bits), y.bitwise_right_shift(bits)
@@ -57,6 +61,15 @@ def residual_of(luma: Tensor, reference: Tensor, motion: Tensor, sampling: Sampl
     else:
         predicted = flat.index_select(0, index).view_as(luma)
     return torch.maximum(luma, predicted) - torch.minimum(luma, predicted)
+
+
+def _compiled(luma: Tensor, reference: Tensor, motion: Tensor, rows: Tensor, columns: Tensor, bits: int) -> Tensor:
+    from ov2kit.codec.compiled import residual as kernels
+
+    out = torch.empty_like(luma, memory_format=torch.contiguous_format)
+    now, before, moved = (each.contiguous().numpy() for each in (luma, reference, motion))
+    kernels.residual(now, before, moved, rows.numpy(), columns.numpy(), bits, MARGIN, out.numpy())
+    return out
 
 
 def _weighed(flat: Tensor, index: Tensor, wide: int, x: Tensor, y: Tensor) -> Tensor:

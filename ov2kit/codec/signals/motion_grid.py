@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ov2kit.codec.compiled.jit import uses_kernels
+
 _FIELDS = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 _FRAMES_AT_ONCE = 4
 
@@ -63,6 +65,12 @@ def rasterize_frames(vectors: Sequence[NDArray[Any] | None], coded_size: tuple[i
     """As `rasterize_motion`, of FFmpeg's structured array of each frame, None where it has none."""
     count = len(vectors)
     field = np.empty((count, -(-coded_size[0] // cell), -(-coded_size[1] // cell), 2), dtype=np.float32)
+    if uses_kernels() and any(part is not None for part in vectors):
+        from ov2kit.codec.compiled.motion_field import paint
+
+        ends = np.cumsum([0 if part is None else len(part) for part in vectors])
+        paint(_joined([part for part in vectors if part is not None]), ends, cell, field)
+        return torch.from_numpy(field)
     for start in range(0, count, _FRAMES_AT_ONCE):
         some = enumerate(vectors[start : start + _FRAMES_AT_ONCE])
         known = [(t, part) for t, part in some if part is not None]
@@ -70,9 +78,13 @@ def rasterize_frames(vectors: Sequence[NDArray[Any] | None], coded_size: tuple[i
             field[start : start + _FRAMES_AT_ONCE] = np.nan
             continue
         frames = np.repeat([t for t, _ in known], [len(part) for _, part in known])
-        joined = np.concatenate([part.view(np.uint8) for _, part in known]).view(known[0][1].dtype)
-        _paint(joined, frames, field[start : start + _FRAMES_AT_ONCE], cell)
+        _paint(_joined([part for _, part in known]), frames, field[start : start + _FRAMES_AT_ONCE], cell)
     return torch.from_numpy(field)
+
+
+def _joined(vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Structured arrays one after the other, as bytes: numpy copies field by field otherwise."""
+    return np.concatenate([part.view(np.uint8) for part in vectors]).view(vectors[0].dtype)
 
 
 def _paint(

@@ -4,7 +4,7 @@ Only for what is known to come out equal: planes of 8 or 10 bits, not interlaced
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
 
@@ -12,9 +12,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.video.bilinear import CENTER
 from ov2kit.codec.video.color_matrix import FULL_RANGE, ColorMatrix
-from ov2kit.codec.video.plane_blocks import PlaneBlocks, in_one_piece
+from ov2kit.codec.video.plane_blocks import PlaneBlocks, PlaneTables, in_one_piece, line_shift
 
 _BLOCKS_AT_ONCE = 48  # what is in between stays in the processor's cache
 PROBE = 24  # pixels a side of a picture that is made to see how swscale takes it; smaller than any with a layout
@@ -121,6 +122,8 @@ def rgb_blocks(
     Returns:
         (n, 3, side, side) uint8.
     """
+    if uses_kernels():
+        return _compiled(frames, layout, center, blocks, size, side)
     luma = PlaneBlocks.of(layout.size, size, side, layout.depth)
     chroma = PlaneBlocks.of(layout.chroma_size, size, side, layout.depth, center)
     most = max(1, min(_BLOCKS_AT_ONCE, len(blocks)))
@@ -133,7 +136,7 @@ def rgb_blocks(
         for frame in frames
     ]
     which, rows, columns = blocks.T
-    edges = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(blocks)]
+    edges = _edges(which)
     starts = [(kind.top[rows], kind.left[columns]) for kind in kinds]
     out = np.empty((len(blocks), 3, side, side), dtype=np.uint8)
     for start in range(0, len(blocks), most):
@@ -147,6 +150,36 @@ def rgb_blocks(
         both = chroma.scaled(of_chroma, np.concatenate([row, row]), np.concatenate([column, column]))
         layout.colors.rgb(scaled, both.reshape(2, *scaled.shape), out[start:stop])
     return out
+
+
+def _compiled(
+    frames: Sequence[VideoFrame],
+    layout: Layout,
+    center: tuple[int, int],
+    blocks: np.ndarray,
+    size: tuple[int, int],
+    side: int,
+) -> np.ndarray:
+    """As `rgb_blocks`."""
+    from ov2kit.codec.compiled import blocks as kernels
+
+    luma, chroma = PlaneTables.of(layout.size, size), PlaneTables.of(layout.chroma_size, size, center)
+    colors = np.array(astuple(layout.colors), dtype=np.int32)
+    out = np.empty((len(blocks), 3, side, side), dtype=np.uint8)
+    which, rows, columns = np.ascontiguousarray(blocks.T)
+    for start, stop in pairwise(_edges(which)):
+        y, u, v = (_lines(plane, layout.depth) for plane in frames[which[start]].planes)
+        kernels.rgb_blocks(
+            y, u, v, rows[start:stop], columns[start:stop],
+            luma.rows, luma.columns, chroma.rows, chroma.columns,
+            np.int32(line_shift(layout.depth)), colors, out[start:stop],
+        )  # fmt: skip
+    return out
+
+
+def _edges(which: np.ndarray) -> list[int]:
+    """Where the blocks of each picture begin, and where the last of them end."""
+    return [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(which)]
 
 
 def _lines(plane: VideoPlane, depth: int) -> np.ndarray:

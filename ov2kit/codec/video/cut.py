@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.video.block_scaler import Layout, rgb_blocks
 from ov2kit.codec.video.pictures import HeldPicture
 
-_FEW = 0.2  # of a picture: it takes less time to scale the whole of one of which more is taken
+_FEW, _FEW_COMPILED = 0.2, 0.4  # of a picture: it takes less time to scale the whole of one of which more is taken
 
 
 def cut_blocks(pictures: Sequence[HeldPicture | None], blocks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,10 +47,10 @@ def cut_blocks(pictures: Sequence[HeldPicture | None], blocks: np.ndarray, side:
 
 def _layouts(pictures: Sequence[HeldPicture | None], which: np.ndarray, side: int) -> dict[Layout, list[int]]:
     """The pictures, in order, of which few blocks are asked and whose blocks can be made alone."""
-    found = defaultdict(list)
+    found, few = defaultdict(list), _FEW_COMPILED if uses_kernels() else _FEW
     for place, count in zip(*(each.tolist() for each in np.unique(which, return_counts=True)), strict=True):
         picture = pictures[place]
-        if picture is None or count > _FEW * (picture.size[0] // side) * (picture.size[1] // side):
+        if picture is None or count > few * (picture.size[0] // side) * (picture.size[1] // side):
             continue
         layout = picture.scaler.layout(picture.frame)
         # At its own size a picture is scaled in another way.

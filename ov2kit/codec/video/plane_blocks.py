@@ -55,9 +55,8 @@ class PlaneBlocks:
         rows = bilinear_weights(source[0], target[0], _COLUMN_PARTS, _COLUMN_TAPS, center[0])
         columns = bilinear_weights(source[1], target[1], _LINE_PARTS, _LINE_TAPS, center[1])
         (top, down), (left, across) = _cut(*rows, source[0], side), _cut(*columns, source[1], side)
-        shift = depth + _LINE_PARTS.bit_length() - 1 - _BITS_OF_LINES
         halves = _halves(down), _halves(across)
-        across = across.swapaxes(1, 2).astype(np.float32) / (1 << shift)
+        across = across.swapaxes(1, 2).astype(np.float32) / (1 << line_shift(depth))
         return PlaneBlocks(top, left, down.astype(np.float64), across, halves)
 
     def wanted(self, n: int) -> list[Wanted]:
@@ -96,6 +95,32 @@ class PlaneBlocks:
         return whole
 
 
+@dataclass(frozen=True)
+class PlaneTables:
+    """Which pixels of a plane each line of it is made from when it is scaled, and with what weights; all int32.
+
+    Args:
+        rows: (H,) first pixels and (H, taps) weights.
+        columns: (W,) and (W, taps).
+    """
+
+    rows: tuple[np.ndarray, np.ndarray]
+    columns: tuple[np.ndarray, np.ndarray]
+
+    @staticmethod
+    @lru_cache(32)
+    def of(source: tuple[int, int], target: tuple[int, int], center: tuple[int, int] = (CENTER,) * 2) -> "PlaneTables":
+        """See `PlaneBlocks.of`."""
+        rows = bilinear_weights(source[0], target[0], _COLUMN_PARTS, _COLUMN_TAPS, center[0])
+        columns = bilinear_weights(source[1], target[1], _LINE_PARTS, _LINE_TAPS, center[1])
+        return PlaneTables(_without_zeros(*rows), _without_zeros(*columns))
+
+
+def line_shift(depth: int) -> int:
+    """Bits that sums along lines lose, where pixels have so many."""
+    return depth + _LINE_PARTS.bit_length() - 1 - _BITS_OF_LINES
+
+
 def in_one_piece(wanted: list[Wanted]) -> list[np.ndarray]:
     """Arrays without values, in one piece of memory: several that are given back are mapped again by the next call."""
     sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in wanted]
@@ -117,6 +142,12 @@ def _cut(first: np.ndarray, weights: np.ndarray, source: int, side: int) -> tupl
     place = first - start.repeat(side)
     dense[np.arange(target)[:, None], place[:, None] + np.arange(taps)] = weights
     return start, dense.reshape(-1, side, reach)
+
+
+def _without_zeros(first: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As given, but for weights at the end that are 0 for every pixel."""
+    taps = int(np.flatnonzero(weights.any(axis=0)).max()) + 1
+    return first.astype(np.int32), np.ascontiguousarray(weights[:, :taps], dtype=np.int32)
 
 
 def _halves(weights: np.ndarray) -> Halves:
