@@ -3,7 +3,7 @@
     python -m benchmarks.peers CLIP... [--out results.json] [--markdown table.md]
     python -m benchmarks.peers --hour CLIP
 
-Measured on each clip: `CodecTokenizer` of this checkout; its floor, which opens the file and decodes
+Measured on each clip: `CodecTokenizer` of this checkout, with its kernels and without; its floor, which opens the file and decodes
 the same frames with their vectors and makes nothing of them; bare PyAV decoding of all frames with
 right motion vectors; codec-video-prep 0.2.5; lmms-video-utils 0.1.0 (each peer in an environment of
 its own, made on the first run; lmms-video-utils needs about 6 GB there). Every method has a process
@@ -29,7 +29,7 @@ from benchmarks._peers.process import Worker, WorkerError
 from benchmarks._peers.tables import HOUR_RATIOS, NAMES, agreement_table, hour_table, off_budget, speed_table, verdicts
 from ov2kit.recipes.evidence.machine import machine_facts
 
-METHODS = ("ours", "floor", "decode", "codec-video-prep", "lmms-video-utils")
+METHODS = ("ours", "plain", "floor", "decode", "codec-video-prep", "lmms-video-utils")
 HOUR_METHODS = ("ours", "decode", "codec-video-prep")
 
 
@@ -102,7 +102,7 @@ def agreements(choices: Path, bin_seconds: float) -> dict[str, dict[str, float]]
     loaded = {}
     for method in METHODS:
         path = choices / f"{method}.npz"
-        if method not in ("floor", "decode") and path.is_file():
+        if method not in ("plain", "floor", "decode") and path.is_file():
             loaded[method] = np.load(path)
     found = {}
     for a, b in combinations(loaded, 2):
@@ -211,7 +211,7 @@ def main() -> int:
             continue
         try:
             here = Path(sys.executable)
-            pythons[method] = here if method in ("ours", "floor", "decode") else prepare(method, args.cache)
+            pythons[method] = here if method in ("ours", "plain", "floor", "decode") else prepare(method, args.cache)
         except PeerUnavailableError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -16,6 +16,7 @@ from ov2kit.encoders.backends.pairs import misfits
 
 _CORE = ("torch", "numpy", "av", "einops", "timm", "safetensors", "pillow", "jsonargparse", "tqdm")
 _EXTRAS = {
+    "fast": {"numba": "kernels that tokenize in less time"},
     "gpu": {
         "xformers": "block-diagonal attention kernels on CUDA",
         "mslk-cuda": "the same kernels for newer torch, in the place of xformers",

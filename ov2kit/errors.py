@@ -22,6 +22,7 @@ EXTRAS = {
     **dict.fromkeys(
         ("lightning", "torchmetrics", "transformers", "tokenizers", "matplotlib", "pycocotools"), "recipes"
     ),
+    "numba": "fast",
     "xformers": "gpu",
     "peft": "peft",
     "bitsandbytes": "quantization",

@@ -29,8 +29,9 @@ class Worker:
         self.method = method
         self.timeout_seconds = timeout_seconds
         environment = clean_environment()
-        if method in ("ours", "floor"):  # this checkout, not an installed copy
+        if method in ("ours", "plain", "floor"):  # this checkout, not an installed copy
             environment["PYTHONPATH"] = str(ROOT)
+            environment["OV2KIT_COMPILED"] = str(int(method != "plain"))
         self.process = subprocess.Popen(
             [str(python), str(WORKER), method],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

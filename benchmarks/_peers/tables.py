@@ -9,6 +9,7 @@ RATIOS = (
     ("codec-video-prep", "ours", "x the speed of codec-video-prep", 4.3, True),
     ("lmms-video-utils", "ours", "x the speed of lmms-video-utils", 28.0, True),
     ("ours", "decode", "x the time of bare decoding", 1.05, False),
+    ("plain", "decode", "x the time of bare decoding without numba", 1.05, False),
     ("ours", "floor", "x the time of its floor", 1.3, False),
 )
 HOUR_RATIOS = (
@@ -17,6 +18,7 @@ HOUR_RATIOS = (
 )
 NAMES = {
     "ours": "ov2kit",
+    "plain": "ov2kit without numba",
     "floor": "floor",
     "decode": "bare decode",
     "codec-video-prep": "codec-video-prep",

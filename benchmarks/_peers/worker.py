@@ -187,6 +187,7 @@ def split_groups(patches: np.ndarray, per_group: int, block: int, rows: int, col
 
 METHODS = {
     "ours": Ours,
+    "plain": Ours,
     "floor": Floor,
     "decode": BareDecode,
     "codec-video-prep": CodecVideoPrep,

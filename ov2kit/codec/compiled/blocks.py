@@ -35,32 +35,25 @@ def _scaled(
         for x in range(width):
             patch[np.uintp(x * tall + y)] = line[np.uintp(x)]
     for x in range(side):
-        start = (first_column[x] - left) * tall
-        one, weight = patch[start : start + tall], column_weights[x, 0]
-        if columns_in == 2:
-            other, second = patch[start + tall : start + 2 * tall], column_weights[x, 1]
-            for y in range(tall):
-                sums[y] = np.int32(np.int32(one[y] * weight) + np.int32(other[y] * second)) >> shift
-        else:
-            for y in range(tall):
-                sums[y] = one[y] * weight
-            for tap in range(1, columns_in):
-                other, weight = patch[start + tap * tall : start + (tap + 1) * tall], column_weights[x, tap]
+        start, weight = np.uintp((first_column[x] - left) * tall), column_weights[x, 0]
+        for y in range(tall):
+            sums[y] = patch[start + np.uintp(y)] * weight
+        for tap in range(1, columns_in):
+            start, weight = start + np.uintp(tall), column_weights[x, tap]
+            if weight:
                 for y in range(tall):
-                    sums[y] += other[y] * weight
-            for y in range(tall):
-                sums[y] = np.int32(sums[y]) >> shift
+                    sums[y] += patch[start + np.uintp(y)] * weight
         for y in range(height):
-            lines[np.uintp(y * wide + x)] = sums[np.uintp(y)]
+            lines[np.uintp(y * wide + x)] = sums[np.uintp(y)] >> shift
     for y in range(side):
-        start = (first_row[y] - top) * wide
-        found, one, weight = out[y * wide : (y + 1) * wide], lines[start : start + wide], row_weights[y, 0]
+        to, start, weight = np.uintp(y * wide), np.uintp((first_row[y] - top) * wide), row_weights[y, 0]
         for x in range(wide):
-            found[x] = one[x] * weight
+            out[to + np.uintp(x)] = lines[start + np.uintp(x)] * weight
         for tap in range(1, rows_in):
-            other, weight = lines[start + tap * wide : start + (tap + 1) * wide], row_weights[y, tap]
-            for x in range(wide):
-                found[x] += other[x] * weight
+            start, weight = start + np.uintp(wide), row_weights[y, tap]
+            if weight:
+                for x in range(wide):
+                    out[to + np.uintp(x)] += lines[start + np.uintp(x)] * weight
 
 
 @kernel
