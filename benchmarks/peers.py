@@ -3,8 +3,8 @@
     python -m benchmarks.peers CLIP... [--out results.json] [--markdown table.md]
     python -m benchmarks.peers --hour CLIP
 
-Measured on each clip: `CodecTokenizer` of this checkout, with its kernels and without; its floor, which opens the file and decodes
-the same frames with their vectors and makes nothing of them; bare PyAV decoding of all frames with
+Measured on each clip: `CodecTokenizer` of this checkout, with its kernels and without; its floor, which opens the file
+and decodes the same frames with their vectors and makes nothing of them; bare PyAV decoding of all frames with
 right motion vectors; codec-video-prep 0.2.5; lmms-video-utils 0.1.0 (each peer in an environment of
 its own, made on the first run; lmms-video-utils needs about 6 GB there). Every method has a process
 of its own per clip, warmed by one call that does not count; the methods take turns, in another

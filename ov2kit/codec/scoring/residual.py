@@ -68,7 +68,7 @@ def parts(pictures: Tensor) -> list[slice]:
 def clipped_sums(residual: Tensor, full: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, T, h, w) uint8, (B, T, 1, 1) float32 -> (B, T, hb, wb) float32 block sums of min(residual / full, 1).
 
-    On a CPU the sums of min(residual, full) are exact before they are rounded, so that no order of summing changes them.
+    On a CPU the sums of min(residual, full) are exact until they are rounded: no order of summing changes them.
     """
     flat, tops = residual.flatten(0, 1), full.flatten(0, 1)
     if residual.device.type == "cpu" and uses_kernels():
