@@ -28,7 +28,7 @@ ROOMS = {
         "grouping": set(),
         "selection": {"video", "compiled"},
         "provenance": {"video"},
-        "tokenizers": {"video", "signals", "stream", "scoring", "grouping", "selection", "provenance"},
+        "tokenizers": {"compiled", "video", "signals", "stream", "scoring", "grouping", "selection", "provenance"},
         "live": {"video", "scoring", "grouping", "selection", "provenance", "tokenizers", "signals"},
         "assets": {"video", "provenance"},
         "report": {"video", "stream", "provenance"},

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.grouping import ReadinessGrouping
 from ov2kit.codec.scoring.scorer import BlockScores, luma_size
 from ov2kit.codec.selection.plan import GroupPlan
@@ -28,7 +29,8 @@ from ov2kit.codec.video.frame import Frame, StreamLosses
 from ov2kit.codec.video.frame_request import FrameRequest
 from ov2kit.codec.video.pictures import picture_bytes
 
-_MOST_BYTES_OF_PICTURE = 1 << 19  # 640 x 360 in 4:2:0; larger ones take less time where decoding threads scale them
+# 640 x 360 in 4:2:0, with kernels 854 x 480 and more; larger ones take less time where decoding threads scale them
+_MOST_BYTES_OF_PICTURE, _MOST_BYTES_COMPILED = 1 << 19, 1 << 20
 _MOST_BYTES_OF_GROUP = 96 << 20
 
 
@@ -158,7 +160,8 @@ def _with_pictures(clip: Clip, request: FrameRequest, plans: Sequence[GroupPlan]
     each = picture_bytes(info.coded_size, info.pix_fmt)
     counts = [len(plan.candidates) for plan in plans]
     held = sum(counts) if clip.scorer.needs_whole_clip else max(counts)
-    is_small = each <= _MOST_BYTES_OF_PICTURE and held * each <= _MOST_BYTES_OF_GROUP
+    most = _MOST_BYTES_COMPILED if uses_kernels() else _MOST_BYTES_OF_PICTURE
+    is_small = each <= most and held * each <= _MOST_BYTES_OF_GROUP
     return replace(request, rgb=not is_small, picture=is_small)
 
 

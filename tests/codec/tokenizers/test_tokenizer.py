@@ -136,7 +136,8 @@ def test_large_pictures_are_scaled_at_once_and_give_the_same_canvases(preset, mo
 
     tokenizer = CodecTokenizer(budget_canvases=8, preset=preset, max_pixels=30_000)
     small = tokenizer(Seen(SAMPLE))
-    monkeypatch.setattr("ov2kit.codec.tokenizers.scored._MOST_BYTES_OF_PICTURE", 360 * 640)
+    for limit in ("_MOST_BYTES_OF_PICTURE", "_MOST_BYTES_COMPILED"):
+        monkeypatch.setattr(f"ov2kit.codec.tokenizers.scored.{limit}", 360 * 640)
     large = tokenizer(Seen(SAMPLE))
     assert asked == [(True, False), (False, True)]
     assert torch.equal(small.images, large.images)
