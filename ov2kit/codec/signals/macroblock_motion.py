@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ov2kit.codec.signals.motion_grid import paint_blocks
+from ov2kit.codec.compiled.jit import uses_kernels
+from ov2kit.codec.signals.motion_grid import joined_vectors, paint_blocks
 
 QUARTERS = 4  # of a coded pixel, in which motion is counted: what H.264 and MPEG-4 have at the finest
 _MOST = 8191  # quarters: H.264's longest vectors; lengths of differences stay within int16
@@ -32,8 +33,17 @@ def vector_planes(
         float32 each: cells without vector, vectors, vectors to the future.
     """
     rows, cols = grid
-    frames = np.repeat(np.array([t for t, _ in vectors], np.int32), [len(part) for _, part in vectors])
-    joined = np.concatenate([part.view(np.uint8) for _, part in vectors]).view(vectors[0][1].dtype)
+    joined = joined_vectors([part for _, part in vectors])
+    places, sizes = [t for t, _ in vectors], [len(part) for _, part in vectors]
+    if uses_kernels():
+        from ov2kit.codec.compiled.macroblock_motion import vector_planes as paint
+
+        moved = torch.zeros(2, 2, 2, count, rows, cols, dtype=torch.int16)
+        empty, (total, futures) = torch.full((count, rows, cols), 4.0), torch.zeros(2, count, rows, cols)
+        filled = (part.numpy() for part in (moved, empty, total, futures))
+        paint(joined, np.cumsum(sizes), np.array(places), QUARTERS, _MOST, *filled)
+        return moved, empty, total, futures
+    frames = np.repeat(np.array(places, np.int32), sizes)
     x, y = _quarters(joined)
     past = joined["source"] < 0
     height, width = joined["h"].astype(np.int32), joined["w"].astype(np.int32)
@@ -66,8 +76,8 @@ def field_planes(field: Tensor) -> tuple[Tensor, Tensor]:
 def _quarters(vectors: NDArray[np.void]) -> list[NDArray[np.int32]]:
     """x and y of each vector, from where it is used to where it points."""
     scale = vectors["motion_scale"]
-    parts = [vectors[name].astype(np.int32) for name in ("motion_x", "motion_y")]
+    parts = [vectors[name] for name in ("motion_x", "motion_y")]
     if not (scale == QUARTERS).all():
         step = np.float32(QUARTERS) / np.maximum(scale, 1).astype(np.float32)
-        parts = [np.rint(part * step).astype(np.int32) for part in parts]
-    return [part.clip(-_MOST, _MOST) for part in parts]
+        parts = [np.rint(part * step) for part in parts]
+    return [part.clip(-_MOST, _MOST).astype(np.int32) for part in parts]

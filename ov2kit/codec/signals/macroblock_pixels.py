@@ -3,11 +3,43 @@
 Letters: T frames, R x C macroblocks of k x k luma pixels, k = 4, and of 2 x 2 motion cells.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.signals.compensate import MARGIN, PART_BITS, PARTS, with_margin
 from ov2kit.codec.signals.macroblock_inputs import EDGE
+
+
+def pixel_means(luma: Tensor, reference: Tensor, motion: Tensor | None, out: Tensor) -> None:
+    """What luma and the moved reference tell of each macroblock, in gray levels.
+
+    Args:
+        luma: (T, R k, C k) uint8.
+        reference: as `luma`.
+        motion: (2, 2, 2, T, R, C) int16 as in `MacroblockSignals`, or None.
+        out: (7, T, R, C) float32, filled: means of the residual, of the difference and the smaller of both, the mean
+            square of the residual, the share of its pixels that are not 0, its maximum, the mean of the gradient.
+    """
+    if luma.device.type == "cpu" and uses_kernels():
+        from ov2kit.codec.compiled import macroblock_pixels as kernels
+
+        moved = np.empty((2, 2, 2, 0, *out.shape[2:]), np.int16) if motion is None else motion.contiguous().numpy()
+        kernels.pixel_means(luma.contiguous().numpy(), reference.contiguous().numpy(), moved, MARGIN, out.numpy())
+        return
+    planes = pixel_planes(luma)
+    difference = (planes - pixel_planes(reference)).abs_()
+    residual = difference
+    if motion is not None:
+        residual = (planes - moved_planes(reference, motion)).abs_()
+    out[0], out[1], out[3] = sums(residual), sums(difference), sums(residual.float().square_())
+    out[4] = sums(residual.clamp(max=1))
+    out[5], out[6] = residual.amax((0, 1)), gradient_sums(planes)
+    out[:2] /= EDGE * EDGE
+    out[3:5] /= EDGE * EDGE
+    out[6] /= EDGE * EDGE
+    torch.minimum(out[0], out[1], out=out[2])
 
 
 def pixel_planes(luma: Tensor) -> Tensor:

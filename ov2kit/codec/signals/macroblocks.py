@@ -3,13 +3,16 @@
 Letters: T frames, R x C macroblocks of 16 coded pixels, k = 4 luma pixels per macroblock edge.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ov2kit.codec.signals.macroblock_inputs import EDGE, MacroblockSignals
+from ov2kit.codec.compiled.jit import uses_kernels
+from ov2kit.codec.signals.macroblock_inputs import MacroblockSignals
 from ov2kit.codec.signals.macroblock_motion import QUARTERS
-from ov2kit.codec.signals.macroblock_pixels import gradient_sums, moved_planes, pixel_planes, sums
+from ov2kit.codec.signals.macroblock_pixels import pixel_means
+from ov2kit.codec.signals.macroblock_steps import motion_steps
 
 # Of each macroblock. "log" is log(1 + x); residual is |luma - reference moved along the vectors|.
 MACROBLOCK_FEATURES = (
@@ -67,7 +70,7 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
     _quantizer_features(signals.quantizer, own[15:21])
     step = (signals.quantizer * (1 / 6)).exp2_() / 4
     torch.mul(rms.mul_(8).div_(step).log1p_(), (signals.quantizer > 0) / 2, out=own[21])
-    _around(maps[list(AROUND)], out=maps[len(MACROBLOCK_FEATURES) :])
+    _around(maps, out=maps[len(MACROBLOCK_FEATURES) :])
     known = signals.quantizer.flatten(1)
     whole = torch.stack(
         [
@@ -87,29 +90,28 @@ def macroblock_features(signals: MacroblockSignals) -> tuple[Tensor, Tensor]:
 
 def _pixel_features(signals: MacroblockSignals, out: Tensor) -> Tensor:
     """What luma and reference tell, into (7, T, R, C); returns (T, R, C) gray levels, the residual's rms."""
-    pixels = EDGE * EDGE
-    luma = pixel_planes(signals.luma)
-    difference = (luma - pixel_planes(signals.reference)).abs_()
-    residual = difference
-    if signals.motion is not None:
-        residual = (luma - moved_planes(signals.reference, signals.motion)).abs_()
-    rms = sums(residual.float().square_()).div_(pixels).sqrt_()
-    out[0], out[1], out[3] = sums(residual), sums(difference), rms
-    out[4] = sums(residual.clamp(max=1))
-    out[5], out[6] = residual.amax((0, 1)), gradient_sums(luma)
-    torch.sub(1, out[4] / pixels, out=out[4])
+    pixel_means(signals.luma, signals.reference, signals.motion, out)
+    rms = out[3].sqrt_().clone()
+    torch.sub(1, out[4], out=out[4])
     out[4] *= signals.compared[:, None, None]
-    out[:2] /= pixels
-    out[6] /= pixels
-    torch.minimum(out[0], out[1], out=out[2])
     for part in (out[:4], out[5:7]):
         part.log1p_()
     out[5] /= 2
     return rms
 
 
-def _around(x: Tensor, out: Tensor) -> None:
-    """(n, T, R, C) means over the 3 x 3 macroblocks around, fewer at the border."""
+def _is_compiled(planes: Tensor) -> bool:
+    return planes.device.type == "cpu" and uses_kernels()
+
+
+def _around(maps: Tensor, out: Tensor) -> None:
+    """(n, T, R, C) means of the planes `AROUND` over the 3 x 3 macroblocks around, fewer at the border."""
+    if _is_compiled(out):
+        from ov2kit.codec.compiled.macroblock_planes import around
+
+        around(maps.numpy(), np.array(AROUND), out.numpy())
+        return
+    x = maps[list(AROUND)]
     rows, cols = (_with_neighbors(x.new_ones(side), 0) for side in x.shape[2:])
     torch.div(_with_neighbors(_with_neighbors(x, 2), 3), rows[:, None] * cols, out=out)
 
@@ -131,46 +133,29 @@ def _motion_features(signals: MacroblockSignals, out: Tensor) -> None:
     if signals.motion is None:
         out[1:5], out[7] = 0, 0
         return
-    cells = signals.motion  # x and y, upper and lower, left and right: (2, 2, 2, T, R, C)
-    own, left, above = cells[:, 0, 0], torch.zeros_like(cells[0]), torch.zeros_like(cells[0])
-    left[..., 1:] = cells[:, :, 1, :, :, :-1]  # (2, 2, T, R, C): of both rows of cells
-    above[:, :, :, 1:] = cells[:, 1, :, :, :-1]  # of both columns
-    right = torch.zeros_like(own)
-    right[..., :-1] = above[:, 0, ..., 1:]
-    low, high = torch.minimum(left[:, 0], above[:, 0]), torch.maximum(left[:, 0], above[:, 0])
-    length = _length(own.abs())
-    off = _length(own.sub(torch.maximum(low, high.minimum(right))).abs_())
-    still = (left[:, 0] == 0).all(0) | (above[:, 0] == 0).all(0)
-    off = torch.where(still, off.minimum(length), off)
-    # Steps to each cell from that on its left and from that above.
-    steps = torch.empty_like(cells[0])
-    steps[:, 0] = _length((cells[:, :, 0] - left).abs_())
-    steps[:, 1] = _length((cells[:, :, 1] - cells[:, :, 0]).abs_())
-    steps[:, 0, :, :, 0] = 0
-    above, inside = _length((cells[:, 0] - above).abs_()), _length((cells[:, 1] - cells[:, 0]).abs_())
-    above[:, :, 0] = 0
-    spread = _length((own - cells[:, 1, 1]).abs_()).maximum(steps[0, 1]).maximum(inside[0])
-    around = steps.float()
-    around[0] += above
-    around[1] += inside
-    out[1], out[2], out[4] = length, off, spread
+    length, off, spread = out[1], out[2], out[4]
+    around = out.new_empty(2, 2, *out.shape[1:])
+    motion_steps(signals.motion, (length, off, spread), around)
     out[3] = (off == 0) & (spread == 0) & (intra == 0) & (vectors > 0)
-    torch.sum(around.log1p_(), (0, 1), out=out[7])
+    around.log1p_()
+    torch.add(around[0, 0], around[0, 1], out=out[7])
+    out[7] += around[1, 0]
+    out[7] += around[1, 1]
     out[7] /= 4
-    out[1] /= QUARTERS
-    out[4] /= QUARTERS
+    length /= QUARTERS
+    spread /= QUARTERS
     out[1:3].log1p_()
-    out[4].log1p_()
-
-
-def _length(sides: Tensor) -> Tensor:
-    """(2, ...) -> (...): |x| + |y|, of those."""
-    return sides[0] + sides[1]
+    spread.log1p_()
 
 
 def _quantizer_features(quantizer: Tensor, out: Tensor) -> None:
     """What quantizers tell, into (6, T, R, C): a macroblock without coefficients repeats the one before it."""
     flat, into = quantizer.flatten(1), out.flatten(2)
+    if _is_compiled(out):
+        from ov2kit.codec.compiled.macroblock_planes import quantizer_features
+
+        quantizer_features(flat.contiguous().numpy(), into.numpy())
+        return
     step = torch.zeros_like(flat)
     torch.sub(flat[:, 1:], flat[:, :-1], out=step[:, 1:])
     changed, after, nearby = into[0], into[4], into[5]

@@ -69,7 +69,7 @@ def rasterize_frames(vectors: Sequence[NDArray[Any] | None], coded_size: tuple[i
         from ov2kit.codec.compiled.motion_field import paint
 
         ends = np.cumsum([0 if part is None else len(part) for part in vectors])
-        paint(_joined([part for part in vectors if part is not None]), ends, cell, field)
+        paint(joined_vectors([part for part in vectors if part is not None]), ends, cell, field)
         return torch.from_numpy(field)
     for start in range(0, count, _FRAMES_AT_ONCE):
         some = enumerate(vectors[start : start + _FRAMES_AT_ONCE])
@@ -78,11 +78,11 @@ def rasterize_frames(vectors: Sequence[NDArray[Any] | None], coded_size: tuple[i
             field[start : start + _FRAMES_AT_ONCE] = np.nan
             continue
         frames = np.repeat([t for t, _ in known], [len(part) for _, part in known])
-        _paint(_joined([part for _, part in known]), frames, field[start : start + _FRAMES_AT_ONCE], cell)
+        _paint(joined_vectors([part for _, part in known]), frames, field[start : start + _FRAMES_AT_ONCE], cell)
     return torch.from_numpy(field)
 
 
-def _joined(vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def joined_vectors(vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Structured arrays one after the other, as bytes: numpy copies field by field otherwise."""
     return np.concatenate([part.view(np.uint8) for part in vectors]).view(vectors[0].dtype)
 

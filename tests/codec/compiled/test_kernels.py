@@ -10,22 +10,7 @@ from ov2kit.codec.selection.stratify import stratify
 from ov2kit.codec.signals.compensate import residual_of
 from ov2kit.codec.signals.motion_grid import rasterize_frames
 from ov2kit.codec.video.vectors import VECTOR
-from tests.kernels import WAYS, take_way
 from tests.paths import SAMPLE
-
-
-@pytest.fixture
-def both(monkeypatch):
-    """Calls a function in each way."""
-
-    def call(function):
-        results = []
-        for way in WAYS:
-            take_way(way, monkeypatch)
-            results.append(function())
-        return results
-
-    return call
 
 
 @pytest.mark.parametrize("seed", range(12))
