@@ -65,32 +65,29 @@ def around(planes: NDArray[np.float32], which: NDArray[np.int64], out: NDArray[n
         out: (m, T, R, C), filled.
     """
     _, count, rows, columns = planes.shape
-    line, sums = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    size = rows * columns
+    sums, known = np.empty(size, np.float32), np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            tall = 1 + (row > 0) + (row + 1 < rows)
+            known[row, column] = tall * (1 + (column > 0) + (column + 1 < columns))
+    area = known.reshape(-1)
     for k in range(len(which)):
         for t in range(count):
-            plane = planes[which[k], t]
-            for row in range(rows):
-                own, to, known = plane[row], out[k, t, row], 1
-                if row + 1 < rows:
-                    other = plane[row + 1]
-                    known += 1
-                    for c in range(columns):
-                        line[c] = own[c] + other[c]
-                else:
-                    for c in range(columns):
-                        line[c] = own[c]
-                if row:
-                    other = plane[row - 1]
-                    known += 1
-                    for c in range(columns):
-                        line[c] += other[c]
-                for c in range(columns - 1):
-                    sums[c] = line[c] + line[c + 1]
-                sums[columns - 1] = line[columns - 1]
-                for c in range(1, columns):
-                    sums[c] += line[c - 1]
-                whole = np.float32(known * 3)
-                for c in range(columns):
-                    to[c] = sums[c] / whole
-                for c in (0, columns - 1):
-                    to[c] = sums[c] / np.float32(known * min(2, columns))
+            own, to = planes[which[k], t].reshape(-1), out[k, t].reshape(-1)
+            below = own[columns:]
+            for i in range(len(below)):
+                sums[i] = own[i] + below[i]
+            sums[len(below) :] = own[len(below) :]
+            under = sums[columns:]
+            for i in range(len(under)):
+                under[i] += own[i]
+            for i in range(size - 1):
+                to[i] = sums[i] + sums[i + 1]
+            to[columns - 1 :: columns] = sums[columns - 1 :: columns]
+            kept = to[::columns].copy()
+            for i in range(1, size):
+                to[i] += sums[i - 1]
+            to[::columns] = kept
+            for i in range(size):
+                to[i] /= area[i]

@@ -27,64 +27,66 @@ def motion_steps(
         around: (2, 2, T, R, C).
     """
     count, rows, columns = motion.shape[3:]
-    left, above = np.zeros((2, 2, columns), np.int16), np.zeros((2, 2, columns), np.int16)
-    corner = np.zeros((2, columns), np.int16)
-    length, off, part = np.empty(columns, np.int16), np.empty(columns, np.int16), np.empty(columns, np.int16)
-    # Rows one by one: in a slice of several axes the compiler does not know that numbers lie side by side.
+    size = rows * columns
+    left, above = np.zeros((2, 2, size), np.int16), np.zeros((2, 2, size), np.int16)
+    corner = np.zeros((2, size), np.int16)
+    length, off, part = np.empty(size, np.int16), np.empty(size, np.int16), np.empty(size, np.int16)
+    # A picture's plane at a time: of a slice of several axes the compiler does not know that numbers lie side by side.
     for t in range(count):
-        for row in range(rows):
-            for axis in range(2):
-                for i in range(2):
-                    to, cells = left[axis, i], motion[axis, i, 1, t, row]
-                    for c in range(columns - 1):
-                        to[c + 1] = cells[c]
-                if row:
-                    for j in range(2):
-                        to, cells = above[axis, j], motion[axis, 1, j, t, row - 1]
-                        for c in range(columns):
-                            to[c] = cells[c]
-                else:
-                    above[axis] = 0
-                to, cells = corner[axis], above[axis, 0]
-                for c in range(columns - 1):
-                    to[c] = cells[c + 1]
-            # Off the prediction: the median of left, above and right above, or no motion.
-            x, y = motion[0, 0, 0, t, row], motion[1, 0, 0, t, row]
-            for c in range(columns):
-                length[c] = abs(x[c]) + abs(y[c])
-            _off_median(x, left[0, 0], above[0, 0], corner[0], off)
-            _off_median(y, left[1, 0], above[1, 0], corner[1], part)
-            for c in range(columns):
-                off[c] += part[c]
-            _cap_where_still(left[0, 0], left[1, 0], length, off)
-            _cap_where_still(above[0, 0], above[1, 0], length, off)
-            _put(length, lengths[t, row])
-            _put(off, offs[t, row])
-            # The largest step inside.
-            off[:] = 0
-            for i, j in ((1, 1), (0, 1), (1, 0)):
-                _step(x, y, motion[0, i, j, t, row], motion[1, i, j, t, row], part)
-                for c in range(columns):
-                    off[c] = max(off[c], part[c])
-            _put(off, spreads[t, row])
-            # To each cell from that on its left and from that above.
+        for axis in range(2):
             for i in range(2):
-                for j in range(2):
-                    x, y = motion[0, i, j, t, row], motion[1, i, j, t, row]
-                    if j:
-                        _step(x, y, motion[0, i, 0, t, row], motion[1, i, 0, t, row], part)
-                    else:
-                        _step(x, y, left[0, i], left[1, i], part)
-                        part[0] = 0
-                    if i:
-                        _step(x, y, motion[0, 0, j, t, row], motion[1, 0, j, t, row], off)
-                    elif row:
-                        _step(x, y, above[0, j], above[1, j], off)
-                    else:
-                        off[:] = 0
-                    to = around[i, j, t, row]
-                    for c in range(columns):
-                        to[c] = np.int32(part[c]) + np.int32(off[c])
+                _shift(motion[axis, i, 1, t].reshape(-1), 1, left[axis, i])
+                left[axis, i, ::columns] = 0
+            for j in range(2):
+                _shift(motion[axis, 1, j, t].reshape(-1), columns, above[axis, j])
+            to, cells = corner[axis], above[axis, 0]
+            for k in range(size - 1):
+                to[k] = cells[k + 1]
+            to[columns - 1 :: columns] = 0
+        # Off the prediction: the median of left, above and right above, or no motion.
+        x, y = motion[0, 0, 0, t].reshape(-1), motion[1, 0, 0, t].reshape(-1)
+        for k in range(size):
+            length[k] = abs(x[k]) + abs(y[k])
+        _off_median(x, left[0, 0], above[0, 0], corner[0], off)
+        _off_median(y, left[1, 0], above[1, 0], corner[1], part)
+        for k in range(size):
+            off[k] += part[k]
+        _cap_where_still(left[0, 0], left[1, 0], length, off)
+        _cap_where_still(above[0, 0], above[1, 0], length, off)
+        _put(length, lengths[t].reshape(-1))
+        _put(off, offs[t].reshape(-1))
+        # The largest step inside.
+        off[:] = 0
+        for i, j in ((1, 1), (0, 1), (1, 0)):
+            _step(x, y, motion[0, i, j, t].reshape(-1), motion[1, i, j, t].reshape(-1), part)
+            for k in range(size):
+                off[k] = max(off[k], part[k])
+        _put(off, spreads[t].reshape(-1))
+        # To each cell from that on its left and from that above.
+        for i in range(2):
+            for j in range(2):
+                x, y = motion[0, i, j, t].reshape(-1), motion[1, i, j, t].reshape(-1)
+                if j:
+                    _step(x, y, motion[0, i, 0, t].reshape(-1), motion[1, i, 0, t].reshape(-1), part)
+                else:
+                    _step(x, y, left[0, i], left[1, i], part)
+                    part[::columns] = 0
+                if i:
+                    _step(x, y, motion[0, 0, j, t].reshape(-1), motion[1, 0, j, t].reshape(-1), off)
+                else:
+                    _step(x, y, above[0, j], above[1, j], off)
+                    off[:columns] = 0
+                to = around[i, j, t].reshape(-1)
+                for k in range(size):
+                    to[k] = np.int32(part[k]) + np.int32(off[k])
+
+
+@kernel
+def _shift(cells: NDArray[np.int16], places: int, out: NDArray[np.int16]) -> None:
+    """What is so many places before each; the first ones of `out` stay."""
+    to = out[places:]
+    for k in range(len(to)):
+        to[k] = cells[k]
 
 
 @kernel
@@ -95,17 +97,17 @@ def _off_median(
     right: NDArray[np.int16],
     out: NDArray[np.int16],
 ) -> None:
-    for c in range(len(out)):
-        low, high = min(left[c], above[c]), max(left[c], above[c])
-        out[c] = abs(own[c] - max(low, min(high, right[c])))
+    for k in range(len(out)):
+        low, high = min(left[k], above[k]), max(left[k], above[k])
+        out[k] = abs(own[k] - max(low, min(high, right[k])))
 
 
 @kernel
 def _cap_where_still(
     x: NDArray[np.int16], y: NDArray[np.int16], most: NDArray[np.int16], out: NDArray[np.int16]
 ) -> None:
-    for c in range(len(out)):
-        out[c] = min(out[c], most[c]) if (x[c] | y[c]) == 0 else out[c]
+    for k in range(len(out)):
+        out[k] = min(out[k], most[k]) if (x[k] | y[k]) == 0 else out[k]
 
 
 @kernel
@@ -116,11 +118,11 @@ def _step(
     from_y: NDArray[np.int16],
     out: NDArray[np.int16],
 ) -> None:
-    for c in range(len(out)):
-        out[c] = abs(x[c] - from_x[c]) + abs(y[c] - from_y[c])
+    for k in range(len(out)):
+        out[k] = abs(x[k] - from_x[k]) + abs(y[k] - from_y[k])
 
 
 @kernel
 def _put(values: NDArray[np.int16], out: NDArray[np.float32]) -> None:
-    for c in range(len(out)):
-        out[c] = values[c]
+    for k in range(len(out)):
+        out[k] = values[k]
