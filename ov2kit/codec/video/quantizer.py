@@ -5,13 +5,14 @@ record, kind and base quantizer of the frame; then x, y, width, height and the d
 base for each block.
 """
 
+import struct
 from typing import Any
 
 import numpy as np
 
 from ov2kit.codec.video.side_data import side_data
 
-_HEADER = np.dtype([("blocks", "u4"), ("offset", "u8"), ("size", "u8"), ("kind", "i4"), ("base", "i4")], align=True)
+_HEADER = struct.Struct("@I4xQQii")  # blocks, offset, size, kind, base, as C aligns them
 _BLOCK_WORDS = 5
 _H264 = 1  # AV_VIDEO_ENC_PARAMS_H264: 0 to 51, six steps double the step size
 
@@ -26,14 +27,13 @@ def quantizer_map(frame: Any) -> np.ndarray | None:
     if data is None:
         return None
     raw = np.frombuffer(data, dtype=np.uint8)
-    if len(raw) < _HEADER.itemsize:
+    words = raw[: len(raw) // 4 * 4].view(np.int32)
+    if words.nbytes < _HEADER.size:
         return None
-    header = raw[: _HEADER.itemsize].view(_HEADER)[0]
+    count, offset, size, kind, base = _HEADER.unpack_from(words)
     rows, cols = -(-frame.height // 16), -(-frame.width // 16)
-    count, offset = int(header["blocks"]), int(header["offset"])
-    known = header["kind"] == _H264 and header["size"] == 4 * _BLOCK_WORDS and count == rows * cols
-    if not known or len(raw) < offset + 4 * _BLOCK_WORDS * count:
+    known = kind == _H264 and size == 4 * _BLOCK_WORDS and count == rows * cols and offset % 4 == 0
+    if not known or words.nbytes < offset + 4 * _BLOCK_WORDS * count:
         return None
-    blocks = np.frombuffer(data, dtype=np.int32, count=count * _BLOCK_WORDS, offset=offset).reshape(count, -1)
-    level: np.ndarray = (int(header["base"]) + blocks[:, 4]).reshape(rows, cols)
-    return level.clip(-128, 127).astype(np.int8)
+    changes = words[offset // 4 + 4 :: _BLOCK_WORDS][:count]
+    return (changes + base).astype(np.int8).reshape(rows, cols)  # libavcodec has them as int8 as well
