@@ -30,10 +30,11 @@ def quantizer_map(frame: Any) -> np.ndarray | None:
     words = raw[: len(raw) // 4 * 4].view(np.int32)
     if words.nbytes < _HEADER.size:
         return None
-    count, offset, size, kind, base = _HEADER.unpack_from(words)
+    count, offset, size, kind, base = _HEADER.unpack_from(data)
     rows, cols = -(-frame.height // 16), -(-frame.width // 16)
     known = kind == _H264 and size == 4 * _BLOCK_WORDS and count == rows * cols and offset % 4 == 0
     if not known or words.nbytes < offset + 4 * _BLOCK_WORDS * count:
         return None
-    changes = words[offset // 4 + 4 :: _BLOCK_WORDS][:count]
-    return (changes + base).astype(np.int8).reshape(rows, cols)  # libavcodec has them as int8 as well
+    changes: np.ndarray = words[offset // 4 + 4 :: _BLOCK_WORDS][:count]
+    level: np.ndarray = changes + base
+    return level.astype(np.int8).reshape(rows, cols)  # libavcodec has them as int8 as well
