@@ -28,6 +28,8 @@ from ov2kit.errors import OptionError, check_number, deprecated
 class VideoStream:
     """A video as packets and frames. Reading never seeks and never holds more than a few frames.
 
+    Packets are kept until the stream is closed, where they are at most 64 MiB and their bytes are all that a decoder is
+    given; others are read from the file again by each loop.
     Opening demuxes the whole stream once and decodes one picture, so that frames, times and bytes are
     known. A file whose packets do not say what they show (AVI with B-frames, repeated time stamps)
     is decoded once. Use it in `with` to release everything at a known moment.
@@ -69,7 +71,7 @@ class VideoStream:
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._losses = StreamLosses()
         self._loops: weakref.WeakSet[FrameLoop] = weakref.WeakSet()
-        self._packets, self._info = scan(self._source, stream)
+        self._packets, self._info, self._kept = scan(self._source, stream)
 
     def __len__(self) -> int:
         """Number of shown frames."""
@@ -89,6 +91,7 @@ class VideoStream:
         for loop in list(self._loops):
             loop.close()
         self._source.close()
+        self._kept.release()
 
     @property
     def label(self) -> str:
@@ -176,7 +179,7 @@ class VideoStream:
         one_pass = FramePass(
             self._source.label, self._packets, self._info, self._wanted(indices), request,
             threads=self._threads, on_losses=self._keep_losses, can_retry=self._source.can_share,
-            decoding=partial(Decoding, self._source, self._info.stream_index),
+            decoding=partial(Decoding, self._source, self._info.stream_index, self._kept),
         )  # fmt: skip
         loop = FrameLoop(one_pass)
         self._loops.add(loop)

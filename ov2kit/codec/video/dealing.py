@@ -1,17 +1,20 @@
-"""Dealer: the packets of each decoding job, out of all packets of a stream."""
+"""The packets of each decoding job: out of all packets of a stream as they are read, or out of those that are kept."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeAlias
 
+import numpy as np
+
 from ov2kit.codec.video.jobs import DecodeJob
+from ov2kit.codec.video.kept_packets import packet_of
 from ov2kit.codec.video.source import AnyPacket
 
 Primers: TypeAlias = "tuple[tuple[int, AnyPacket], ...]"
 
 
 class Dealer:
-    """Reads a stream once, as far as it is asked to.
+    """Reads a stream once, as far as it is asked to. Packets of a job are read once those of the one before are.
 
     Args:
         packets: all of the stream.
@@ -42,3 +45,37 @@ class Dealer:
                     yield index, packet
                 if index == stop - 1:
                     break
+
+
+class KeptDealer:
+    """Deals packets that are kept, as `Dealer` does; those of several jobs may be taken at a time.
+
+    Args:
+        data: bytes of all packets.
+        headers: as for `Dealer`.
+        wanted: (P,) bool; None where it is not known which packets are.
+        is_unneeded: a test of packets that are not wanted: whether the decoder may go without them.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[bytes],
+        headers: frozenset[int],
+        wanted: np.ndarray | None,
+        is_unneeded: Callable[[bytes], bool] | None,
+    ) -> None:
+        self._data, self._headers = data, sorted(headers)
+        self._wanted = None if wanted is None else wanted.tobytes()
+        self._is_unneeded = is_unneeded
+
+    def job(self, job: DecodeJob) -> tuple[Primers, Iterator[tuple[int, AnyPacket]]]:
+        """See `Dealer.job`."""
+        primers = tuple((at, packet_of(self._data[at])) for at in self._headers if at < job.start)
+        return primers, self._packets(job)
+
+    def _packets(self, job: DecodeJob) -> Iterator[tuple[int, AnyPacket]]:
+        data, wanted, is_unneeded = self._data, self._wanted, self._is_unneeded
+        for start, stop in job.ranges:
+            for index in range(start, min(stop, len(data))):
+                if wanted is None or is_unneeded is None or wanted[index] or not is_unneeded(data[index]):
+                    yield index, packet_of(data[index])

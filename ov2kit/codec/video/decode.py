@@ -3,8 +3,8 @@
 FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on each run, without an
 error), so cores are used by decoding keyframe intervals next to each other, each in one thread. Where codecs have no
 vectors and intervals are few or of unlike length, one decoder with frame threads takes them in turn. One demuxer feeds
-all decoders; what is read or decoded ahead is bounded, so memory does not grow with the video. With one thread,
-whoever asks for a frame decodes it.
+all decoders, or none where the first look has kept the packets; what is read or decoded ahead is bounded, so memory does
+not grow with the video. With one thread, whoever asks for a frame decodes it.
 """
 
 import contextlib
@@ -23,13 +23,14 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream as AVStream
 
-from ov2kit.codec.video.dealing import Dealer, Primers
+from ov2kit.codec.video.dealing import Dealer, KeptDealer, Primers
 from ov2kit.codec.video.decode_plan import DecodePlan
 from ov2kit.codec.video.display_order import shown_pictures
 from ov2kit.codec.video.from_start import FromStart
 from ov2kit.codec.video.jobs import DecodeJob
+from ov2kit.codec.video.kept_packets import KeptPackets
 from ov2kit.codec.video.losses import DecodeLosses
-from ov2kit.codec.video.queues import HeldBack, Stop, StopWork, put
+from ov2kit.codec.video.queues import Backlog, HeldBack, Stop, StopWork, put
 from ov2kit.codec.video.references import DecodedFrame, References
 from ov2kit.codec.video.source import AnyPacket, Source, choose_stream, demux_packets
 
@@ -50,6 +51,7 @@ class Decoding(Generic[T]):
     Args:
         source: read from its start until the jobs are done; a file object allows one decoder only.
         stream_index: the video stream.
+        kept: its packets, if they are.
         plan: what to decode.
         emit: called with each wanted picture in a decoding thread; may return a Future, whose result
             is then given.
@@ -63,11 +65,12 @@ class Decoding(Generic[T]):
         self,
         source: Source,
         stream_index: int,
+        kept: KeptPackets,
         plan: DecodePlan,
         emit: Callable[[DecodedFrame], "Future[T] | T"],
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._source, self._stream_index, self._plan = source, stream_index, plan
+        self._source, self._stream_index, self._kept, self._plan = source, stream_index, kept, plan
         self._emit, self._on_idle = emit, on_idle
         self.losses = DecodeLosses()
         self._stop = Stop()
@@ -92,11 +95,17 @@ class Decoding(Generic[T]):
         container, stream = self._open(opened)
         decoder, known = stream.codec_context, -1
         prepare_decoder(decoder, motion=self._plan.motion, quantizers=self._plan.quantizers)
-        dealer = Dealer(self._until_failure(demux_packets(container, stream)), self._plan.headers)
+        dealer = self._dealer(container, stream)
         for job in self._plan.jobs:
             primers, packets = dealer.job(job)
             known = prime_decoder(decoder, primers, known)
             yield from self._results_of(job, self._decoded(decoder, job, packets), opened)
+
+    def _dealer(self, container: InputContainer, stream: AVStream) -> Dealer | KeptDealer:
+        plan, kept = self._plan, self._kept
+        if kept.data is not None:
+            return KeptDealer(kept.data, plan.headers, plan.wanted_packets, kept.is_unneeded)
+        return Dealer(self._until_failure(demux_packets(container, stream)), plan.headers)
 
     def _until_failure(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
         """What was read before reading failed is decoded and given before the failure is raised."""
@@ -128,18 +137,20 @@ class Decoding(Generic[T]):
                 quantizers=plan.quantizers,
                 frame_threads=plan.frame_threads,
             )
-        dealer = Dealer(self._until_failure(demux_packets(*inputs[0])), plan.headers)
-        jobs = [_Job(job, plan.ahead) for job in plan.jobs]
-        turns = _Turns(dealer, iter(jobs))
+        backlog = Backlog(plan.ahead)
+        jobs = [_Job(job, plan.ahead, backlog) for job in plan.jobs]
+        turns = _Turns(self._dealer(*inputs[0]), iter(jobs))
         workers = [
-            threading.Thread(target=self._work, args=(stream.codec_context, turns), name="ov2kit-decode", daemon=True)
+            threading.Thread(
+                target=self._work, args=(stream.codec_context, turns, backlog), name="ov2kit-decode", daemon=True
+            )
             for _, stream in inputs
         ]
         for worker in workers:
             worker.start()
         try:
             for job in jobs:
-                yield from self._results_of(job.plan, iter(job.results.get, None), opened)
+                yield from self._results_of(job.plan, job.taken(), opened)
         finally:
             self._stop.stop()
             for worker in workers:
@@ -169,24 +180,24 @@ class Decoding(Generic[T]):
                 if index not in given:
                     yield _ready(result)
 
-    def _work(self, decoder: VideoCodecContext, turns: "_Turns") -> None:
+    def _work(self, decoder: VideoCodecContext, turns: "_Turns", backlog: Backlog) -> None:
         """A thread that decodes one job after the other."""
         known = -1  # the last packet whose headers this decoder was given
-        while not self._stop.stopped:
+        while backlog.wait(self._stop):
             with turns.next() as turn:
                 if turn is None:
                     break
                 job, primers, packets = turn
                 try:
                     known = prime_decoder(decoder, primers, known)
-                    give = partial(put, job.results, stop=self._stop)
+                    give = partial(job.put, stop=self._stop)
                     for _ in self._decode(decoder, job.plan, self._stop.until(packets), give):
                         pass
                 except StopWork:
                     return
                 except BaseException as caught:
                     with contextlib.suppress(StopWork):
-                        put(job.results, caught, self._stop)
+                        job.put(caught, self._stop)
         self._on_idle()
 
     def _decode(
@@ -216,9 +227,21 @@ class Decoding(Generic[T]):
 
 
 class _Job:
-    def __init__(self, plan: DecodeJob, ahead: int) -> None:
-        self.plan = plan
-        self.results: queue.Queue[Any] = queue.Queue(ahead)
+    def __init__(self, plan: DecodeJob, ahead: int, backlog: Backlog) -> None:
+        self.plan, self._backlog = plan, backlog
+        self._results: queue.Queue[Any] = queue.Queue(ahead)
+
+    def put(self, item: Any, stop: Stop) -> None:
+        """Give a result, as soon as there is room for it."""
+        put(self._results, item, stop)
+        self._backlog.give()
+
+    def taken(self) -> Iterator[Any]:
+        """Results as they come; it has no end."""
+        while True:
+            item = self._results.get()
+            self._backlog.take()
+            yield item
 
 
 class _Turns:
@@ -231,7 +254,7 @@ class _Turns:
         jobs: in file order.
     """
 
-    def __init__(self, dealer: Dealer, jobs: Iterator[_Job]) -> None:
+    def __init__(self, dealer: Dealer | KeptDealer, jobs: Iterator[_Job]) -> None:
         self._dealer, self._jobs = dealer, jobs
         self._reading = threading.Lock()
 
@@ -239,7 +262,8 @@ class _Turns:
     def next(self) -> Iterator[tuple[_Job, Primers, Iterator[tuple[int, AnyPacket]]] | None]:
         """The next job, what comes before it, and its packets; None where there is no job left.
 
-        A thread reads them before it decodes. If there are too many, the next one waits until the last is read.
+        Packets that are not kept are read before they are decoded. If there are too many, the next thread waits until
+        the last is read.
         """
         with ExitStack() as held:
             held.enter_context(self._reading)
@@ -248,6 +272,10 @@ class _Turns:
                 yield None
                 return
             primers, packets = self._dealer.job(job.plan)
+            if isinstance(self._dealer, KeptDealer):
+                held.close()
+                yield job, primers, packets
+                return
             read, size = [], 0
             for item in packets:
                 read.append(item)

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import av
 import numpy as np
@@ -35,66 +36,57 @@ def shown_pictures(
         losses: counted into.
         wanted: (P,) bool; the decoder may skip other packets that no picture needs.
     """
-    order = DisplayOrder(rank)
+    places, held_back = _Places(rank), _REORDER if rank is not None else 0
+    waiting: list[tuple[int, int, VideoFrame]] = []
     skips = wanted is not None and decoder.name in _SKIPS_NONREF
-    for index, packet in packets:
-        if packet.size == 0:
-            continue  # an empty packet would end the stream for the decoder
-        mark(packet, index)
-        if skips:
-            assert wanted is not None
-            decoder.skip_frame = "DEFAULT" if wanted[index] else "NONREF"
-        yield from order.push(_decoded(decoder, packet, losses))
-    yield from order.push(_decoded(decoder, None, losses))
-    yield from order.rest()
+    for index, packet in chain(packets, ((-1, None),)):
+        if packet is not None:
+            if packet.size == 0:
+                continue  # an empty packet would end the stream for the decoder
+            mark(packet, index)
+            if skips:
+                assert wanted is not None
+                decoder.skip_frame = "DEFAULT" if wanted[index] else "NONREF"
+        try:
+            frames = decoder.decode(packet)
+        except (av.error.FFmpegError, EOFError):
+            losses.add(failed=1)
+            continue
+        for frame in frames:
+            place = places.of(frame)
+            if place is None:
+                continue
+            heapq.heappush(waiting, (place, places.given, frame))  # counts differ: frames are never compared
+            if len(waiting) > held_back:
+                yield heapq.heappop(waiting)[::2]
+    while waiting:
+        yield heapq.heappop(waiting)[::2]
 
 
-class DisplayOrder:
-    """Puts the pictures of one job in display order.
+class _Places:
+    """Where the pictures of one job belong in display order.
 
     Args:
         rank: as for `shown_pictures`.
+
+    Attributes:
+        given: pictures that have a place, so far.
     """
 
     def __init__(self, rank: np.ndarray | None) -> None:
         self._rank = rank
-        self._count = 0
         self._seen: set[int] = set()
-        self._waiting: list[tuple[int, int, VideoFrame]] = []
+        self.given = 0
 
-    def push(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
-        """Pictures as the decoder gives them; yields those whose turn has come."""
-        for frame in frames:
-            index = self._index(frame)
-            if index is not None:
-                heapq.heappush(self._waiting, (index, self._count, frame))  # counts differ: frames are never compared
-                self._count += 1
-                yield from self._released(_REORDER if self._rank is not None else 0)
-
-    def rest(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Those kept back, after the last picture."""
-        yield from self._released(0)
-
-    def _index(self, frame: VideoFrame) -> int | None:
+    def of(self, frame: VideoFrame) -> int | None:
         """Display index; None if the picture is shown nowhere, or a second one of the same time: damage."""
         if self._rank is None:
-            return self._count
-        packet = marked(frame)
-        index = int(self._rank[packet]) if 0 <= packet < len(self._rank) else -1
-        if index < 0 or index in self._seen:
-            return None
-        self._seen.add(index)
-        return index
-
-    def _released(self, keep: int) -> Iterator[tuple[int, VideoFrame]]:
-        while len(self._waiting) > keep:
-            index, _, frame = heapq.heappop(self._waiting)
-            yield index, frame
-
-
-def _decoded(decoder: VideoCodecContext, packet: "AnyPacket | None", losses: DecodeLosses) -> list[VideoFrame]:
-    try:
-        return decoder.decode(packet)
-    except (av.error.FFmpegError, EOFError):
-        losses.add(failed=1)
-        return []
+            place = self.given
+        else:
+            packet = marked(frame)
+            place = int(self._rank[packet]) if 0 <= packet < len(self._rank) else -1
+            if place < 0 or place in self._seen:
+                return None
+            self._seen.add(place)
+        self.given += 1
+        return place

@@ -56,13 +56,16 @@ class H264Fields:
 
     Args:
         extradata: avcC box, or start codes, or nothing.
+
+    Attributes:
+        may_have_fields: parameter sets were seen that allow them.
     """
 
     def __init__(self, extradata: bytes | None) -> None:
         self._length_size = 0
         self._sps: dict[int, tuple[bool, int, bool]] = {}  # frames only, bits of frame_num, separate planes
         self._pps: dict[int, int] = {}
-        self._has_fields = False
+        self._has_fields = self.may_have_fields = False
         self._open: tuple[int, int, int, bool] | None = None  # parity, frame_num, pps, is reference
         self._headers(extradata)
 
@@ -127,6 +130,7 @@ class H264Fields:
                 number, facts = _read_sps(bits)
                 self._sps[number] = facts
                 self._has_fields = not all(frames_only for frames_only, _, _ in self._sps.values())
+                self.may_have_fields = self.may_have_fields or self._has_fields
         except ValueError:
             return  # cut: what came before holds
 

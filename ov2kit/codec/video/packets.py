@@ -178,8 +178,9 @@ def read_packets(
     starts: Callable[[memoryview], bool],
     counter: Callable[[AnyPacket, bool], int],
     look: Callable[["AnyPacket | None", int], bool] | None = None,
+    keep: Callable[[AnyPacket], None] | None = None,
 ) -> PacketTable:
-    """The table of all packets of a stream. Nothing is decoded, no packet is kept.
+    """The table of all packets of a stream. Nothing is decoded.
 
     Args:
         packets: of the stream, as `demux_packets` gives them.
@@ -188,58 +189,76 @@ def read_packets(
         counter: how many pictures begin with a packet, see `ov2kit.codec.video.shown.PictureCounter`.
         look: shown each packet, with its index, until it answers True (to decode a first picture on
             the way), and None after the last.
+        keep: shown each packet as it is.
     """
     base = stream.time_base or Fraction(1)
-    # One list per column: a tuple per packet would have the garbage collector walk the heap again and
-    # again, which takes longer than the demuxing of an hour.
+    # One list per column, of what is rare only where it is: a tuple per packet would have the garbage collector walk
+    # the heap again and again, which takes longer than the demuxing of an hour.
     pts_ticks: list[int | None] = []
     dts_ticks: list[int | None] = []
     sizes: list[int] = []
-    keys: list[bool] = []
+    keys: list[int] = []
     entries: list[int] = []
-    disposable: list[bool] = []
-    discard: list[bool] = []
-    corrupt: list[bool] = []
-    begins: list[int] = []
+    disposable: list[int] = []
+    discard: list[int] = []
+    corrupt: list[int] = []
+    others: list[int] = []  # packets with which not just one picture begins
+    begun_there: list[int] = []
     changes = HeaderChanges(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     headers: list[int] = []
     duration = 0
-    for packet in packets:
-        pts, size, key = packet.pts, packet.size, packet.is_keyframe
-        begins.append(counter(packet, key))
-        if changes(packet, key):
-            headers.append(len(keys))
-        if look is not None and size and look(packet, len(keys)):
+    for at, packet in enumerate(packets):
+        pts, dts, size, key = packet.pts, packet.dts, packet.size, packet.is_keyframe
+        if (begun := counter(packet, key)) != 1:
+            others.append(at)
+            begun_there.append(begun)
+        if keep is not None:
+            keep(packet)
+        if key:
+            keys.append(at)
+            if changes(packet, key):
+                headers.append(at)
+        if look is not None and size and look(packet, at):
             look = None
         if key and starts(memoryview(packet)):
-            entries.append(len(keys))
+            entries.append(at)
         pts_ticks.append(pts)
-        dts_ticks.append(packet.dts)
+        dts_ticks.append(dts)
         sizes.append(size)
-        keys.append(key)
-        disposable.append(packet.is_disposable)
-        discard.append(packet.is_discard)
-        corrupt.append(packet.is_corrupt)
+        if packet.is_disposable:
+            disposable.append(at)
+        if packet.is_discard:
+            discard.append(at)
+        if packet.is_corrupt:
+            corrupt.append(at)
         if not duration:
             duration = packet.duration or 0
+    count = len(sizes)
     if look is not None:
-        look(None, len(keys))
-    is_entry = np.zeros(len(keys), dtype=bool)
-    is_entry[entries] = True
+        look(None, count)
+    begins = np.ones(count, dtype=np.int64)
+    begins[others] = begun_there
     return packet_table(
         _seconds(pts_ticks, base),
         _seconds(dts_ticks, base),
         nbytes=np.array(sizes, dtype=np.int64),
-        is_key=np.array(keys, dtype=bool),
-        is_entry=is_entry,
-        is_disposable=np.array(disposable, dtype=bool),
-        is_discard=np.array(discard, dtype=bool),
-        is_corrupt=np.array(corrupt, dtype=bool),
-        begins=np.array(begins, dtype=np.int64),
+        is_key=_marked(keys, count),
+        is_entry=_marked(entries, count),
+        is_disposable=_marked(disposable, count),
+        is_discard=_marked(discard, count),
+        is_corrupt=_marked(corrupt, count),
+        begins=begins,
         headers=np.array(headers, dtype=np.int64),
         nominal=float(duration * base) if duration else nominal_duration(stream),
         reorders=bool(stream.codec_context.has_b_frames),
     )
+
+
+def _marked(places: list[int], count: int) -> np.ndarray:
+    """(count,) bool, True at some places."""
+    found = np.zeros(count, dtype=bool)
+    found[places] = True
+    return found
 
 
 def packet_table(

@@ -1,6 +1,7 @@
 """Bounded queues between threads that read or decode and the loop that takes what they give."""
 
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -53,6 +54,37 @@ class HeldBack:
         held, self._held = self._held or [], None
         for item in held:
             self._give(item)
+
+
+class Backlog:
+    """Counts what was given and not taken yet, so that no thread goes on to its next job while that is too much.
+
+    Args:
+        most: from how much on it is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
+        self._fewer = threading.Condition()
+
+    def give(self) -> None:
+        """One more."""
+        with self._fewer:
+            self._count += 1
+
+    def take(self) -> None:
+        """One fewer."""
+        with self._fewer:
+            self._count -= 1
+            if self._count < self._most:
+                self._fewer.notify_all()
+
+    def wait(self, stop: Stop) -> bool:
+        """Wait until it is less: True then, False if the consumer has gone."""
+        with self._fewer:
+            while self._count >= self._most and not stop.stopped:
+                self._fewer.wait(0.1)
+        return not stop.stopped
 
 
 def put(results: "queue.Queue[Any]", item: Any, stop: Stop) -> None:

@@ -37,7 +37,7 @@ class References:
 
     Args:
         wanted: (F,) bool over frames.
-        losses: counted into.
+        losses: counted into, in the thread that calls.
 
     Attributes:
         given: wanted pictures so far.
@@ -76,8 +76,10 @@ class References:
             self._reference = self._last
         self._order += 1
         is_wanted = index < len(self._wanted) and bool(self._wanted[index])
-        self.is_damaged = self.is_damaged or bool(frame.is_corrupt)
-        self._losses.add(corrupt=int(frame.is_corrupt and is_wanted), decoded=1)
+        self._losses.decoded_frames += 1
+        if frame.is_corrupt:
+            self.is_damaged = True
+            self._losses.corrupt_frames += is_wanted
         if not is_wanted:
             return None
         self.given += 1

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream as AVStream
 from ov2kit.codec.video.counting import count_pictures
 from ov2kit.codec.video.entry_points import starts_at
 from ov2kit.codec.video.frame import StreamInfo
+from ov2kit.codec.video.kept_packets import KeptPackets
 from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable, read_packets
@@ -23,7 +24,7 @@ from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.errors import VideoError
 
 
-def scan(source: Source, stream_index: int | None = None) -> tuple[PacketTable, StreamInfo]:
+def scan(source: Source, stream_index: int | None = None) -> tuple[PacketTable, StreamInfo, KeptPackets]:
     """Demux a video stream to its end and decode its first picture.
 
     Where neither packets nor time stamps say which pictures there are, all of it is decoded once.
@@ -39,14 +40,21 @@ def scan(source: Source, stream_index: int | None = None) -> tuple[PacketTable, 
         stream = choose_stream(container, source.label, stream_index, source.max_source_pixels)
         context = stream.codec_context
         context.thread_type, context.thread_count, context.copy_opaque = "NONE", 1, True
+        kept = KeptPackets(context.codec.canonical_name, context.extradata)
         table, info, needs_decode = first_look(
-            container, stream, demux_packets(container, stream), source.label, source.max_source_pixels
+            container, stream, demux_packets(container, stream), source.label, source.max_source_pixels, kept
         )
-    return corrected(table, info, source.label, count_pictures(source, info.stream_index) if needs_decode else None)
+    given = count_pictures(source, info.stream_index) if needs_decode else None
+    return *corrected(table, info, source.label, given), kept
 
 
 def first_look(
-    container: InputContainer, stream: AVStream, packets: Iterable[AnyPacket], label: str, max_source_pixels: int
+    container: InputContainer,
+    stream: AVStream,
+    packets: Iterable[AnyPacket],
+    label: str,
+    max_source_pixels: int,
+    kept: KeptPackets | None = None,
 ) -> tuple[PacketTable, StreamInfo, bool]:
     """What packets, time stamps and the first picture say of a stream, and whether a decode of all of it is needed.
 
@@ -56,6 +64,7 @@ def first_look(
         packets: all of them, as `demux_packets` gives them.
         label: name of the input for messages.
         max_source_pixels: of its decoder, for messages.
+        kept: given all packets.
 
     Raises:
         VideoError: as `scan`.
@@ -65,7 +74,7 @@ def first_look(
     counter = PictureCounter(context.codec.canonical_name, context.extradata)
     starts = starts_at(context.codec.canonical_name, context.extradata)
     try:
-        table = read_packets(packets, stream, starts, counter, first)
+        table = read_packets(packets, stream, starts, counter, first, None if kept is None else kept.add)
     except OPEN_ERRORS as error:
         if isinstance(error, VideoError):
             raise
@@ -80,6 +89,8 @@ def first_look(
         )
     is_guessed = container.format.name == "avi" and bool(context.has_b_frames)  # AVI has no pts
     needs_decode = counter.doubtful or not table.exact or is_guessed
+    if kept is not None and counter.may_have_fields:
+        kept.is_unneeded = None
     if not needs_decode:
         table = table.starting_with(marked(first.picture))
     return table, stream_info(container, stream, table, first.picture), needs_decode

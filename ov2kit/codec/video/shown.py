@@ -41,6 +41,7 @@ class PictureCounter:
         self._after_field = False
         self._tail = b""
         self._length_size = (extradata[21] & 3) + 1 if extradata and len(extradata) > 21 and extradata[0] == 1 else 0
+        self._fields = H264Fields(extradata)
         readers: dict[str, Callable[[AnyPacket, bool], int]] = {
             "vp8": _vp8,
             "vp9": lambda packet, key: _vp9(memoryview(packet)),
@@ -48,11 +49,16 @@ class PictureCounter:
             "mpeg2video": self._mpeg2,
             "mpeg4": self._mpeg4,
             "hevc": self._hevc,
-            "h264": H264Fields(extradata).count,
+            "h264": self._fields.count,
         }
         known = codec in readers or codec in _ONE_EACH
         self._read: Callable[[AnyPacket, bool], int] = readers.get(codec, _one)
         self.doubtful = not known or (codec == "mpeg4" and bool(_PACKED.search(extradata or b"")))
+
+    @property
+    def may_have_fields(self) -> bool:
+        """Whether H.264 packets may hold fields; of other codecs it says nothing."""
+        return self._fields.may_have_fields
 
     def __call__(self, packet: AnyPacket, is_key: bool) -> int:
         """Pictures this packet is the first to show; 0 for a hidden one, -1 for a second field."""

@@ -2,13 +2,14 @@
 
 import io
 import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from ov2kit.codec import VideoStream
-from ov2kit.codec.video import decode
+from ov2kit.codec.video import decode, decode_plan, frame_maker, kept_packets
 from ov2kit.codec.video.dealing import Dealer
 from ov2kit.codec.video.jobs import DecodeJob
 from tests.clips import encode
@@ -68,6 +69,7 @@ def test_frames_do_not_depend_on_who_decodes(clip):
 @pytest.mark.parametrize("gop", [30, 90])  # the stretch that fails is decoded again, or is all of the clip
 def test_frames_before_a_fault_of_reading_are_given(gop, threads, monkeypatch):
     read, clip = decode.demux_packets, clip_of(gop)
+    monkeypatch.setattr(kept_packets, "MOST_BYTES", 0)
 
     def failing(container, stream):
         for at, packet in enumerate(read(container, stream)):
@@ -88,6 +90,7 @@ def test_jobs_of_more_packets_than_may_be_read_ahead(clip, monkeypatch):
     """One thread after the other then; and whoever leaves early waits for nobody."""
     with VideoStream(clip, threads=1) as stream:
         expected = torch.stack([frame.luma for frame in stream.frames(luma_size=(28, 28))])
+    monkeypatch.setattr(kept_packets, "MOST_BYTES", 0)
     monkeypatch.setattr(decode, "_PACKET_BYTES_AHEAD", 1)
     with VideoStream(clip, threads=3) as stream:
         assert torch.equal(torch.stack([frame.luma for frame in stream.frames(luma_size=(28, 28))]), expected)
@@ -105,3 +108,26 @@ def test_a_fault_of_a_decoding_thread_is_raised(clip, monkeypatch):
     for threads in (1, 2):
         with VideoStream(clip, threads=threads) as stream, pytest.raises(MemoryError, match="for a decoder"):
             list(stream.frames(luma_size=(28, 28)))
+
+
+def test_decoders_do_not_run_far_ahead_of_whoever_takes_frames(monkeypatch):
+    """Jobs of few frames each: what all of them hold together is bounded, not what each does."""
+    monkeypatch.setattr(decode_plan, "_FRAMES_AHEAD", 4)
+    made, of_pass = [], frame_maker.FrameMaker.frame
+
+    def noted(self, decoded):
+        made.append(decoded.index)
+        return of_pass(self, decoded)
+
+    monkeypatch.setattr(frame_maker.FrameMaker, "frame", noted)
+    file = io.BytesIO()
+    encode(file, codec="libx264", container="mp4", options={"preset": "ultrafast"}, gop=50, frames=600, bframes=0)
+    with VideoStream(file.getvalue(), threads=2) as stream:
+        frames = stream.frames(range(49, 600, 50), luma_size=(28, 28))
+        next(frames)
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline and len(made) < 12:
+            time.sleep(0.02)
+        assert len(made) <= 1 + 4 + 2  # taken, waiting, and one in the hands of each thread
+        assert [frame.index for frame in frames] == list(range(99, 600, 50))
+    assert sorted(made) == list(range(49, 600, 50))
