@@ -28,11 +28,11 @@ from ov2kit.errors import OptionError, check_number, deprecated
 class VideoStream:
     """A video as packets and frames. Reading never seeks and never holds more than a few frames.
 
-    Packets are kept until the stream is closed, where they are at most 64 MiB and their bytes are all that a decoder is
-    given; others are read from the file again by each loop.
     Opening demuxes the whole stream once and decodes one picture, so that frames, times and bytes are
     known. A file whose packets do not say what they show (AVI with B-frames, repeated time stamps)
-    is decoded once. Use it in `with` to release everything at a known moment.
+    is decoded once. Packets are kept in memory until the stream is closed, where they take 64 MiB or less and their
+    bytes are all that a decoder is given; each loop reads others from the file again. Use it in `with` to release
+    everything at a known moment.
 
     Args:
         source: path, encoded bytes, or a binary file object.

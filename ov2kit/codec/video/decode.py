@@ -3,8 +3,8 @@
 FFmpeg's motion vectors are right only without frame threads (frame threads give other vectors on each run, without an
 error), so cores are used by decoding keyframe intervals next to each other, each in one thread. Where codecs have no
 vectors and intervals are few or of unlike length, one decoder with frame threads takes them in turn. One demuxer feeds
-all decoders, or none where the first look has kept the packets; what is read or decoded ahead is bounded, so memory does
-not grow with the video. With one thread, whoever asks for a frame decodes it.
+all decoders, or none where the first look has kept the packets; what is read or decoded ahead is bounded, so memory
+does not grow with the video. With one thread, whoever asks for a frame decodes it.
 """
 
 import contextlib
