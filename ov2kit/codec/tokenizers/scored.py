@@ -147,6 +147,9 @@ def _decoded(clip: Clip, plans: Sequence[GroupPlan], progress: Progress | None) 
                 clock = StageClock()
             plan, held = next(todo), []
         held.append(frame)
+        if frame.index == plan.candidates[-1] and plan is not plans[-1]:  # losses are known after the last one
+            yield Decoded(plan, held, frames.losses, clock.seconds)
+            held, clock = [], StageClock()
     if held:
         yield Decoded(plan, held, frames.losses, clock.seconds)
 

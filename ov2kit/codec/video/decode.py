@@ -37,6 +37,7 @@ from ov2kit.codec.video.source import AnyPacket, Source, choose_stream, demux_pa
 T = TypeVar("T")
 
 _PACKET_BYTES_AHEAD = 16 << 20  # of each thread
+_AT_ONCE = 16  # results
 _END = object()  # after the last result of a job
 _DAMAGED = object()  # in its place: what was not given is to be decoded again
 
@@ -227,21 +228,28 @@ class Decoding(Generic[T]):
 
 
 class _Job:
+    """A job and its results, handed on a few at a time: waking whoever waits costs as much as a small frame."""
+
     def __init__(self, plan: DecodeJob, ahead: int, backlog: Backlog) -> None:
         self.plan, self._backlog = plan, backlog
-        self._results: queue.Queue[Any] = queue.Queue(ahead)
+        self._at_once = max(1, min(_AT_ONCE, ahead // 4))
+        self._results: queue.Queue[list[Any]] = queue.Queue(max(1, ahead // self._at_once))
+        self._made: list[Any] = []
 
     def put(self, item: Any, stop: Stop) -> None:
-        """Give a result, as soon as there is room for it."""
-        put(self._results, item, stop)
-        self._backlog.give()
+        """Give a result, as soon as there is room for it; what is no result but an end is handed on at once."""
+        self._made.append(item)
+        if len(self._made) >= self._at_once or not isinstance(item, tuple):
+            made, self._made = self._made, []
+            put(self._results, made, stop)
+            self._backlog.give(len(made))
 
     def taken(self) -> Iterator[Any]:
         """Results as they come; it has no end."""
         while True:
-            item = self._results.get()
-            self._backlog.take()
-            yield item
+            made = self._results.get()
+            self._backlog.take(len(made))
+            yield from made
 
 
 class _Turns:

@@ -67,15 +67,15 @@ class Backlog:
         self._most, self._count = most, 0
         self._fewer = threading.Condition()
 
-    def give(self) -> None:
-        """One more."""
+    def give(self, count: int) -> None:
+        """So many more."""
         with self._fewer:
-            self._count += 1
+            self._count += count
 
-    def take(self) -> None:
-        """One fewer."""
+    def take(self, count: int) -> None:
+        """So many fewer."""
         with self._fewer:
-            self._count -= 1
+            self._count -= count
             if self._count < self._most:
                 self._fewer.notify_all()
 
