@@ -59,7 +59,8 @@ def pixel_means(
                     _pad(reference[t], margin, padded)
                     is_padded = True
                 start = (row * _EDGE + margin) * wide + margin
-                predicted[:] = before
+                for x in range(len(before)):  # a copy of slices takes long to compile, too
+                    predicted[x] = before[x]
                 _move(padded[start - margin * wide - margin :], margin * wide + margin, wide, width,
                       first[:moving], place[:moving], right, down, near, lines, predicted)  # fmt: skip
                 _differences(now, predicted, levels)

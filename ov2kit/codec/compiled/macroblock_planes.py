@@ -66,7 +66,7 @@ def around(planes: NDArray[np.float32], which: NDArray[np.int64], out: NDArray[n
     """
     _, count, rows, columns = planes.shape
     size = rows * columns
-    sums, known = np.empty(size, np.float32), np.empty((rows, columns), np.float32)
+    sums, firsts, known = np.empty(size, np.float32), np.empty(rows, np.float32), np.empty((rows, columns), np.float32)
     for row in range(rows):
         for column in range(columns):
             tall = 1 + (row > 0) + (row + 1 < rows)
@@ -78,16 +78,20 @@ def around(planes: NDArray[np.float32], which: NDArray[np.int64], out: NDArray[n
             below = own[columns:]
             for i in range(len(below)):
                 sums[i] = own[i] + below[i]
-            sums[len(below) :] = own[len(below) :]
+            for i in range(len(below), size):
+                sums[i] = own[i]
             under = sums[columns:]
             for i in range(len(under)):
                 under[i] += own[i]
             for i in range(size - 1):
                 to[i] = sums[i] + sums[i + 1]
-            to[columns - 1 :: columns] = sums[columns - 1 :: columns]
-            kept = to[::columns].copy()
+            for row in range(rows):
+                to[(row + 1) * columns - 1] = sums[(row + 1) * columns - 1]
+            for row in range(rows):
+                firsts[row] = to[row * columns]
             for i in range(1, size):
                 to[i] += sums[i - 1]
-            to[::columns] = kept
+            for row in range(rows):
+                to[row * columns] = firsts[row]
             for i in range(size):
                 to[i] /= area[i]
