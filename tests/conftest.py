@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from tests import needs
-from tests.paths import read_golden
+from tests.paths import SAMPLE, read_golden
 
 hypothesis.settings.register_profile("ov2kit", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("ov2kit")
@@ -69,6 +69,15 @@ def pytest_configure(config):
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
     _seed()
+
+
+def pytest_sessionstart(session):
+    """Each worker of a whole run compiles the kernels, or loads them, before a test that watches the clock would."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from ov2kit.codec import CodecTokenizer
+
+        for preset in ("paper", "release", "event"):
+            CodecTokenizer(4, preset=preset)(SAMPLE)
 
 
 @pytest.hookimpl(trylast=True)
