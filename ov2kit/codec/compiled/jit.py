@@ -1,6 +1,7 @@
 """Whether kernels are used, and how they are compiled."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,20 +23,22 @@ def _has_numba() -> bool:
         import numba
     except ModuleNotFoundError:
         return False
-    except ImportError as error:  # numba is there, but does not go with this numpy
+    except (ImportError, OSError) as error:  # it is there, but does not go with this numpy, or its library is broken
         warnings.warn(
             f"numba cannot be used, so tokenizing goes on without it: {error}. "
             f"Install a version that fits, or set {_SWITCH}=0",
             stacklevel=2,
         )
         return False
-    return tuple(int(part) for part in numba.__version__.split(".")[:2]) >= _OLDEST
+    version = re.match(r"(\d+)\.(\d+)", numba.__version__)  # builds of no release have none
+    return version is not None and (int(version[1]), int(version[2])) >= _OLDEST
 
 
 def kernel(function: _Kernel) -> _Kernel:
     """Compile a function on its first call with arguments of given types; what is compiled is kept on disk.
 
-    It runs without Python's lock, and divides as numpy does.
+    It runs without Python's lock, and divides as numpy does. What it calls stands in the same file, even if that is
+    written twice: what is kept on disk is compiled again where that file has changed, and no other.
     """
     from numba import njit
 

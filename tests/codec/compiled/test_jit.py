@@ -27,7 +27,14 @@ def numba(version):
 
 @pytest.mark.parametrize(
     ("version", "is_used"),
-    [("0.64.1", False), ("0.65.0", True), ("0.65.0rc1", True), ("1.0", True), ("0.100.0dev0+7.gab", True)],
+    [
+        ("0.64.1", False),
+        ("0.65.0", True),
+        ("0.65.0rc1", True),
+        ("1.0rc1", True),
+        ("0.100.0dev0+7.gab", True),
+        ("0+unknown", False),
+    ],
 )
 def test_versions(monkeypatch, version, is_used):
     monkeypatch.setitem(sys.modules, "numba", numba(version))
@@ -47,9 +54,10 @@ def test_without_numba(monkeypatch):
     assert not jit.uses_kernels()
 
 
-def test_a_numba_that_does_not_go_with_numpy_is_said(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["ImportError", "OSError"])
+def test_a_numba_that_cannot_be_loaded_is_said(monkeypatch, tmp_path, kind):
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.2 or less. Got NumPy 2.4.')")
+    (tmp_path / "numba.py").write_text(f"raise {kind}('Numba needs NumPy 2.2 or less. Got NumPy 2.4.')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.warns(UserWarning, match=r"Numba needs NumPy 2\.2 or less.*OV2KIT_COMPILED=0"):
         assert not jit.uses_kernels()
