@@ -1,4 +1,4 @@
-"""Canvases filled with the best blocks of their stretches of time. Letters: N candidates, P P-canvases."""
+"""Canvases filled with the best blocks of their stretches of time. Letters: T frames, N candidates, P P-canvases."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,3 +54,75 @@ def fill_canvases(
                 if is_taken:
                     turn[i] = canvas * steps + step
                     room -= 1
+
+
+@kernel
+def stratify(
+    frames: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    blocks_per_canvas: int,
+    turn: NDArray[np.int64],
+    canvas: NDArray[np.int64],
+    focus: NDArray[np.int64],
+) -> None:
+    """See `ov2kit.codec.selection.stratify.stratify`.
+
+    Args:
+        frames: (N,) ascending.
+        scores: (N,) without NaN; -inf marks what is no candidate.
+        weights: (T,) positive for frames with candidates, 0 for the others.
+        blocks_per_canvas: how many blocks fill a canvas.
+        turn: (N,), filled, as are the others; see `StratifiedChoice`.
+        canvas: (N,).
+        focus: (P, 3).
+    """
+    steps, canvases, count = 3, len(focus), len(weights)
+    first, last = count - 1, 0
+    cumulated, total = np.empty(count, np.float64), 0.0
+    for frame in range(count):
+        if weights[frame] > 0:
+            first, last = min(first, frame), max(last, frame)
+        total += weights[frame]
+        cumulated[frame] = total
+    for frame in range(count):
+        cumulated[frame] /= max(total, 1e-300)
+    candidates = int(np.count_nonzero(scores > -np.inf))
+    used = min(max((candidates + blocks_per_canvas - 1) // blocks_per_canvas, 1), max(canvases, 1))
+    ranges = np.empty((canvases, steps, 2), np.int64)
+    for p in range(canvases):
+        for place, edge in enumerate((0.0, 1.0, 0.5)):
+            below = int(np.count_nonzero(cumulated < (p + edge) / used))
+            focus[p, place] = min(max(below, first), last)
+        low, high, center = focus[p]
+        radius = high + 1 - low
+        ranges[p, 0, 0], ranges[p, 0, 1] = low, high
+        ranges[p, 1, 0], ranges[p, 1, 1] = center - radius, center + radius
+        ranges[p, 2, 0], ranges[p, 2, 1] = first, last
+    fill_canvases(frames, scores, ranges, min(blocks_per_canvas, len(scores)), turn)
+    for i in range(len(turn)):
+        canvas[i] = turn[i] // steps if turn[i] >= 0 else -1
+
+
+@kernel
+def gather_blocks(canvas: NDArray[np.int64], lots: int, rows: int, columns: int, out: NDArray[np.int64]) -> int:
+    """Blocks lot by lot, each in its order.
+
+    Args:
+        canvas: (N,) lot of each block, blocks in (frame, row, column) order; -1 for none.
+        lots: how many there are.
+        rows: of blocks in a frame.
+        columns: of blocks in a frame.
+        out: (places, 3), filled with frame, row and column; -1 where there is no block.
+
+    Returns:
+        How many have a lot.
+    """
+    out[:] = -1
+    at = 0
+    for lot in range(lots):
+        for block in range(len(canvas)):
+            if canvas[block] == lot:
+                out[at, 0], out[at, 1], out[at, 2] = block // (rows * columns), block // columns % rows, block % columns
+                at += 1
+    return at

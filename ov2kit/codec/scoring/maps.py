@@ -6,12 +6,14 @@ last two.
 """
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.signals.resample import upsample_index
 
 Fusion = Literal["mean", "sum", "max", "geomean"]
@@ -41,6 +43,8 @@ def percentile(values: Tensor, q: float, counted: Tensor | None = None) -> Tenso
             return high + (low - high) * (rank_from_top - upper)
         high, low = (values.kthvalue(max(1, size - rank), dim=-1).values for rank in (upper, upper + 1))
         return high + (low - high) * (rank_from_top - upper)
+    if values.device.type == "cpu" and values.dtype == torch.float32 and uses_kernels():
+        return _compiled_percentile(values, counted, 1 - q / 100)
     count = counted.sum(-1)
     ordered = _ascending(values.masked_fill(~counted, torch.inf))  # what does not count comes last
     from_top = (1 - q / 100) * (count - 1).clamp(min=0).double()
@@ -48,6 +52,18 @@ def percentile(values: Tensor, q: float, counted: Tensor | None = None) -> Tenso
     place = (count - 1 - from_top.floor().long())[..., None]
     high, low = (ordered.gather(-1, (place - rank).clamp(min=0))[..., 0] for rank in (0, 1))
     return torch.where(count > 0, high + (low - high) * part, 0.0)
+
+
+def _compiled_percentile(values: Tensor, counted: Tensor, from_top: float) -> Tensor:
+    """As `percentile`, of (..., N) float32."""
+    from ov2kit.codec.compiled.percentiles import counted_percentiles
+
+    found = values.new_empty(values.shape[:-1])
+    rows, marks = (
+        x.detach().reshape(-1, values.shape[-1]).contiguous().numpy() for x in (values, counted.expand_as(values))
+    )
+    counted_percentiles(rows, marks, from_top, found.view(-1).numpy())
+    return found
 
 
 def lower_median(values: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
@@ -107,14 +123,16 @@ def cell_sums(maps: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Ten
     Returns:
         (..., hb, wb), equal to sums over the blocks of ``upsample(maps, h, w)`` but for rounding.
     """
-    rows = _share(maps.shape[-2], size[0], grid[0], maps)
-    columns = _share(maps.shape[-1], size[1], grid[1], maps)
+    rows = _share(maps.shape[-2], size[0], grid[0], maps.dtype, maps.device)
+    columns = _share(maps.shape[-1], size[1], grid[1], maps.dtype, maps.device)
     return rows @ (maps @ columns.T)
 
 
-def _share(cells: int, pixels: int, blocks: int, like: Tensor) -> Tensor:
+@lru_cache(256)
+def _share(cells: int, pixels: int, blocks: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(blocks, cells): how many pixels of each block see each cell, along one axis."""
-    cell = upsample_index(cells, pixels, device=like.device)
-    block = torch.arange(pixels, device=like.device) * blocks // pixels
-    share = like.new_zeros(blocks * cells)
-    return share.index_add_(0, block * cells + cell, share.new_ones(pixels)).view(blocks, cells)
+    with torch.inference_mode(False):  # later calls may be differentiated
+        cell = upsample_index(cells, pixels, device=device)
+        block = torch.arange(pixels, device=device) * blocks // pixels
+        share = torch.zeros(blocks * cells, dtype=dtype, device=device)
+        return share.index_add_(0, block * cells + cell, share.new_ones(pixels)).view(blocks, cells)

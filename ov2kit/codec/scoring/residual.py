@@ -53,8 +53,11 @@ def residuals(luma: Tensor, reference: Tensor, motion: Tensor | None, valid: Ten
         found = torch.maximum(luma, reference) - torch.minimum(luma, reference)
     else:
         now, before, moved = luma.flatten(0, 1), reference.flatten(0, 1), motion.flatten(0, 1)
-        flat = [residual_of(now[part], before[part], moved[part], sampling) for part in parts(now)]
-        found = torch.cat(flat).view_as(luma)
+        if now.device.type == "cpu" and uses_kernels():
+            found = residual_of(now, before, moved, sampling).view_as(luma)
+        else:
+            flat = [residual_of(now[part], before[part], moved[part], sampling) for part in parts(now)]
+            found = torch.cat(flat).view_as(luma)
     return found.mul_(valid[..., None, None])
 
 

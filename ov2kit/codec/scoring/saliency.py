@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.scoring.byte_share import ByteShareSaliency
 from ov2kit.codec.scoring.camera_motion import Compensation, remove_global_motion
 from ov2kit.codec.scoring.maps import Fusion, cell_sums, fuse, percentile
@@ -244,6 +245,12 @@ def _uint8_percentile(values: Tensor, valid: Tensor, q: float, per_frame: bool) 
     rows = values.reshape(batch * frames, size) if per_frame else values.reshape(batch, frames * size)
     levels = count_levels(rows)
     count = torch.full_like(levels[:, :1], size) if per_frame else valid.sum(1, keepdim=True) * size
+    if levels.device.type == "cpu" and uses_kernels():
+        from ov2kit.codec.compiled.percentiles import level_percentiles
+
+        grays = torch.empty(len(levels))
+        level_percentiles(levels.numpy(), count[:, 0].contiguous().numpy(), q / 100, grays.numpy())
+        return grays.view(batch, -1)
     levels[:, 0] -= rows.shape[1] - count[:, 0]
     below = levels.cumsum(1)
     rank = (count - 1).clamp(min=0).double() * (q / 100)

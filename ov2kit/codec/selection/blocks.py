@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.codec.selection.damping import damp_by_rank
 from ov2kit.codec.selection.stratify import first_best, stratify
 from ov2kit.errors import check_choice, check_number
@@ -220,6 +221,12 @@ def _gather_blocks(canvas: Tensor, lots: int, places: int, grid: torch.Size) -> 
 
     Lot by lot from 0 to `lots` - 1, the blocks of each in their order; -1 is left out.
     """
+    if canvas.device.type == "cpu" and uses_kernels():
+        from ov2kit.codec.compiled.selection import gather_blocks
+
+        out = torch.empty(len(canvas), places, 3, dtype=torch.long)
+        each = zip(canvas.contiguous().numpy(), out.numpy(), strict=True)
+        return out, torch.tensor([gather_blocks(own, lots, grid[0], grid[1], found) for own, found in each])
     chosen = canvas >= 0
     slot = torch.full_like(canvas, places)
     start = torch.zeros_like(canvas[:, :1])

@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ov2kit.codec.compiled.jit import uses_kernels
 from ov2kit.errors import check_number
 
 
@@ -122,14 +123,13 @@ class CanvasPacker(nn.Module):
         rows, columns = self._grid(frames, frame_indices, anchor, blocks)
         source = _slots(anchor, blocks, canvas, p_canvases, (rows, columns))
         empty = source < 0
-        frame, row, column = _split(source.clamp(min=0), rows, columns)
         if isinstance(frames, Tensor):
-            images = self._copy(frames, frame, row, column)
+            images = self._copy(frames, *_split(source.clamp(min=0), rows, columns))
         else:
             images = _copied(frames, source[0], (rows, columns), self.patch * self.merge)[None]
-        positions = self._positions(frame_indices, frame, row, column)
-        _fill(rearrange(images, "b k c (h y) (w x) -> b k h w c y x", h=rows, w=columns), empty, 0)
-        _fill(rearrange(positions, "b k (h y) (w x) c -> b k h w c y x", h=rows, w=columns), empty, -1)
+        if images.is_cuda or bool(empty.any()):  # on a device it is cheaper to go on than to ask
+            _fill(rearrange(images, "b k c (h y) (w x) -> b k h w c y x", h=rows, w=columns), empty, 0)
+        positions = self._positions(frame_indices, source)
         is_anchor = torch.zeros(images.shape[:2], dtype=torch.bool, device=images.device)
         is_anchor[:, 0] = True
         return images, positions, is_anchor
@@ -172,17 +172,28 @@ class CanvasPacker(nn.Module):
         strip = (start[..., None, :] + line) * columns + column[:, :, None, :, None]
         return _take(frames.reshape(-1, side), strip.flatten()).view(batch, -1, 3, height, width)
 
-    def _positions(self, frame_indices: Tensor, frame: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """(B, K, hb, wb) source frame, block row and block col -> (B, K, H/p, W/p, 3) int32."""
-        merge = self.merge
-        times = frame_indices.to(frame.device).gather(1, frame.flatten(1)).view_as(frame)
-        batch, count, rows, columns = frame.shape
-        within = torch.arange(merge, device=frame.device)
-        positions = torch.empty((batch, count, rows, merge, columns, merge, 3), dtype=torch.int32, device=frame.device)
+    def _positions(self, frame_indices: Tensor, source: Tensor) -> Tensor:
+        """(B, T) source frames and (B, K, hb, wb) blocks of `_slots` -> (B, K, H/p, W/p, 3) int32, -1 where empty."""
+        merge, device = self.merge, source.device
+        batch, count, rows, columns = source.shape
+        shape = (batch, count, rows * merge, columns * merge, 3)
+        if device.type == "cpu" and uses_kernels():
+            from ov2kit.codec.compiled import packing as kernels
+
+            found = torch.empty(shape, dtype=torch.int32)
+            given = source.flatten(2).contiguous(), frame_indices.to("cpu", torch.long).contiguous(), found
+            for blocks, seen, out in zip(*(x.numpy() for x in given), strict=True):
+                kernels.positions(blocks, seen, merge, columns, out)
+            return found
+        frame, row, column = _split(source.clamp(min=0), rows, columns)
+        times = frame_indices.to(device).gather(1, frame.flatten(1)).view_as(frame)
+        within = torch.arange(merge, device=device)
+        positions = torch.empty((batch, count, rows, merge, columns, merge, 3), dtype=torch.int32, device=device)
         positions[..., 0] = times[:, :, :, None, :, None]
         positions[..., 1] = (row * merge)[:, :, :, None, :, None] + within.view(-1, 1, 1)
         positions[..., 2] = (column * merge)[:, :, :, None, :, None] + within
-        return positions.view(batch, count, rows * merge, columns * merge, 3)
+        _fill(positions.permute(0, 1, 2, 4, 6, 3, 5), source < 0, -1)
+        return positions.view(shape)
 
 
 def _slots(
@@ -190,26 +201,54 @@ def _slots(
 ) -> Tensor:
     """(B, 1 + P, hb, wb) long: which block of the group, (frame * hb + row) * wb + col, goes where; -1 for none."""
     rows, columns = grid
-    places, (batch, count, _) = rows * columns, blocks.shape
-    device = blocks.device
+    places, (batch, count, _), device = rows * columns, blocks.shape, blocks.device
+    is_compiled = device.type == "cpu" and uses_kernels()
+    rank = None
     if canvas is None:
-        needed = math.ceil(count / places)
-        slot = torch.arange(count, device=device).expand(batch, count)
+        needed, most = math.ceil(count / places), 0
+    elif is_compiled:
+        needed, most = _fullest(canvas)
     else:
-        needed = int(canvas.max()) + 1 if canvas.numel() else 0
         rank = torch.arange(count, device=device) - torch.searchsorted(canvas.contiguous(), canvas.contiguous())
-        if bool((rank >= places).any()):
-            raise ValueError(f"a canvas takes {places} blocks of {rows} x {columns}, got {int(rank.max()) + 1} for one")
-        slot = canvas * places + rank
+        needed, most = (int(x.max()) + 1 if x.numel() else 0 for x in (canvas, rank))
     total = needed if p_canvases is None else p_canvases
+    if most > places:
+        raise ValueError(f"a canvas takes {places} blocks of {rows} x {columns}, got {most} for one")
     if needed > total:
         raise ValueError(f"{count} blocks need {needed} P-canvases of {places} blocks, got p_canvases={total}")
+    if is_compiled:
+        return _compiled_slots(anchor, blocks, canvas, total, grid)
+    if canvas is None or rank is None:
+        slot = torch.arange(count, device=device).expand(batch, count)
+    else:
+        slot = canvas * places + rank
     block = (blocks[..., 0] * rows + blocks[..., 1]) * columns + blocks[..., 2]
     block = block.masked_fill(blocks[..., 0] < 0, -1)
     source = torch.full((batch, (1 + total) * places), -1, dtype=torch.long, device=device)
     source[:, :places] = anchor.to(device)[:, None] * places + torch.arange(places, device=device)
     source.scatter_(1, slot + places, block)
     return source.view(batch, 1 + total, rows, columns)
+
+
+def _fullest(canvas: Tensor) -> tuple[int, int]:
+    """Canvases that (B, n) numbers, not decreasing, speak of, and the most blocks that one of them is given."""
+    found = [(int(row[-1]) + 1, int(np.bincount(row).max())) for row in canvas.numpy() if len(row)]
+    return tuple(max(each) for each in zip(*found, strict=True)) if found else (0, 0)
+
+
+def _compiled_slots(anchor: Tensor, blocks: Tensor, canvas: Tensor | None, total: int, grid: tuple[int, int]) -> Tensor:
+    """As `_slots`, of arguments that fit."""
+    from ov2kit.codec.compiled import packing as kernels
+
+    rows, columns = grid
+    batch, count, _ = blocks.shape
+    source = np.empty((batch, 1 + total, rows * columns), np.int64)
+    lots = (
+        np.arange(count)[None].repeat(batch, 0) // (rows * columns) if canvas is None else canvas.contiguous().numpy()
+    )
+    for which, own, lot, out in zip(anchor.tolist(), blocks.contiguous().numpy(), lots, source, strict=True):
+        kernels.slots(which, own, lot, rows, columns, out)
+    return torch.from_numpy(source).view(batch, 1 + total, rows, columns)
 
 
 def _copied(frames: Sequence[Tensor], source: Tensor, grid: tuple[int, int], side: int) -> Tensor:

@@ -50,6 +50,8 @@ def stratify(
         p_canvases: P.
         blocks_per_canvas: how many blocks fill a canvas.
     """
+    if scores.device.type == "cpu" and uses_kernels():
+        return _compiled(frames, scores, frame_weights, p_canvases, blocks_per_canvas)
     count = scores.shape[1]
     listed = frame_weights > 0
     in_time = torch.arange(frame_weights.shape[1], device=scores.device)
@@ -74,15 +76,20 @@ def stratify(
     return StratifiedChoice(canvas, turn, focus)
 
 
+def _compiled(frames: Tensor, scores: Tensor, weights: Tensor, p_canvases: int, blocks: int) -> StratifiedChoice:
+    from ov2kit.codec.compiled import selection as kernels
+
+    turn, canvas = torch.empty(2, *scores.shape, dtype=torch.long)
+    focus = torch.empty(len(scores), p_canvases, 3, dtype=torch.long)
+    given = (scores.contiguous().numpy(), weights.contiguous().numpy())
+    own = frames.contiguous().numpy()
+    for each in zip(*given, turn.numpy(), canvas.numpy(), focus.numpy(), strict=True):
+        kernels.stratify(own, *each[:2], blocks, *each[2:])
+    return StratifiedChoice(canvas, turn, focus)
+
+
 def _turns(frames: Tensor, scores: Tensor, ranges: Tensor, most: int) -> Tensor:
     """See `StratifiedChoice.turn`; (B, P, steps, 2) first and last frames that canvases take from, step by step."""
-    if scores.device.type == "cpu" and uses_kernels():
-        from ov2kit.codec.compiled.selection import fill_canvases
-
-        turn = torch.empty(scores.shape, dtype=torch.long)
-        for each in zip(scores.contiguous().numpy(), ranges.numpy(), turn.numpy(), strict=True):
-            fill_canvases(frames.contiguous().numpy(), each[0], each[1], most, each[2])
-        return turn
     left = scores.clone()  # -inf once taken
     turn = torch.full_like(scores, -1, dtype=torch.long)
     for p in range(ranges.shape[1]):

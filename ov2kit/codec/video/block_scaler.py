@@ -184,4 +184,5 @@ def _edges(which: np.ndarray) -> list[int]:
 
 def _lines(plane: VideoPlane, depth: int) -> np.ndarray:
     """(height, line) uint8 or uint16 view of a plane, with the padding at the end of its lines."""
-    return np.frombuffer(memoryview(plane), np.uint8 if depth == 8 else "<u2").reshape(plane.height, -1)
+    width = plane.line_size if depth == 8 else plane.line_size // 2
+    return np.ndarray((plane.height, width), np.uint8 if depth == 8 else "<u2", memoryview(plane))

@@ -128,24 +128,19 @@ class Decoding(Generic[T]):
         """In threads beside the caller's."""
         plan = self._plan
         count = min(plan.threads, len(plan.jobs)) if self._source.can_share else 1
-        # Each decoder comes from an opened container: probing has then taught it how far pictures
-        # are reordered. A bare decoder learns that by losing a picture.
-        inputs = [self._open(opened) for _ in range(count)]
-        for _, stream in inputs:
-            prepare_decoder(
-                stream.codec_context,
-                motion=plan.motion,
-                quantizers=plan.quantizers,
-                frame_threads=plan.frame_threads,
-            )
+        container, stream = self._open(opened)
         backlog = Backlog(plan.ahead)
         jobs = [_Job(job, plan.ahead, backlog) for job in plan.jobs]
-        turns = _Turns(self._dealer(*inputs[0]), iter(jobs))
+        turns = _Turns(self._dealer(container, stream), iter(jobs))
+        # To open a container takes as long as some frames, so each thread but the first opens its own.
         workers = [
             threading.Thread(
-                target=self._work, args=(stream.codec_context, turns, backlog), name="ov2kit-decode", daemon=True
+                target=self._work,
+                args=(turns, backlog, opened, None if number else stream),
+                name="ov2kit-decode",
+                daemon=True,
             )
-            for _, stream in inputs
+            for number in range(count)
         ]
         for worker in workers:
             worker.start()
@@ -181,8 +176,9 @@ class Decoding(Generic[T]):
                 if index not in given:
                     yield _ready(result)
 
-    def _work(self, decoder: VideoCodecContext, turns: "_Turns", backlog: Backlog) -> None:
-        """A thread that decodes one job after the other."""
+    def _work(self, turns: "_Turns", backlog: Backlog, opened: ExitStack, stream: AVStream | None) -> None:
+        """A thread that decodes one job after the other, by the decoder of a stream or of one that it opens."""
+        plan, decoder = self._plan, None
         known = -1  # the last packet whose headers this decoder was given
         while backlog.wait(self._stop):
             with turns.next() as turn:
@@ -190,6 +186,13 @@ class Decoding(Generic[T]):
                     break
                 job, primers, packets = turn
                 try:
+                    if decoder is None:
+                        # Each decoder comes from an opened container: probing has then taught it how far pictures
+                        # are reordered. A bare decoder learns that by losing a picture.
+                        decoder = (stream or self._open(opened)[1]).codec_context
+                        prepare_decoder(
+                            decoder, motion=plan.motion, quantizers=plan.quantizers, frame_threads=plan.frame_threads
+                        )
                     known = prime_decoder(decoder, primers, known)
                     give = partial(job.put, stop=self._stop)
                     for _ in self._decode(decoder, job.plan, self._stop.until(packets), give):

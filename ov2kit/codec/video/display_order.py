@@ -38,15 +38,16 @@ def shown_pictures(
     """
     places, held_back = _Places(rank), _REORDER if rank is not None else 0
     waiting: list[tuple[int, int, VideoFrame]] = []
-    skips = wanted is not None and decoder.name in _SKIPS_NONREF
+    needs = wanted.data if wanted is not None and decoder.name in _SKIPS_NONREF else None
+    told: int | None = None
     for index, packet in chain(packets, ((-1, None),)):
         if packet is not None:
             if packet.size == 0:
                 continue  # an empty packet would end the stream for the decoder
             mark(packet, index)
-            if skips:
-                assert wanted is not None
-                decoder.skip_frame = "DEFAULT" if wanted[index] else "NONREF"
+            if needs is not None and needs[index] != told:
+                told = needs[index]
+                decoder.skip_frame = "DEFAULT" if told else "NONREF"
         try:
             frames = decoder.decode(packet)
         except (av.error.FFmpegError, EOFError):
@@ -56,9 +57,11 @@ def shown_pictures(
             place = places.of(frame)
             if place is None:
                 continue
-            heapq.heappush(waiting, (place, places.given, frame))  # counts differ: frames are never compared
-            if len(waiting) > held_back:
-                yield heapq.heappop(waiting)[::2]
+            found = (place, places.given, frame)  # counts differ: frames are never compared
+            if len(waiting) < held_back:
+                heapq.heappush(waiting, found)
+            else:
+                yield heapq.heappushpop(waiting, found)[::2]
     while waiting:
         yield heapq.heappop(waiting)[::2]
 
@@ -74,7 +77,7 @@ class _Places:
     """
 
     def __init__(self, rank: np.ndarray | None) -> None:
-        self._rank = rank
+        self._rank = None if rank is None else rank.data
         self._seen: set[int] = set()
         self.given = 0
 
@@ -84,7 +87,7 @@ class _Places:
             place = self.given
         else:
             packet = marked(frame)
-            place = int(self._rank[packet]) if 0 <= packet < len(self._rank) else -1
+            place = self._rank[packet] if 0 <= packet < len(self._rank) else -1
             if place < 0 or place in self._seen:
                 return None
             self._seen.add(place)

@@ -52,7 +52,7 @@ class Orientation:
 
     @property
     def is_upright(self) -> bool:
-        return self == Orientation()
+        return not (self.transpose or self.flip_x or self.flip_y)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) as shown. The same call turns a shown size back into the coded one."""

@@ -127,4 +127,4 @@ def picture_bytes(size: tuple[int, int], pix_fmt: str) -> int:
 
 def _pixels(plane: VideoPlane) -> np.ndarray:
     """(height, width) uint8 view of a plane, without the padding at the end of its lines."""
-    return np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    return np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), strides=(plane.line_size, 1))

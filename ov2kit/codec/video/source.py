@@ -174,17 +174,28 @@ def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPa
     DivX and Xvid pack two pictures of MPEG-4 part 2 into one packet and leave the next one empty;
     FFmpeg's filter takes them apart.
     """
+    if not _may_pack(stream):
+        yield from filter(_is_no_flush, container.demux(stream))
+        return
     split = packets_of_pictures(stream)
     for packet in container.demux(stream):
-        flush = packet.size == 0 and packet.pts is None and packet.dts is None
-        yield from split(None if flush else packet)
+        yield from split(packet if _is_no_flush(packet) else None)
 
 
 def packets_of_pictures(stream: AVStream) -> "Callable[[AnyPacket | None], Iterable[AnyPacket]]":
     """What makes packets of one coded picture of the next packet; None, after the last, gives what is held back."""
-    if stream.codec_context is None or stream.codec_context.name != "mpeg4":
+    if not _may_pack(stream):
         return lambda packet: () if packet is None else (packet,)
     return BitStreamFilterContext("mpeg4_unpack_bframes", stream).filter
+
+
+def _may_pack(stream: AVStream) -> bool:
+    """Whether a packet may hold several pictures."""
+    return stream.codec_context is not None and stream.codec_context.name == "mpeg4"
+
+
+def _is_no_flush(packet: AnyPacket) -> bool:
+    return bool(packet.size) or packet.pts is not None or packet.dts is not None
 
 
 def reason(error: BaseException) -> str:

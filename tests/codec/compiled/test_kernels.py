@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from ov2kit.codec import CodecTokenizer
+from ov2kit.codec.scoring.maps import percentile
 from ov2kit.codec.scoring.residual import clipped_sums, count_levels
+from ov2kit.codec.scoring.saliency import MotionResidualSaliency
+from ov2kit.codec.selection.blocks import SaliencyBlockSelector, TopKBlockSelector
+from ov2kit.codec.selection.packing import CanvasPacker
 from ov2kit.codec.selection.stratify import stratify
 from ov2kit.codec.signals.compensate import residual_of
 from ov2kit.codec.signals.motion_grid import rasterize_frames
@@ -37,6 +41,38 @@ def test_levels(both, rng, size):
     plain, compiled = both(lambda: count_levels(values))
     assert torch.equal(plain, compiled)
     assert compiled.sum(1).tolist() == [size] * 3
+
+
+@pytest.mark.parametrize("q", [0.0, 37.5, 50.0, 95.0, 99.9, 100.0])
+@pytest.mark.parametrize("size", [1, 2, 7, 300])
+def test_percentiles_of_what_counts(both, rng, q, size):
+    values = (torch.randn(4, 5, size, generator=rng) * 3).round() / 4  # many equal ones
+    counted = torch.rand(4, 5, size, generator=rng) < 0.6
+    counted[0, 0], counted[0, 1], counted[0, 2] = False, True, False
+    counted[0, 2, size // 2] = True
+    plain, compiled = both(lambda: percentile(values.masked_fill(~counted, torch.nan), q, counted))
+    assert torch.equal(plain, compiled)
+    for found, row, mark in zip(compiled.flatten(), values.flatten(0, 1), counted.flatten(0, 1), strict=True):
+        expected = np.percentile(row[mark].double().numpy(), q) if mark.any() else 0.0
+        assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("q", [50.0, 95.0, 99.99, 100.0])
+@pytest.mark.parametrize("normalize", ["frame", "group"])
+def test_levels_that_map_to_one(both, rng, q, normalize):
+    luma, reference = (torch.randint(0, 256, (5, 28, 56), generator=rng).byte() for _ in range(2))
+    reference[1] = luma[1]
+    valid = torch.tensor([True, True, False, True, False])
+    saliency = MotionResidualSaliency(normalize=normalize, q=q)
+    for mask in (valid, torch.zeros(5, dtype=torch.bool)):
+        plain, compiled = both(lambda mask=mask: saliency(luma, reference, None, (2, 4), valid=mask))
+        assert torch.equal(plain, compiled)
+    difference = (luma.int() - reference.int()).abs()[valid].double().numpy()
+    gray = np.percentile(difference, q) if normalize == "group" else np.percentile(difference[2], q)
+    gray = max(1.0, np.float32(gray))
+    shown = saliency(luma, reference, None, (2, 4), valid=valid)[3]
+    expected = np.minimum(difference[2], gray).reshape(2, 14, 4, 14).sum((1, 3)) / gray
+    assert shown.numpy() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("full", [0.0, 1.0, 12.0, 12.3456, 254.99, 255.0, 300.5])
@@ -82,6 +118,43 @@ def test_selections(both, seed):
     plain, compiled = both(lambda: stratify(frames, scores, weights, canvases, most))
     assert torch.equal(plain.turn, compiled.turn)
     assert torch.equal(plain.canvas, compiled.canvas)
+    assert torch.equal(plain.focus, compiled.focus)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_blocks_of_many_groups(both, seed):
+    rng = np.random.default_rng(seed)
+    groups, count, rows, columns, canvases = (int(rng.integers(1, high)) for high in (4, 9, 5, 6, 4))
+    scores = torch.from_numpy(rng.integers(-1, 6, (groups, count, rows, columns)).astype(np.float64))
+    lengths = torch.from_numpy(rng.integers(1, count + 1, groups))
+    good = torch.from_numpy(rng.random((groups, count)) < 0.9)
+    selectors = SaliencyBlockSelector(), SaliencyBlockSelector(placement="quantile"), TopKBlockSelector()
+    for selector in selectors:
+        plain, compiled = both(
+            lambda selector=selector: selector.forward_batch(scores, lengths, good=good, p_canvases=canvases)
+        )
+        assert torch.equal(plain[0], compiled[0])
+        assert torch.equal(plain[1], compiled[1])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_packing(both, seed):
+    rng = np.random.default_rng(seed)
+    groups, count, rows, columns, canvases = (int(rng.integers(1, high)) for high in (3, 7, 4, 5, 4))
+    packer, places = CanvasPacker(2, 2), rows * columns
+    frames = torch.from_numpy(rng.integers(0, 256, (groups, count, 3, 4 * rows, 4 * columns), dtype=np.uint8))
+    full = int(rng.integers(0, canvases * places + 1))
+    blocks = torch.from_numpy(rng.integers(0, (count, rows, columns), (groups, full, 3)))
+    if full:
+        blocks[0, int(rng.integers(full)) :] = -1  # a group with fewer
+    times, anchor = torch.arange(count).expand(groups, -1) * 3 + 7, torch.from_numpy(rng.integers(0, count, groups))
+    lots = torch.from_numpy(np.sort(rng.integers(0, canvases, (groups, full))))
+    loose = all(np.bincount(row).max(initial=0) <= places for row in lots.numpy())
+    for canvas in (None, lots) if loose else (None,):
+        plain, compiled = both(
+            lambda canvas=canvas: packer.forward_batch(frames, times, anchor, blocks, canvas, p_canvases=canvases)
+        )
+        assert all(torch.equal(*pair) for pair in zip(plain, compiled, strict=True))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
