@@ -6,6 +6,26 @@ from numpy.typing import NDArray
 from ov2kit.codec.compiled.jit import kernel
 
 
+# numpy's partition would take longer to compile than all else here.
+@kernel
+def _put_in_place(values: NDArray[np.float32], place: int) -> None:
+    """Reorder values so that the one at `place` is where sorting would put it, none above it before it."""
+    low, high = 0, len(values) - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if j < place < i:
+            return
+        low, high = (low, j) if place <= j else (i, high)
+
+
 @kernel
 def counted_percentiles(
     values: NDArray[np.float32], counted: NDArray[np.bool_], from_top: float, out: NDArray[np.float32]
@@ -30,10 +50,13 @@ def counted_percentiles(
             continue
         rank = from_top * np.float64(count - 1)
         whole = np.floor(rank)
-        place = count - 1 - np.int64(whole)
-        ordered = np.partition(room[:count], place)
-        high = ordered[place]
-        low = ordered[:place].max() if place else high
+        place = count - 1 - int(whole)
+        _put_in_place(room[:count], place)
+        high = low = room[place]
+        if place:
+            low = room[0]
+            for i in range(1, place):
+                low = max(low, room[i])
         out[row] = high + (low - high) * np.float32(rank - whole)
 
 

@@ -6,6 +6,39 @@ from numpy.typing import NDArray
 from ov2kit.codec.compiled.jit import kernel
 
 
+# To compile numpy's partition and searchsorted would take longer than all else here.
+@kernel
+def _put_in_place(values: NDArray[np.float64], place: int) -> None:
+    """Reorder values so that the one at `place` is where sorting would put it, none above it before it."""
+    low, high = 0, len(values) - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if j < place < i:
+            return
+        low, high = (low, j) if place <= j else (i, high)
+
+
+@kernel
+def _first_from(frames: NDArray[np.int64], frame: int) -> int:
+    """Place of the first of ascending frames that is not before `frame`."""
+    low, high = 0, len(frames)
+    while low < high:
+        middle = (low + high) // 2
+        if frames[middle] < frame:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 @kernel
 def fill_canvases(
     frames: NDArray[np.int64],
@@ -31,8 +64,8 @@ def fill_canvases(
         for step in range(steps):
             if room == 0:
                 break
-            start = np.searchsorted(frames, ranges[canvas, step, 0])
-            stop = np.searchsorted(frames, ranges[canvas, step, 1], side="right")
+            start = _first_from(frames, ranges[canvas, step, 0])
+            stop = _first_from(frames, ranges[canvas, step, 1] + 1)
             count = 0
             for i in range(start, stop):
                 if turn[i] < 0 and scores[i] > -np.inf:
@@ -40,7 +73,8 @@ def fill_canvases(
                     count += 1
             least, spare = -np.inf, 0  # all of those above `least` are taken, and so many of those equal to it
             if count > room:
-                least = np.partition(near[:count], count - room)[count - room]
+                _put_in_place(near[:count], count - room)
+                least = near[count - room]
                 spare = room
                 for i in range(count):
                     spare -= near[i] > least
@@ -87,12 +121,16 @@ def stratify(
         cumulated[frame] = total
     for frame in range(count):
         cumulated[frame] /= max(total, 1e-300)
-    candidates = int(np.count_nonzero(scores > -np.inf))
+    candidates = 0
+    for score in scores:
+        candidates += score > -np.inf
     used = min(max((candidates + blocks_per_canvas - 1) // blocks_per_canvas, 1), max(canvases, 1))
     ranges = np.empty((canvases, steps, 2), np.int64)
     for p in range(canvases):
         for place, edge in enumerate((0.0, 1.0, 0.5)):
-            below = int(np.count_nonzero(cumulated < (p + edge) / used))
+            below = 0
+            while below < count and cumulated[below] < (p + edge) / used:
+                below += 1
             focus[p, place] = min(max(below, first), last)
         low, high, center = focus[p]
         radius = high + 1 - low
