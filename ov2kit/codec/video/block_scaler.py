@@ -44,13 +44,10 @@ class Layout:
     @classmethod
     def of(cls, frame: VideoFrame) -> "Layout | None":
         """That of a picture; None where blocks of it cannot be made alone."""
-        name, size = frame.format.name, (frame.height, frame.width)
-        if name not in _FORMATS or frame.interlaced_frame or min(size) <= PROBE:
+        found = _layout(frame.format.name, frame.height, frame.width, frame.colorspace, frame.color_range)
+        if found is None or frame.interlaced_frame:
             return None
-        if frame.planes[0].line_size < 0:  # raw video that is stored upside down
-            return None
-        colors = ColorMatrix.of(frame.colorspace, name.startswith("yuvj") or frame.color_range == FULL_RANGE)
-        return None if colors is None else cls(name, size, colors)
+        return None if frame.planes[0].line_size < 0 else found  # raw video that is stored upside down
 
     @property
     def subsampling(self) -> tuple[int, int]:
@@ -67,6 +64,14 @@ class Layout:
     def depth(self) -> int:
         """Bits of a pixel."""
         return _FORMATS[self.pix_fmt][2]
+
+
+@lru_cache
+def _layout(pix_fmt: str, height: int, width: int, matrix: int, color_range: int) -> Layout | None:
+    if pix_fmt not in _FORMATS or min(height, width) <= PROBE:
+        return None
+    colors = ColorMatrix.of(matrix, pix_fmt.startswith("yuvj") or color_range == FULL_RANGE)
+    return None if colors is None else Layout(pix_fmt, (height, width), colors)
 
 
 def draw_probe(picture: VideoFrame, layout: Layout) -> None:

@@ -28,8 +28,7 @@ def motion_vectors(frame: Any, *, keep: bool = False) -> np.ndarray | None:
     A copy, unless the picture is kept anyway: PyAV's own array would keep it alive.
     """
     data = side_data(frame, "MOTION_VECTORS")
-    # As bytes: numpy copies an array of records with gaps field by field.
     if data is None:
         return None
-    found = np.frombuffer(data, dtype=np.uint8)
-    return (found if keep else found.copy()).view(VECTOR)
+    # Copied as bytes: numpy copies an array of records with gaps field by field.
+    return np.frombuffer(data if keep else np.frombuffer(data, np.uint8).copy(), VECTOR)
