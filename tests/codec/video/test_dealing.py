@@ -12,7 +12,9 @@ from ov2kit.codec import VideoStream
 from ov2kit.codec.video import decode, decode_plan, frame_maker, kept_packets
 from ov2kit.codec.video.dealing import Dealer
 from ov2kit.codec.video.jobs import DecodeJob
+from ov2kit.errors import VideoError
 from tests.clips import encode
+from tests.patience import PATIENCE
 
 
 def clip_of(gop):
@@ -131,3 +133,27 @@ def test_decoders_do_not_run_far_ahead_of_whoever_takes_frames(monkeypatch):
         assert len(made) <= 1 + 4 + 2  # taken, waiting, and one in the hands of each thread
         assert [frame.index for frame in frames] == list(range(99, 600, 50))
     assert sorted(made) == list(range(49, 600, 50))
+
+
+def test_a_file_that_can_be_opened_once_and_not_again(clip, monkeypatch):
+    """Each thread opens a container of its own; the frames before the interval of one that cannot are given."""
+    prime, failed, stream = decode.prime_decoder, threading.Event(), VideoStream(clip, threads=2)
+    calls, opened = iter(range(9)), stream._source.open
+
+    def open_once():
+        if next(calls):
+            failed.set()
+            raise VideoError("the file is gone")
+        return opened()
+
+    def waiting(*given):
+        assert failed.wait(PATIENCE)
+        return prime(*given)
+
+    monkeypatch.setattr(stream._source, "open", open_once)
+    monkeypatch.setattr(decode, "prime_decoder", waiting)
+    given = []
+    with pytest.raises(VideoError, match="the file is gone"):
+        given.extend(frame.index for frame in stream.frames(luma_size=(28, 28)))
+    assert given == list(range(60))  # short intervals share a job
+    assert not [thread for thread in threading.enumerate() if thread.name == "ov2kit-decode"]
