@@ -6,34 +6,16 @@ header), 7.4.1.2.4 (complementary field pairs).
 
 from collections.abc import Iterator
 
+from ov2kit.codec.video.bits import Bits
 from ov2kit.codec.video.source import AnyPacket
 
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEAD_BYTES = 64  # of a slice: its header up to the parity of the field
 
 
-class _Bits:
-    """Bits of a NAL unit, most significant first."""
-
-    def __init__(self, data: bytes) -> None:
-        data = data.replace(b"\x00\x00\x03", b"\x00\x00")
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
-
-    def read(self, count: int) -> int:
-        if count > self._left:
-            raise ValueError("the header is cut")
-        self._left -= count
-        return self._value >> self._left & ((1 << count) - 1)
-
-    def ue(self) -> int:
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)
-
-    def se(self) -> int:
-        value = self.ue()
-        return (value + 1) // 2 if value & 1 else -(value // 2)
+def _bits(unit: bytes) -> Bits:
+    """Bits of a NAL unit, without the bytes that keep start codes out of it."""
+    return Bits(unit.replace(b"\x00\x00\x03", b"\x00\x00"))
 
 
 def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
@@ -122,7 +104,7 @@ class H264Fields:
         if kind not in (7, 8):
             return
         try:
-            bits = _Bits(unit[1:512])
+            bits = _bits(unit[1:512])
             if kind == 8:
                 number = bits.ue()
                 self._pps[number] = bits.ue()
@@ -136,7 +118,7 @@ class H264Fields:
 
     def _slice(self, unit: bytes) -> tuple[bool, tuple[int, int, int, bool] | None]:
         """Whether a frame or field begins, and parity, frame_num, pps and reference of a field."""
-        bits = _Bits(unit[1:_HEAD_BYTES])
+        bits = _bits(unit[1:_HEAD_BYTES])
         first = bits.ue() == 0
         bits.ue()
         number = bits.ue()
@@ -151,7 +133,7 @@ class H264Fields:
         return first, (bits.read(1), frame_num, number, bool(unit[0] >> 5 & 3))
 
 
-def _read_sps(bits: _Bits) -> tuple[int, tuple[bool, int, bool]]:
+def _read_sps(bits: Bits) -> tuple[int, tuple[bool, int, bool]]:
     profile = bits.read(8)
     bits.read(16)
     number = bits.ue()
@@ -176,7 +158,7 @@ def _read_sps(bits: _Bits) -> tuple[int, tuple[bool, int, bool]]:
     return number, (bool(bits.read(1)), frame_num_bits, planes)
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:

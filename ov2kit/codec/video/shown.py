@@ -9,6 +9,7 @@ headers) and 7.4.1.2.4 (field pairs), ISO/IEC 13818-2 6.2.3, H.265 8.1.3 (leadin
 import re
 from collections.abc import Callable
 
+from ov2kit.codec.video.av1_units import FRAME, FRAME_HEADER, SEQUENCE_HEADER, units
 from ov2kit.codec.video.h264_fields import H264Fields, nal_units
 from ov2kit.codec.video.source import AnyPacket
 
@@ -143,30 +144,12 @@ def vp9_is_key(data: memoryview) -> bool:
 
 def _av1_frames(data: memoryview) -> list[tuple[int, bool, int]]:
     """First byte of each frame header, whether it belongs to a reduced still picture, spatial layer."""
-    found, at, still = [], 0, False
-    while at < len(data):
-        head = data[at]
-        at += 1
-        layer = 0
-        if head & 4:
-            layer = data[at] >> 3 & 3
-            at += 1
-        size = len(data) - at
-        if head & 2:
-            size = shift = 0
-            while True:
-                byte = data[at]
-                at += 1
-                size |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-        kind = head >> 3 & 15
-        if kind == 1 and size:
-            still = bool(data[at] >> 3 & 1)
-        elif kind in (3, 6) and size:
-            found.append((data[at], still, layer))
-        at += size
+    found, still = [], False
+    for unit in units(data):
+        if unit.kind == SEQUENCE_HEADER and unit.body < unit.stop:
+            still = bool(data[unit.body] >> 3 & 1)
+        elif unit.kind in (FRAME_HEADER, FRAME) and unit.body < unit.stop:
+            found.append((data[unit.body], still, unit.layer))
     return found
 
 
