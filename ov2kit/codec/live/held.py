@@ -22,6 +22,7 @@ from ov2kit.codec.video.losses import DecodeLosses
 from ov2kit.codec.video.queues import HeldBack
 from ov2kit.codec.video.references import DecodedFrame, References
 from ov2kit.codec.video.scan import corrected, first_look
+from ov2kit.codec.video.sieves import Sieve, sieves_of, sifted
 from ov2kit.codec.video.source import AnyPacket
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class HeldVideo:
         max_source_pixels: int,
     ) -> None:
         self.label, self._held, self._decoder = label, packets, stream.codec_context
+        self._sieves = sieves_of(self._decoder.codec.canonical_name, self._decoder.extradata)
         table, info, needs_decode = first_look(container, stream, packets, label, max_source_pixels)
         given = None
         if needs_decode:
@@ -75,7 +77,7 @@ class HeldVideo:
     def _decoding(
         self, plan: DecodePlan, emit: Callable[[DecodedFrame], "Future[T] | T"], on_idle: Callable[[], None]
     ) -> "HeldDecoding[T]":
-        return HeldDecoding(self._held, self._decoder, plan, emit)
+        return HeldDecoding(self._held, self._decoder, self._sieves, plan, emit)
 
     def _restart(self) -> None:
         if self._decoder.is_open:
@@ -88,6 +90,7 @@ class HeldDecoding(Generic[T]):
     Args:
         packets: all of the stream.
         decoder: prepared.
+        sieves: what makes a sieve for each job, where there is one.
         plan: what to decode.
         emit: what becomes of each wanted picture.
 
@@ -99,10 +102,12 @@ class HeldDecoding(Generic[T]):
         self,
         packets: Sequence[AnyPacket],
         decoder: VideoCodecContext,
+        sieves: Callable[[], Sieve] | None,
         plan: DecodePlan,
         emit: Callable[[DecodedFrame], "Future[T] | T"],
     ) -> None:
-        self._packets, self._decoder, self._plan, self._emit = packets, decoder, plan, emit
+        self._packets, self._decoder, self._sieves = packets, decoder, sieves
+        self._plan, self._emit = plan, emit
         self.losses = DecodeLosses()
 
     def results(self) -> Generator[T, None, None]:
@@ -129,13 +134,16 @@ class HeldDecoding(Generic[T]):
 
     def _decode(self, job: DecodeJob, found: list[tuple[int, "Future[T] | T"]]) -> bool:
         plan, lost = self._plan, DecodeLosses()
-        may_retry = not job.is_from_start and plan.rank is not None
-        held = HeldBack(found.append, plan.hold if may_retry else 0)
+        from_start = job.is_from_start
+        may_retry = (plan.retries or not from_start) and plan.rank is not None
+        held = HeldBack(found.append, plan.hold if may_retry and not from_start else 0)
         references = References(plan.wanted, lost)
-        packets = ((at, self._packets[at]) for start, stop in job.ranges for at in range(start, stop))
+        own = ((at, self._packets[at]) for start, stop in job.ranges for at in range(start, stop))
+        needed = None if plan.needed_packets is None else plan.needed_packets.tobytes()
+        packets = sifted(own, needed, self._sieves and self._sieves())
         for index, picture in shown_pictures(self._decoder, packets, plan.rank, lost, plan.wanted_packets):
             decoded = references.shown(index, picture)
-            if decoded is not None:
+            if decoded is not None and not (may_retry and plan.retries and lost.failed_packets):
                 held.add((index, self._emit(decoded)))
         if may_retry and (lost.failed_packets or references.is_damaged or references.given < len(plan.frames_of(job))):
             return False

@@ -8,6 +8,7 @@ import numpy as np
 
 from ov2kit.codec.video.jobs import DecodeJob
 from ov2kit.codec.video.kept_packets import packet_of
+from ov2kit.codec.video.sieves import Sieve, sifted
 from ov2kit.codec.video.source import AnyPacket
 
 Primers: TypeAlias = "tuple[tuple[int, AnyPacket], ...]"
@@ -19,10 +20,20 @@ class Dealer:
     Args:
         packets: all of the stream.
         headers: packets that the jobs behind them are given before their own.
+        needed: (P,) bool: whose pictures are; None where it is not known.
+        sieves: what makes a sieve for each job, where there is one.
     """
 
-    def __init__(self, packets: Iterable[AnyPacket], headers: frozenset[int]) -> None:
+    def __init__(
+        self,
+        packets: Iterable[AnyPacket],
+        headers: frozenset[int],
+        needed: np.ndarray | None = None,
+        sieves: Callable[[], Sieve] | None = None,
+    ) -> None:
         self._packets, self._headers = enumerate(packets), headers
+        self._needed = None if needed is None else needed.tobytes()
+        self._sieves = sieves
         self._primers: list[tuple[int, AnyPacket]] = []
 
     def job(self, job: DecodeJob) -> tuple[Primers, Iterator[tuple[int, AnyPacket]]]:
@@ -34,7 +45,8 @@ class Dealer:
         first = next(own, None)
         if first is None:
             return (), iter(())
-        return tuple(primer for primer in self._primers if primer[0] < first[0]), chain([first], own)
+        primers = tuple(primer for primer in self._primers if primer[0] < first[0])
+        return primers, sifted(chain([first], own), self._needed, self._sieves and self._sieves())
 
     def _within(self, job: DecodeJob) -> Iterator[tuple[int, AnyPacket]]:
         for start, stop in job.ranges:
@@ -52,21 +64,19 @@ class KeptDealer:
 
     Args:
         data: bytes of all packets.
-        headers: as for `Dealer`.
-        wanted: (P,) bool; None where it is not known which packets are.
-        is_unneeded: a test of packets that are not wanted: whether the decoder may go without them.
+        headers: as for `Dealer`, as are the others.
     """
 
     def __init__(
         self,
         data: Sequence[bytes],
         headers: frozenset[int],
-        wanted: np.ndarray | None,
-        is_unneeded: Callable[[bytes], bool] | None,
+        needed: np.ndarray | None,
+        sieves: Callable[[], Sieve] | None,
     ) -> None:
         self._data, self._headers = data, sorted(headers)
-        self._wanted = None if wanted is None else wanted.tobytes()
-        self._is_unneeded = is_unneeded
+        self._needed = None if needed is None else needed.tobytes()
+        self._sieves = sieves
 
     def job(self, job: DecodeJob) -> tuple[Primers, Iterator[tuple[int, AnyPacket]]]:
         """See `Dealer.job`."""
@@ -74,8 +84,10 @@ class KeptDealer:
         return primers, self._packets(job)
 
     def _packets(self, job: DecodeJob) -> Iterator[tuple[int, AnyPacket]]:
-        data, wanted, is_unneeded = self._data, self._wanted, self._is_unneeded
+        data, needed, sieve = self._data, self._needed, self._sieves and self._sieves()
         for start, stop in job.ranges:
             for index in range(start, min(stop, len(data))):
-                if wanted is None or is_unneeded is None or wanted[index] or not is_unneeded(data[index]):
+                if needed is None or sieve is None:
                     yield index, packet_of(data[index])
+                elif left := sieve(data[index], bool(needed[index])):
+                    yield index, packet_of(left)

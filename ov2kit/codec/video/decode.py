@@ -47,12 +47,12 @@ class Decoding(Generic[T]):
 
     A job that starts in the middle of the stream and meets damage, or lacks a picture, is decoded
     again from the start of the stream: what it missed may have been said there. So is one that frame
-    threads decoded: they may lose pictures that one thread gives.
+    threads decoded (they may lose pictures that one thread gives), and of some codecs each, see `DecodePlan.retries`.
 
     Args:
         source: read from its start until the jobs are done; a file object allows one decoder only.
         stream_index: the video stream.
-        kept: its packets, if they are.
+        kept: its packets, if they are, and what decoders need of them.
         plan: what to decode.
         emit: called with each wanted picture in a decoding thread; may return a Future, whose result
             is then given.
@@ -105,8 +105,9 @@ class Decoding(Generic[T]):
     def _dealer(self, container: InputContainer, stream: AVStream) -> Dealer | KeptDealer:
         plan, kept = self._plan, self._kept
         if kept.data is not None:
-            return KeptDealer(kept.data, plan.headers, plan.wanted_packets, kept.is_unneeded)
-        return Dealer(self._until_failure(demux_packets(container, stream)), plan.headers)
+            return KeptDealer(kept.data, plan.headers, plan.needed_packets, kept.sieves)
+        packets = self._until_failure(demux_packets(container, stream))
+        return Dealer(packets, plan.headers, plan.needed_packets, kept.sieves)
 
     def _until_failure(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
         """What was read before reading failed is decoded and given before the failure is raised."""
@@ -213,13 +214,13 @@ class Decoding(Generic[T]):
     ) -> Iterator[None]:
         """Give what becomes of the pictures of a job, in steps."""
         plan = self._plan
-        from_start, inside = job.is_from_start, plan.frame_threads > 1
-        may_retry = (inside or not from_start) and self._source.can_share and plan.rank is not None
+        from_start = job.is_from_start
+        may_retry = (plan.retries or not from_start) and self._source.can_share and plan.rank is not None
         held, lost = HeldBack(give, plan.hold if may_retry and not from_start else 0), DecodeLosses()
         references = References(plan.wanted, lost)
         for index, picture in shown_pictures(decoder, packets, plan.rank, lost, plan.wanted_packets):
             decoded = references.shown(index, picture)
-            if decoded is not None and not (may_retry and inside and lost.failed_packets):
+            if decoded is not None and not (may_retry and plan.retries and lost.failed_packets):
                 held.add((index, self._emit(decoded)))
                 yield
         if may_retry and (lost.failed_packets or references.is_damaged or references.given < len(plan.frames_of(job))):

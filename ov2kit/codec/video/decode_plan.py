@@ -20,6 +20,8 @@ _BYTES_HELD = 64 << 20
 # that the decoder reports, after which one thread decodes again (what HEVC's does not notice may look different).
 # What other codecs conceal depends on threads, and so do vectors.
 _FRAME_THREADS, _FRAME_THREADS_AND_RETRY = frozenset({"vp9"}), frozenset({"hevc", "av1"})
+# Codecs that know no B pictures: each is compared with the one shown before it.
+_ALL_ARE_COMPARED = frozenset({"av1"})
 _LONGEST = 1.25  # of an even share of the work
 _MACROBLOCK_PIXELS, _VECTORS_OF_MACROBLOCK = 256, 2  # partitions, and two references in B pictures
 
@@ -31,10 +33,14 @@ class DecodePlan:
     Args:
         jobs: in file order.
         wanted: (F,) bool over frames.
+        needed: (F,) bool: wanted, and those that wanted ones are compared with, where the decoder does not tell which
+            of the others to pass over.
         rank: (P,) display index of the frame each packet belongs to; None where it is not known:
             frames are then known by the order in which the decoder gives them.
         headers: packets that bring other codec headers than those before them. A decoder that starts
             behind them is given them, and the first packet of the stream, before its own.
+        retries: a job from the start of the stream that meets damage is decoded again too, with nothing left out: other
+            threads, or other frames that are wanted, would have met other damage.
         hold: most frames of a job that are kept back until all of it is known to be sound.
         ahead: most frames of a job that wait to be taken after that.
         motion: export motion vectors.
@@ -46,8 +52,10 @@ class DecodePlan:
 
     jobs: tuple[DecodeJob, ...]
     wanted: np.ndarray
+    needed: np.ndarray
     rank: np.ndarray | None
     headers: frozenset[int]
+    retries: bool
     hold: int
     ahead: int
     motion: bool
@@ -61,12 +69,32 @@ class DecodePlan:
         """(P,) bool, None where the frame of a packet is not known."""
         return None if self.rank is None else (self.rank >= 0) & self.wanted[self.rank]
 
+    @cached_property
+    def needed_packets(self) -> np.ndarray | None:
+        """(P,) bool, None where the frame of a packet is not known."""
+        return None if self.rank is None else (self.rank >= 0) & self.needed[self.rank]
+
     def frames_of(self, job: DecodeJob) -> set[int]:
         """Display indices that a job is to give; `rank` is known."""
-        rank, wanted = self.rank, self.wanted_packets
-        assert rank is not None
+        wanted = self.wanted_packets
         assert wanted is not None
-        return {int(i) for start, stop in job.ranges for i in rank[start:stop][wanted[start:stop]]}
+        return self._frames_of(job, wanted & self._ends_frame)
+
+    def shown_by(self, job: DecodeJob) -> set[int]:
+        """Display indices of the pictures of a job; a hidden picture at its end may belong to the first of the next."""
+        return self._frames_of(job, self._ends_frame)
+
+    def _frames_of(self, job: DecodeJob, packets: np.ndarray) -> set[int]:
+        rank = self.rank
+        assert rank is not None
+        return {frame for start, stop in job.ranges for frame in rank[start:stop][packets[start:stop]].tolist()}
+
+    @cached_property
+    def _ends_frame(self) -> np.ndarray:
+        """(P,) bool: the last packet of a frame."""
+        assert self.rank is not None
+        ends: np.ndarray = np.append(self.rank[1:] != self.rank[:-1], True) & (self.rank >= 0)
+        return ends
 
 
 def plan_decode(
@@ -85,8 +113,10 @@ def plan_decode(
     return DecodePlan(
         jobs=tuple(jobs),
         wanted=wanted,
+        needed=wanted | np.append(wanted[1:], False) if info.codec in _ALL_ARE_COMPARED else wanted,
         rank=rank if table.exact else None,
         headers=frozenset({0, *table.headers.tolist()}),
+        retries=inside or info.codec in _ALL_ARE_COMPARED,
         hold=_frames_within(_FRAMES_HELD, request, info),
         ahead=_frames_within(_FRAMES_AHEAD, request, info),
         motion=request.motion and info.exports_motion,

@@ -15,8 +15,9 @@ from ov2kit.codec.video.source import AnyPacket
 
 # A decoder that starts in the middle may guess too short a reordering delay: so many are kept back.
 _REORDER = 4
-# Decoders that look at skip_frame for every packet.
-_SKIPS_NONREF = frozenset({"h264", "hevc", "mpeg2video", "mpeg4"})
+# Decoders that look at skip_frame for every packet, and know which pictures no other needs. That of HEVC does not look
+# at layers: a sieve does.
+_SKIPS_NONREF = frozenset({"h264", "mpeg2video", "mpeg4"})
 
 
 def shown_pictures(

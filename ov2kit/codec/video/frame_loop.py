@@ -91,9 +91,9 @@ class FramePass:
                 if isinstance(error, VideoError):
                     raise
                 raise VideoError(f"{self._label}: reading stopped ({reason(error)})") from error
-        self._account(decoding.losses, seen)
+        self._account(decoding.losses, seen, plan)
 
-    def _account(self, lost: DecodeLosses, seen: int) -> None:
+    def _account(self, lost: DecodeLosses, seen: int, plan: DecodePlan) -> None:
         asked, label = int(self._wanted.sum()), self._label
         losses = self.losses = replace(
             _losses_of_file(self._table, self._info),
@@ -108,7 +108,10 @@ class FramePass:
             raise VideoError(
                 f"{label}: none of {asked} frame(s) could be decoded ({losses}); the file is damaged or encrypted"
             )
-        if lost.failed_packets > _MAX_FAILED_SHARE * (lost.failed_packets + lost.decoded_frames):
+        # Pictures that nobody wants may be passed over; they count like those that were decoded.
+        known = plan.rank is not None
+        packets = sum(stop - start for job in plan.jobs for start, stop in job.ranges) if known else 0
+        if lost.failed_packets > _MAX_FAILED_SHARE * max(packets, lost.failed_packets + lost.decoded_frames):
             raise VideoError(f"{label}: most packets cannot be decoded ({losses}); damaged or encrypted")
         if losses:
             warnings.warn(f"{label}: {losses}", DamagedVideoWarning, stacklevel=4)

@@ -44,9 +44,7 @@ class FromStart(Generic[T]):
 
     def job(self, job: DecodeJob) -> Iterator[tuple[int, T]]:
         """Display index and result of each wanted frame of the job."""
-        rank = self._plan.rank
-        assert rank is not None
-        mine = {int(i) for start, stop in job.ranges for i in rank[start:stop] if i >= 0}
+        mine = self._plan.shown_by(job)
         last = max(self._plan.frames_of(job), default=-1)
         lost = DecodeLosses()
         references = References(self._plan.wanted, lost)

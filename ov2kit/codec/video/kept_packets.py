@@ -1,10 +1,10 @@
 """KeptPackets: the bytes of a stream that the first look at it has read, so that they need not be read again."""
 
+from collections.abc import Callable
 from typing import Any
 
 from av.packet import Packet
 
-from ov2kit.codec.video.h264_references import is_unreferenced
 from ov2kit.codec.video.source import AnyPacket
 
 MOST_BYTES = 64 << 20  # with what Python needs for each packet
@@ -18,19 +18,14 @@ class KeptPackets:
     Nothing is kept of a stream that is larger than `MOST_BYTES`, nor where a packet has side data, belongs to a cut
     by an edit list, or was found to be damaged.
 
-    Args:
-        codec: FFmpeg's name of the codec.
-        extradata: codec headers kept by the container.
-
     Attributes:
-        is_unneeded: a test of packets whose pictures nobody wants: whether a decoder may go without them; None where
-            only the decoder can tell.
+        sieves: see `ov2kit.codec.video.sieves.sieves_of`; of packets that are not kept too.
     """
 
-    def __init__(self, codec: str, extradata: bytes | None) -> None:
+    def __init__(self) -> None:
         self._size = 0
         self._data: list[bytes] | None = []
-        self.is_unneeded = is_unreferenced(extradata) if codec == "h264" else None
+        self.sieves: Callable[[], Callable[[bytes, bool], bytes]] | None = None
 
     def release(self) -> None:
         """Keep nothing any more."""
@@ -48,11 +43,15 @@ class KeptPackets:
         data = bytes(packet)
         self._data.append(data)
         self._size += len(data) + _OVERHEAD
-        if packet.is_discard or packet.is_corrupt or self._size > MOST_BYTES:
+        if self._size > MOST_BYTES or not says_all(packet):
             self._data = None
-        for side in packet.iter_sidedata():
-            if side.data_type not in _SAYS_NOTHING:
-                self._data = None
+
+
+def says_all(packet: AnyPacket) -> bool:
+    """Whether the bytes of a packet are all that a decoder is given of it, and none of them are known to be damaged."""
+    if packet.is_discard or packet.is_corrupt:
+        return False
+    return all(side.data_type in _SAYS_NOTHING for side in packet.iter_sidedata())
 
 
 def packet_of(data: bytes) -> Any:

@@ -19,6 +19,7 @@ from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.orientation import Orientation
 from ov2kit.codec.video.packets import PacketTable, read_packets
 from ov2kit.codec.video.shown import PictureCounter
+from ov2kit.codec.video.sieves import sieves_of
 from ov2kit.codec.video.source import OPEN_ERRORS, AnyPacket, Source, choose_stream, demux_packets, reason
 from ov2kit.codec.video.vectors import MOTION_CODECS
 from ov2kit.errors import VideoError
@@ -40,7 +41,7 @@ def scan(source: Source, stream_index: int | None = None) -> tuple[PacketTable, 
         stream = choose_stream(container, source.label, stream_index, source.max_source_pixels)
         context = stream.codec_context
         context.thread_type, context.thread_count, context.copy_opaque = "NONE", 1, True
-        kept = KeptPackets(context.codec.canonical_name, context.extradata)
+        kept = KeptPackets()
         table, info, needs_decode = first_look(
             container, stream, demux_packets(container, stream), source.label, source.max_source_pixels, kept
         )
@@ -71,8 +72,8 @@ def first_look(
     """
     context = stream.codec_context
     first = _FirstPicture(context, label)
-    counter = PictureCounter(context.codec.canonical_name, context.extradata)
-    starts = starts_at(context.codec.canonical_name, context.extradata)
+    codec = context.codec.canonical_name
+    counter, starts = PictureCounter(codec, context.extradata), starts_at(codec, context.extradata)
     try:
         table = read_packets(packets, stream, starts, counter, first, None if kept is None else kept.add)
     except OPEN_ERRORS as error:
@@ -89,8 +90,8 @@ def first_look(
         )
     is_guessed = container.format.name == "avi" and bool(context.has_b_frames)  # AVI has no pts
     needs_decode = counter.doubtful or not table.exact or is_guessed
-    if kept is not None and counter.may_have_fields:
-        kept.is_unneeded = None
+    if kept is not None:
+        kept.sieves = sieves_of(codec, context.extradata, has_fields=counter.may_have_fields)
     if not needs_decode:
         table = table.starting_with(marked(first.picture))
     return table, stream_info(container, stream, table, first.picture), needs_decode

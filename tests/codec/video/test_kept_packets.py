@@ -119,9 +119,9 @@ def test_fields_are_left_to_the_decoder(monkeypatch):
     clip = h264("mp4", options={"preset": "ultrafast", "x264-params": "tff=1"}, interlaced=True)
     with VideoStream(clip) as stream:
         assert stream._kept.data is not None
-        assert stream._kept.is_unneeded is None
+        assert stream._kept.sieves is None
     with VideoStream(h264("mp4", options={"preset": "ultrafast"})) as stream:
-        assert stream._kept.is_unneeded is not None
+        assert stream._kept.sieves is not None
 
 
 def test_nothing_is_kept_of_what_bytes_do_not_tell_or_of_too_much(monkeypatch):
