@@ -33,7 +33,7 @@ AV1 = {  # options of libsvtav1, container, size, pixel format
 }
 
 
-def av1(options="", container="matroska", size=(144, 176), pix_fmt="yuv420p"):
+def av1(options="", container="matroska", size=(144, 176), pix_fmt="yuv420p", gop=40):
     try:
         av.Codec("libsvtav1", "w")
     except av.error.FFmpegError:
@@ -41,7 +41,7 @@ def av1(options="", container="matroska", size=(144, 176), pix_fmt="yuv420p"):
     file = io.BytesIO()
     more = {"svtav1-params": options} if options else {}
     encode(
-        file, codec="libsvtav1", container=container, size=size, pix_fmt=pix_fmt, frames=90, gop=40,
+        file, codec="libsvtav1", container=container, size=size, pix_fmt=pix_fmt, frames=90, gop=gop,
         options={"preset": "12", "crf": "40", **more},
     )  # fmt: skip
     return file.getvalue()
@@ -250,7 +250,8 @@ def test_av1_units_that_go_and_stay():
             assert left(DELIMITER, frame(kind, screen=screen), PADDING) == b""
             hidden = frame(kind, shown=0, screen=screen, refreshes=4)
             assert left(DELIMITER, hidden, frame(kind, screen=screen)) == DELIMITER + hidden
-            assert left(frame(kind, screen=screen, refreshes=1)) != b""
+            for slots in (1, 128):
+                assert left(frame(kind, screen=screen, refreshes=slots)) != b""
     header, tiles = b"\x1a" + frame()[1:], unit(4, b"\x00\x00")
     assert left(header, tiles, unit(7, frame()[2:]), tiles) == b""
     assert left(frame(order_bits=0, resilient=1), headers=sequence(order_bits=0)) == b""
@@ -324,7 +325,8 @@ def hvcc(sps):
 @pytest.mark.parametrize("seed", range(8))
 def test_what_was_left_out_changes_nothing_about_a_damaged_stream(seed, monkeypatch):
     """Frames that are given and what they are compared with, against a decoder that is given every packet."""
-    clip, drawn = bytearray(av1(("", "pred-struct=1")[seed % 2], "mp4")), np.random.default_rng(seed)
+    clip = bytearray(av1(("", "pred-struct=1")[seed % 2], "mp4", gop=(40, 100)[seed // 4]))
+    drawn = np.random.default_rng(seed)
     with av.open(io.BytesIO(bytes(clip))) as source:
         places = [(packet.pos, packet.size) for packet in source.demux(source.streams.video[0]) if packet.size]
     for at, size in (places[place] for place in drawn.choice(len(places), 4, replace=False)):
@@ -335,6 +337,7 @@ def test_what_was_left_out_changes_nothing_about_a_damaged_stream(seed, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(scan, "sieves_of", lambda *given, **more: None)
         (expected, losses) = seen(bytes(clip), wanted)
+    assert sifted[0][1] == sifted[1][1]
     for frames, lost in sifted:
         assert lost.missing_frames == losses.missing_frames
         assert lost.failed_packets <= losses.failed_packets
