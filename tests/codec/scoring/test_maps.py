@@ -116,3 +116,15 @@ def test_cell_sums_are_sums_of_the_upsampled_map(cells, size, grid):
     cost = torch.rand(2, *cells, generator=torch.Generator().manual_seed(0))
     slow = upsample(cost, *size).unflatten(1, (grid[0], -1)).unflatten(3, (grid[1], -1)).sum((2, 4))
     torch.testing.assert_close(maps.cell_sums(cost, size, grid), slow)
+
+
+@pytest.mark.parametrize("make", [lambda x: upsample(x, 26, 39), lambda x: maps.cell_sums(x, (26, 39), (2, 3))])
+def test_what_is_kept_from_inference_can_be_differentiated_later(make):
+    """Indices and shares are made once for all calls."""
+    with torch.inference_mode():
+        expected = make(torch.ones(5, 7))
+    values = torch.ones(5, 7, requires_grad=True)
+    found = make(values)
+    found.sum().backward()
+    assert torch.equal(found, expected)
+    assert values.grad.sum() == 26 * 39
