@@ -377,8 +377,9 @@ def test_the_inference_linear_computes_what_torch_does(gelu, dtype):
     with torch.no_grad():
         got = linear(x, layer, torch.nn.GELU(gelu) if gelu else None)
         assert got.dtype == dtype
-        tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
-        torch.testing.assert_close(got.double(), want, rtol=0, atol=tolerance)
+        # bfloat16 is rounded after the product and, on some processors, again after GELU, which is at most 1.13 steep
+        rtol, atol = {torch.float32: (0, 1e-5), torch.bfloat16: (2.2 * 2**-8, 1e-3)}[dtype]
+        torch.testing.assert_close(got.double(), want, rtol=rtol, atol=atol)
         assert linear(x[:0], layer).shape == (0, 260)
     assert linear(x, layer).requires_grad
 
