@@ -9,17 +9,17 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from ov2kit.codec.live.window import HeldPacket, Window
+from ov2kit.codec.video.display_order import SKIPS_NONREF
 from ov2kit.codec.video.frame import Frame
 from ov2kit.codec.video.frame_maker import FrameMaker
 from ov2kit.codec.video.losses import DecodeLosses
 from ov2kit.codec.video.marks import mark, marked
 from ov2kit.codec.video.packets import PacketTable
 from ov2kit.codec.video.references import References
-from ov2kit.codec.video.sieves import sieves_of, sifted
+from ov2kit.codec.video.sieves import sieves_of, sift
 
 _REORDER = 4  # pictures that a decoder may give ahead of their turn
 _PATIENCE = 18  # packets that are waited for a picture: no codec holds back more
-_SKIPS_NONREF = frozenset({"h264", "mpeg2video", "mpeg4"})
 # Of AV1 all pictures are compared, that before the first of the next group too: which one that is comes later.
 _SIEVED = frozenset({"hevc"})
 
@@ -38,7 +38,7 @@ class LiveDecoder:
 
     def __init__(self, context: VideoCodecContext) -> None:
         self._context = context
-        self._skips = context.name in _SKIPS_NONREF
+        self._skips = context.name in SKIPS_NONREF
         codec = context.codec.canonical_name
         sieves = sieves_of(codec, context.extradata) if codec in _SIEVED else None
         self._sieve = sieves and sieves()
@@ -57,10 +57,9 @@ class LiveDecoder:
         if packet is None or packet.size == 0:
             return
         if self._sieve is not None:
-            left = next(sifted([(0, packet)], bytes([not may_skip]), self._sieve), None)
-            if left is None:
+            packet = sift(packet, not may_skip, self._sieve)
+            if packet is None:
                 return
-            packet = left[1]
         mark(packet, item.number)
         if self._skips:
             self._context.skip_frame = "NONREF" if may_skip else "DEFAULT"

@@ -17,7 +17,7 @@ from ov2kit.codec.video.source import AnyPacket
 _REORDER = 4
 # Decoders that look at skip_frame for every packet, and know which pictures no other needs. That of HEVC does not look
 # at layers: a sieve does.
-_SKIPS_NONREF = frozenset({"h264", "mpeg2video", "mpeg4"})
+SKIPS_NONREF = frozenset({"h264", "mpeg2video", "mpeg4"})
 
 
 def shown_pictures(
@@ -39,7 +39,7 @@ def shown_pictures(
     """
     places, held_back = _Places(rank), _REORDER if rank is not None else 0
     waiting: list[tuple[int, int, VideoFrame]] = []
-    needs = wanted.data if wanted is not None and decoder.name in _SKIPS_NONREF else None
+    needs = wanted.data if wanted is not None and decoder.name in SKIPS_NONREF else None
     told: int | None = None
     for index, packet in chain(packets, ((-1, None),)):
         if packet is not None:

@@ -46,8 +46,14 @@ def sifted(
         yield from packets
         return
     for index, packet in packets:
-        left = sieve(bytes(packet), bool(needed[index]))
-        if len(left) == packet.size or not says_all(packet):
-            yield index, packet
-        elif left:
-            yield index, packet_of(left)
+        left = sift(packet, bool(needed[index]), sieve)
+        if left is not None:
+            yield index, left
+
+
+def sift(packet: AnyPacket, is_needed: bool, sieve: Sieve) -> "AnyPacket | None":
+    """What a sieve leaves of one packet, None if nothing; it has to see all that come before."""
+    left = sieve(bytes(packet), is_needed)
+    if len(left) == packet.size or not says_all(packet):
+        return packet
+    return packet_of(left) if left else None

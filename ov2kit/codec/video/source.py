@@ -175,11 +175,11 @@ def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPa
     FFmpeg's filter takes them apart.
     """
     if not _may_pack(stream):
-        yield from filter(_is_no_flush, container.demux(stream))
+        yield from filter(_is_not_flush, container.demux(stream))
         return
     split = packets_of_pictures(stream)
     for packet in container.demux(stream):
-        yield from split(packet if _is_no_flush(packet) else None)
+        yield from split(packet if _is_not_flush(packet) else None)
 
 
 def packets_of_pictures(stream: AVStream) -> "Callable[[AnyPacket | None], Iterable[AnyPacket]]":
@@ -194,7 +194,7 @@ def _may_pack(stream: AVStream) -> bool:
     return stream.codec_context is not None and stream.codec_context.name == "mpeg4"
 
 
-def _is_no_flush(packet: AnyPacket) -> bool:
+def _is_not_flush(packet: AnyPacket) -> bool:
     return bool(packet.size) or packet.pts is not None or packet.dts is not None
 
 
