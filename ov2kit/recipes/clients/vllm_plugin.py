@@ -19,7 +19,10 @@ _VIDEO_PROCESSOR = "LlavaOnevision2VideoProcessor"
 
 def register() -> None:
     """Config, model, video loaders and the connector that reads files for them. May be called again."""
-    from transformers.models.auto import video_processing_auto
+    # by the module's full name: its package gives a stand-in where torchvision is missing
+    from transformers.models.auto.video_processing_auto import (  # type: ignore[attr-defined]
+        VIDEO_PROCESSOR_MAPPING_NAMES,
+    )
     from vllm import ModelRegistry
     from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
@@ -28,7 +31,7 @@ def register() -> None:
     from ov2kit.recipes.clients.vllm_media import FileConnector
     from ov2kit.recipes.clients.vllm_videos import CodecBytes, FrameBytes, HybridBytes, RouteBytes, VideoBytes
 
-    names: Any = video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
+    names: Any = VIDEO_PROCESSOR_MAPPING_NAMES
     is_by_backend = any(isinstance(name, dict) for name in names.values())  # from transformers 5.19 on
     for kind in MODEL_TYPES:
         names[kind] = {"torchvision": _VIDEO_PROCESSOR} if is_by_backend else _VIDEO_PROCESSOR
