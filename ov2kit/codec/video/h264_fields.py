@@ -40,6 +40,7 @@ class H264Fields:
         extradata: avcC box, or start codes, or nothing.
 
     Attributes:
+        has_fields: the parameter sets that count now allow them; changes with key packets alone while they do not.
         may_have_fields: parameter sets were seen that allow them.
     """
 
@@ -47,7 +48,7 @@ class H264Fields:
         self._length_size = 0
         self._sps: dict[int, tuple[bool, int, bool]] = {}  # frames only, bits of frame_num, separate planes
         self._pps: dict[int, int] = {}
-        self._has_fields = self.may_have_fields = False
+        self.has_fields = self.may_have_fields = False
         self._open: tuple[int, int, int, bool] | None = None  # parity, frame_num, pps, is reference
         self._headers(extradata)
 
@@ -60,7 +61,7 @@ class H264Fields:
         if is_key:
             for unit in nal_units(bytes(packet), self._length_size):
                 self._parameter_set(unit)
-        if not self._has_fields:
+        if not self.has_fields:
             return 1
         begun = slices = 0
         for unit in nal_units(bytes(packet), self._length_size):
@@ -111,8 +112,8 @@ class H264Fields:
             else:
                 number, facts = _read_sps(bits)
                 self._sps[number] = facts
-                self._has_fields = not all(frames_only for frames_only, _, _ in self._sps.values())
-                self.may_have_fields = self.may_have_fields or self._has_fields
+                self.has_fields = not all(frames_only for frames_only, _, _ in self._sps.values())
+                self.may_have_fields = self.may_have_fields or self.has_fields
         except ValueError:
             return  # cut: what came before holds
 

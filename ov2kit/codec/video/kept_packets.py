@@ -51,7 +51,8 @@ def says_all(packet: AnyPacket) -> bool:
     """Whether the bytes of a packet are all that a decoder is given of it, and none of them are known to be damaged."""
     if packet.is_discard or packet.is_corrupt:
         return False
-    return all(side.data_type in _SAYS_NOTHING for side in packet.iter_sidedata())
+    # A list, not `all`: nearly every packet has nothing beside it, and a generator takes twice as long to say so.
+    return _SAYS_NOTHING.issuperset([side.data_type for side in packet.iter_sidedata()])
 
 
 def packet_of(data: bytes) -> Any:

@@ -15,8 +15,11 @@ import numpy as np
 from av.video.stream import VideoStream as AVStream
 
 from ov2kit.codec.video.headers import HeaderChanges
+from ov2kit.codec.video.shown import PictureCounter
 from ov2kit.codec.video.source import AnyPacket
 from ov2kit.errors import check_number, deprecated
+
+_EXACT_IN_FLOAT64 = 1 << 53
 
 TimesFrom = Literal["pts", "sorted pts", "frame rate"]
 
@@ -176,7 +179,7 @@ def read_packets(
     packets: Iterable[AnyPacket],
     stream: AVStream,
     starts: Callable[[memoryview], bool],
-    counter: Callable[[AnyPacket, bool], int],
+    counter: PictureCounter,
     look: Callable[["AnyPacket | None", int], bool] | None = None,
     keep: Callable[[AnyPacket], None] | None = None,
 ) -> PacketTable:
@@ -186,7 +189,7 @@ def read_packets(
         packets: of the stream, as `demux_packets` gives them.
         stream: what its header says.
         starts: test of a key packet's bytes, see `ov2kit.codec.video.entry_points.starts_at`.
-        counter: how many pictures begin with a packet, see `ov2kit.codec.video.shown.PictureCounter`.
+        counter: how many pictures begin with a packet.
         look: shown each packet, with its index, until it answers True (to decode a first picture on
             the way), and None after the last.
         keep: shown each packet as it is.
@@ -206,12 +209,14 @@ def read_packets(
     begun_there: list[int] = []
     changes = HeaderChanges(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
     headers: list[int] = []
-    duration = 0
+    duration, passes_others = 0, counter.passes_others
     for at, packet in enumerate(packets):
         pts, dts, size, key = packet.pts, packet.dts, packet.size, packet.is_keyframe
-        if (begun := counter(packet, key)) != 1:
-            others.append(at)
-            begun_there.append(begun)
+        if key or not size or not passes_others:
+            begun, passes_others = counter(packet, key), counter.passes_others
+            if begun != 1:
+                others.append(at)
+                begun_there.append(begun)
         if keep is not None:
             keep(packet)
         if key:
@@ -313,6 +318,10 @@ def packet_table(
 def _seconds(ticks: list[int | None], base: Fraction) -> np.ndarray:
     """Ticks to seconds, rounded once."""
     up, down = base.numerator, base.denominator
+    if None not in ticks:
+        whole = np.array(ticks, dtype=np.int64)
+        if int(np.abs(whole).max(initial=0)) * up <= _EXACT_IN_FLOAT64:
+            return whole * up / down
     return np.array([np.nan if tick is None else tick * up / down for tick in ticks], dtype=np.float64)
 
 

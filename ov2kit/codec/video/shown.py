@@ -52,9 +52,15 @@ class PictureCounter:
             "hevc": self._hevc,
             "h264": self._fields.count,
         }
+        self._is_h264, self._is_one_each = codec == "h264", codec not in readers
         known = codec in readers or codec in _ONE_EACH
         self._read: Callable[[AnyPacket, bool], int] = readers.get(codec, _one)
         self.doubtful = not known or (codec == "mpeg4" and bool(_PACKED.search(extradata or b"")))
+
+    @property
+    def passes_others(self) -> bool:
+        """Until the next key packet each that is not empty begins one picture, and need not be shown to the counter."""
+        return self._is_one_each or (self._is_h264 and not self._fields.has_fields)
 
     @property
     def may_have_fields(self) -> bool:

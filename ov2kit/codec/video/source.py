@@ -175,7 +175,9 @@ def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPa
     FFmpeg's filter takes them apart.
     """
     if not _may_pack(stream):
-        yield from filter(_is_not_flush, container.demux(stream))
+        for packet in container.demux(stream):
+            if packet.size or _is_not_flush(packet):
+                yield packet
         return
     split = packets_of_pictures(stream)
     for packet in container.demux(stream):
@@ -195,7 +197,7 @@ def _may_pack(stream: AVStream) -> bool:
 
 
 def _is_not_flush(packet: AnyPacket) -> bool:
-    return bool(packet.size) or packet.pts is not None or packet.dts is not None
+    return packet.size > 0 or packet.pts is not None or packet.dts is not None
 
 
 def reason(error: BaseException) -> str:
