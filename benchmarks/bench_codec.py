@@ -15,10 +15,12 @@ import statistics
 import time
 from functools import partial
 
+import av
 import numpy as np
 import pytest
 import torch
 
+from benchmarks._peers.looping import loop_clip
 from benchmarks._peers.worker import BareDecode
 from benchmarks.codec_inputs import (
     BUNDLED,
@@ -53,11 +55,22 @@ from ov2kit.codec import (
 )
 from ov2kit.codec.report.page import write_report
 from ov2kit.codec.signals.motion_grid import rasterize_motion
+from ov2kit.codec.tokenizers.groups import packet_columns
 from ov2kit.codec.tokenizers.presets import PRESETS
 from ov2kit.codec.tokenizers.threads import one_torch_thread
 from ov2kit.codec.video.pictures import PictureScaler
 
 CANVASES = 32
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory):
+    """A file of one hour: its pictures are those of a short clip, again and again."""
+    path = tmp_path_factory.mktemp("hour") / "hour.mp4"
+    loop_clip(clip_path("nasa_streams.mp4"), path, 3600.0, 0)
+    return str(path)
+
+
 BARE = "bare decode"
 WAYS = {
     BARE: None,
@@ -187,6 +200,26 @@ def bench_pipeline(benchmark, clip, way, ratios):
 
 
 # --- stages on made-up inputs ---------------------------------------------------------------------
+
+
+@pytest.mark.benchmark(group="grouping")
+@pytest.mark.parametrize("what", ["demuxing", "all"])
+def bench_hour_of_a_file(benchmark, what, hour):
+    """One hour of H.264 in MP4, 90 000 packets: reading them by PyAV, and the first look with the groups found."""
+
+    def demuxing():
+        with av.open(hour) as container:
+            return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+
+    def grouped():
+        with VideoStream(hour) as stream:
+            groups = BitCostGrouping(32)(*packet_columns(stream.packets), max_groups=32)
+            assert 29 <= len(groups) <= 32
+            return len(stream.packets)
+
+    packets = benchmark.pedantic(demuxing if what == "demuxing" else grouped, rounds=9, warmup_rounds=1)
+    benchmark.extra_info.update(run_info(), packets=packets)
+    assert packets >= 90_000
 
 
 @pytest.mark.benchmark(group="grouping")
