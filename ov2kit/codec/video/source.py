@@ -176,7 +176,7 @@ def demux_packets(container: InputContainer, stream: AVStream) -> Iterator[AnyPa
     """
     if not _may_pack(stream):
         for packet in container.demux(stream):
-            if packet.size or _is_not_flush(packet):
+            if packet.size or _is_not_flush(packet):  # nearly all have a size, and a call takes longer than to ask
                 yield packet
         return
     split = packets_of_pictures(stream)
