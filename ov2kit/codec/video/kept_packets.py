@@ -51,8 +51,12 @@ def says_all(packet: AnyPacket) -> bool:
     """Whether the bytes of a packet are all that a decoder is given of it, and none of them are known to be damaged."""
     if packet.is_discard or packet.is_corrupt:
         return False
-    # A list, not `all`: nearly every packet has nothing beside it, and a generator takes twice as long to say so.
-    return _SAYS_NOTHING.issuperset([side.data_type for side in packet.iter_sidedata()])
+    # A loop, not `all`: nearly every packet has nothing beside it, and a second generator doubles what it takes.
+    for side in packet.iter_sidedata():
+        if side.data_type in _SAYS_NOTHING:
+            continue
+        return False
+    return True
 
 
 def packet_of(data: bytes) -> Any:
